@@ -1,0 +1,89 @@
+"""Action noise for sampling planners: unit variance at every step, correlated in time or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from scipy.interpolate import make_interp_spline
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pompc.planner.mppi import MPPIConfig
+
+
+class Noise(Protocol):
+    """Standard noise over a horizon; drawn from torch's global random state of the device."""
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """``shape = (..., horizon, action)`` -> noise of that shape with unit variance in every entry."""
+        ...
+
+
+class WhiteNoise:
+    """Independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """See :class:`Noise`."""
+        return torch.randn(shape, device=device)
+
+
+class LinearNoise:
+    """Normal noise mixed over time by a fixed matrix ``[horizon, inputs]``, normalised to unit variance."""
+
+    def __init__(self, mixing: np.ndarray) -> None:
+        rows = np.linalg.norm(mixing, axis=1, keepdims=True)
+        self._mixing = torch.as_tensor(mixing / rows, dtype=torch.float32)
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """See :class:`Noise`."""
+        self._mixing = self._mixing.to(device)
+        *lead, _, action = shape
+        inputs = torch.randn((*lead, self._mixing.shape[1], action), device=device)
+        return torch.einsum("hk,...ka->...ha", self._mixing, inputs)
+
+
+class ColouredNoise(LinearNoise):
+    """Power-law noise with spectral density ``1 / f^exponent`` (Timmer and Koenig 1995; Pinneri et al. 2020, iCEM).
+
+    Args:
+        horizon: number of steps.
+        exponent: 0 is white, 1 pink, 2 Brownian.
+    """
+
+    def __init__(self, horizon: int, exponent: float) -> None:
+        # A white series twice as long is filtered in the frequency domain, so that the ends are not tied together.
+        length = 2 * horizon
+        frequency = np.fft.rfftfreq(length)
+        frequency[0] = frequency[1]
+        transfer = frequency ** (-exponent / 2)
+        impulse = np.fft.irfft(np.fft.rfft(np.eye(length), axis=0) * transfer[:, None], length, axis=0)
+        super().__init__(impulse[:horizon])
+
+
+class SplineNoise(LinearNoise):
+    """Normal noise on ``knots`` support points joined by a spline (as the samplers of mujoco_mpc, hydrax and judo).
+
+    Args:
+        horizon: number of steps.
+        knots: number of support points, spread evenly from the first to the last step.
+    """
+
+    def __init__(self, horizon: int, knots: int) -> None:
+        knots = min(knots, horizon)
+        support = np.linspace(0, max(horizon - 1, 1), knots) if knots > 1 else np.zeros(1)
+        if knots == 1:
+            super().__init__(np.ones((horizon, 1)))
+            return
+        spline = make_interp_spline(support, np.eye(knots), k=min(3, knots - 1))
+        super().__init__(spline(np.arange(horizon)))
+
+
+NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
+    "white": lambda config: WhiteNoise(),
+    "coloured": lambda config: ColouredNoise(config.horizon, config.noise_exponent),
+    "spline": lambda config: SplineNoise(config.horizon, config.noise_knots),
+}
+"""Noise by the name that ``planner.noise`` takes."""

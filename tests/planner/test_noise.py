@@ -1,0 +1,52 @@
+"""Every noise has unit variance at every step; its correlation over time is the one it is named for."""
+
+import pytest
+import torch
+
+from pompc.planner.mppi import MPPIConfig
+from pompc.planner.noise import NOISES, ColouredNoise, SplineNoise, WhiteNoise
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("horizon", [1, 2, 3, 20])
+def test_unit_variance_at_every_step(name, horizon):
+    torch.manual_seed(0)
+    noise = NOISES[name](MPPIConfig(horizon=horizon, noise=name))((40000, horizon, 2), CPU)
+    assert noise.shape == (40000, horizon, 2)
+    torch.testing.assert_close(noise.var(0), torch.ones(horizon, 2), atol=0.04, rtol=0)
+    torch.testing.assert_close(noise.mean(0), torch.zeros(horizon, 2), atol=0.03, rtol=0)
+
+
+def autocorrelation(noise, lag=1):
+    return (noise[:, lag:] * noise[:, :-lag]).mean().item()
+
+
+def test_correlation_over_time_grows_with_the_exponent():
+    torch.manual_seed(0)
+    shape = (5000, 20, 1)
+    white = autocorrelation(WhiteNoise()(shape, CPU))
+    flat = autocorrelation(ColouredNoise(20, 0.0)(shape, CPU))
+    pink = autocorrelation(ColouredNoise(20, 1.0)(shape, CPU))
+    brown = autocorrelation(ColouredNoise(20, 2.0)(shape, CPU))
+    assert abs(white) < 0.02
+    assert abs(flat) < 0.03
+    assert 0.3 < pink < brown < 1.0
+
+
+def test_power_spectrum_falls_as_named():
+    torch.manual_seed(0)
+    series = ColouredNoise(256, 2.0)((2000, 256, 1), CPU)[..., 0]
+    window = torch.hann_window(256)
+    power = torch.fft.rfft(series * window, dim=1).abs().square().mean(0)
+    frequency = torch.arange(8, 64, dtype=torch.float32)
+    slope = torch.linalg.lstsq(torch.stack([frequency.log(), torch.ones(56)], 1), power[8:64].log()[:, None]).solution
+    assert abs(slope[0, 0].item() + 2.0) < 0.25
+
+
+def test_spline_passes_through_few_degrees_of_freedom():
+    torch.manual_seed(0)
+    noise = SplineNoise(20, 4)((1000, 20, 1), CPU)[..., 0]
+    assert torch.linalg.matrix_rank(noise, rtol=1e-4).item() == 4
+    assert SplineNoise(20, 1)((3, 20, 1), CPU).std(1).max() == 0
