@@ -1,0 +1,187 @@
+"""Single gymnasium environments as one batched TorchRL environment whose state can be saved exactly.
+
+A simulator rarely offers its whole state, but an episode is a function of its seed and its actions. Every copy is
+therefore seeded anew at each reset and remembers the actions since; a snapshot is the seed and these actions, and
+restoring replays them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import Composite, Unbounded
+from torchrl.envs import GymWrapper
+from torchrl.envs.gym_like import BaseInfoDictReader
+
+from pompc.errors import UserError
+
+
+class EpisodeReplay(gymnasium.Wrapper):
+    """Seeds every episode from ``(seed, index, episode)`` and records its actions, so that it can be replayed.
+
+    The record is one action per step, dropped at each reset.
+
+    Args:
+        env: the environment; its episode must depend on the reset seed and the actions alone.
+        seed: base seed, not negative; ``reset(seed=...)`` replaces it and starts again at episode 0.
+        index: which of the vectorised copies this is.
+    """
+
+    def __init__(self, env: gymnasium.Env, *, seed: int, index: int) -> None:
+        super().__init__(env)
+        self._seed = seed
+        self._index = index
+        self._episode = -1
+        self._actions: list[np.ndarray] = []
+        self._observation = np.empty(0, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start the next episode (episode 0 of a new base seed where ``seed`` is given)."""
+        if seed is not None:
+            self._seed, self._episode = seed, -1
+        self._episode += 1
+        self._actions = []
+        self._observation, info = self.env.reset(seed=self._episode_seed(), options=options)
+        return self._observation, info
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step and record; the action is copied because its memory belongs to the caller."""
+        self._actions.append(np.array(action))
+        self._observation, *rest = self.env.step(action)
+        return self._observation, *rest
+
+    def snapshot(self) -> dict[str, Any]:
+        """The episode so far: base ``seed``, ``episode`` (-1 before the first reset), ``actions [time, action]``."""
+        return {
+            "seed": self._seed,
+            "episode": self._episode,
+            "actions": torch.from_numpy(np.array(self._actions)),
+            "observation": torch.from_numpy(np.array(self._observation)),
+        }
+
+    def restore(self, state: dict[str, Any]) -> tuple[np.ndarray | None, bool, bool]:
+        """Replay a :meth:`snapshot`; returns the last observation (None before a reset), terminated, truncated."""
+        self._seed, self._episode, self._actions = state["seed"], state["episode"], []
+        terminated = truncated = False
+        if self._episode < 0:
+            return None, terminated, truncated
+        self._episode -= 1
+        observation, _ = self.reset()
+        for action in state["actions"].numpy():
+            observation, _, terminated, truncated, _ = self.step(action)
+        if not np.array_equal(observation, state["observation"].numpy(), equal_nan=True):
+            warnings.warn(
+                f"resuming is not exact for {self.env.unwrapped}: the same seed and actions led to another observation"
+            )
+        return observation, terminated, truncated
+
+    def _episode_seed(self) -> int:
+        return int(np.random.SeedSequence([self._seed, self._index, self._episode]).generate_state(1)[0])
+
+
+class ReplayVectorEnv(SyncVectorEnv):
+    """gymnasium's in-process vector environment over :class:`EpisodeReplay` copies, with snapshot and restore."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, *, seed: int) -> None:
+        copies = [lambda i=i: EpisodeReplay(make(), seed=seed, index=i) for i in range(num_envs)]
+        super().__init__(copies, autoreset_mode=AutoresetMode.DISABLED)
+
+    def snapshot(self) -> dict[str, Any]:
+        """One :meth:`EpisodeReplay.snapshot` per copy."""
+        return {"copies": [env.snapshot() for env in self.envs]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Bring every copy back to where :meth:`snapshot` saw it.
+
+        Raises:
+            UserError: the snapshot is of another number of environments.
+        """
+        copies = state["copies"]
+        if len(copies) != self.num_envs:
+            raise UserError(f"the checkpoint holds {len(copies)} environments: set num_envs={len(copies)} to resume it")
+        for i, (env, copy) in enumerate(zip(self.envs, copies, strict=True)):
+            self._env_obs[i], self._terminations[i], self._truncations[i] = env.restore(copy)
+        self._autoreset_envs = np.logical_or(self._terminations, self._truncations)
+
+
+class InfoColumns(BaseInfoDictReader):
+    """Writes scalars of gymnasium's ``info`` as columns ``[num_envs, 1]``; nan where a copy did not report one."""
+
+    def __init__(self, keys: Sequence[str], num_envs: int, device: torch.device | str) -> None:
+        self.keys = tuple(keys)
+        self._num_envs = num_envs
+        column = Unbounded(shape=(num_envs, 1), dtype=torch.float32, device=device)
+        self._spec = Composite({key: column.clone() for key in self.keys}, shape=(num_envs,), device=device)
+
+    @property
+    def info_spec(self) -> Composite:
+        """The columns' specs; TorchRL adds them to the observation spec."""
+        return self._spec
+
+    def __call__(self, info_dict: dict[str, Any], tensordict: TensorDictBase) -> TensorDictBase:
+        """Read gymnasium's vector info: ``key [num_envs]`` beside the mask ``_key [num_envs]`` of who reported it."""
+        for key in self.keys:
+            column = torch.full((self._num_envs, 1), torch.nan)
+            if key in info_dict:
+                reported = torch.from_numpy(info_dict[f"_{key}"])
+                column[reported, 0] = torch.from_numpy(np.asarray(info_dict[key], np.float32))[reported]
+            tensordict.set(key, column)
+        return tensordict
+
+
+class VectorEnv(GymWrapper):
+    """A :class:`ReplayVectorEnv` as a TorchRL environment of batch size ``[num_envs]``; see :func:`vectorise`."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The exact state of all copies, in tensors and primitives only."""
+        return self._env.snapshot()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`snapshot`: the next ``step`` takes the caller's saved TensorDict, without a reset."""
+        self._env.restore(state)
+
+    def _replace_reset(self, reset: Tensor | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        # TorchRL's own version fails on a full reset without a mask and on masks that live on an accelerator.
+        if reset is None:
+            return kwargs
+        return {**kwargs, "options": {"reset_mask": reset.view(self.batch_size).cpu().numpy()}}
+
+
+def vectorise(
+    make: Callable[[], gymnasium.Env],
+    num_envs: int,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    info_keys: Sequence[str] = (),
+) -> VectorEnv:
+    """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
+
+    Keys: ``observation [num_envs, observation]``, ``action [num_envs, action]``, ``("next", "reward")`` float32 and
+    ``done``/``terminated``/``truncated`` bool ``[num_envs, 1]``, and every info key as float32 ``[num_envs, 1]``
+    (nan where a copy did not report it). There is no automatic reset; ``reset`` obeys the ``"_reset"`` mask.
+
+    Args:
+        make: builds one environment with a flat float32 observation.
+        num_envs: number of copies, at least 1.
+        seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
+        device: where the tensors live; the simulators run on the CPU.
+        info_keys: scalars of ``info`` to keep.
+
+    Raises:
+        UserError: ``num_envs`` or ``seed`` is out of range.
+    """
+    if num_envs < 1:
+        raise UserError(f"num_envs={num_envs}: take 1 or more")
+    if seed < 0:
+        raise UserError(f"seed={seed}: take 0 or more")
+    env = VectorEnv(ReplayVectorEnv(make, num_envs, seed=seed), device=torch.device(device))
+    return env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device)) if info_keys else env
