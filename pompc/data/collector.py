@@ -1,0 +1,121 @@
+"""Environment interaction with TorchRL's ``Collector``, made resumable at every batch boundary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.collectors import Collector
+from torchrl.data import Composite
+from torchrl.envs import EnvBase, InitTracker, RewardSum, StepCounter, TensorDictPrimer, Transform, TransformedEnv
+
+from pompc.errors import NonFiniteError
+
+
+class ActionBoundsError(ValueError):
+    """An agent wrote an action outside [-1, 1]."""
+
+
+class ActionGuard(Transform):
+    """Stops a bad ``action [N, A]`` before an environment (and its simulator) sees it."""
+
+    def __init__(self) -> None:
+        super().__init__(in_keys_inv=["action"], out_keys_inv=["action"])
+
+    def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase:
+        action = tensordict.get("action")
+        if not bool((action.abs() <= 1.0).all()):  # nan fails every comparison
+            if not bool(torch.isfinite(action).all()):
+                raise NonFiniteError("action", "sent to the environment")
+            raise ActionBoundsError(f"action outside [-1, 1]: largest magnitude {action.abs().max().item():.6g}")
+        return tensordict
+
+
+def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
+    """``env`` with everything an agent reads beyond the observation.
+
+    Adds ``is_init [N, 1]`` (first step of an episode), the running ``episode_reward [N, 1]`` and ``step_count [N, 1]``,
+    and, where ``agent.primers()`` names any, the planner state: zeros at every reset, afterwards what the agent wrote to
+    ``("next", name)``. All of it lives in the TensorDict, so batches of environments and checkpoints need no more.
+
+    Raises (when stepped):
+        NonFiniteError: the action is not finite.
+        ActionBoundsError: the action lies outside [-1, 1].
+    """
+    transformed = TransformedEnv(env, InitTracker(), auto_unwrap=False)
+    transformed.append_transform(ActionGuard())
+    transformed.append_transform(RewardSum())
+    transformed.append_transform(StepCounter())
+    if primers := agent.primers():
+        specs = Composite({name: spec.to(env.device) for name, spec in primers.items()}, device=env.device)
+        transformed.append_transform(TensorDictPrimer(specs, default_value=0.0, expand_specs=True))
+    return transformed
+
+
+class ResumableCollector(Collector):
+    """A single-process TorchRL collector whose state can be taken and put back between two batches.
+
+    TorchRL's own ``state_dict`` starts new episodes after loading. Here the TensorDict carried from step to step and the
+    environment's ``snapshot()`` are kept as well, so that collection continues bit for bit. The random states of python,
+    numpy and torch are not part of it.
+
+    Args:
+        env: the vectorised environment, batch size ``[num_envs]``, with ``snapshot()`` and ``restore(dict)``.
+        agent: the policy; it is called on the TensorDict itself, never on a copy.
+        frames_per_batch: transitions per batch over all environments, a multiple of ``num_envs``.
+    """
+
+    def __init__(self, env: EnvBase, agent: Any, *, frames_per_batch: int) -> None:
+        self._source = env
+        super().__init__(
+            with_agent_state(env, agent),
+            agent,
+            frames_per_batch=frames_per_batch,
+            total_frames=-1,
+            device=env.device,
+            trust_policy=True,
+            track_traj_ids=False,
+            use_buffers=False,
+            auto_register_policy_transforms=False,
+        )
+        if self.policy is not agent:
+            raise RuntimeError(f"the collector copied the agent: its parameters are not all on {env.device}")
+
+    def rollout(self) -> TensorDict:
+        """The next batch ``[num_envs, frames_per_batch / num_envs]``."""
+        data = super().rollout()
+        # What is carried on is now compact and owns its memory, exactly as after loading it from a checkpoint:
+        # strides cannot make a resumed run round differently.
+        self._carrier = self._carrier.clone()
+        return data
+
+    @property
+    def carried(self) -> TensorDict:
+        """What the next step starts from ``[num_envs]``: observation, planner state, episode sums."""
+        return self._carrier
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state between two batches: tensors and python primitives only."""
+        return {"carrier": self._carrier.clone().to_dict(), "env": self._source.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from ``snapshot()`` without resetting an environment."""
+        self._source.restore(state["env"])
+        carrier = TensorDict(state["carrier"], batch_size=self.env.batch_size, device=self._carrier.device)
+        missing = set(self._carrier.keys()) ^ set(carrier.keys())
+        if missing:
+            raise ValueError(f"the collector state does not fit this agent and environment: keys {sorted(missing)}")
+        self._carrier = carrier
+
+
+def make_collector(env: EnvBase, agent: Any, frames_per_batch: int) -> ResumableCollector:
+    """A collector of ``frames_per_batch`` transitions per batch over the ``num_envs`` rows of ``env``.
+
+    Raises:
+        ValueError: ``frames_per_batch`` is not a multiple of the number of environments.
+    """
+    num_envs = env.batch_size.numel()
+    if frames_per_batch % num_envs:
+        raise ValueError(f"frames_per_batch {frames_per_batch} is not a multiple of num_envs {num_envs}")
+    return ResumableCollector(env, agent, frames_per_batch=frames_per_batch)

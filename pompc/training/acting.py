@@ -1,0 +1,33 @@
+"""Acting without a trace: the frame around every evaluation and video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from pompc.training.seeding import isolated
+
+if TYPE_CHECKING:
+    from pompc.agent import MPPIRL
+
+
+@contextmanager
+def acting(agent: MPPIRL, seed: int) -> Iterator[None]:
+    """A block in which ``agent`` acts deterministically, in evaluation mode, on random numbers seeded with ``seed``.
+
+    Afterwards the global random states, the modes of all modules and the step counter are as before.
+    """
+    modes = {module: module.training for module in agent.modules()}
+    model_steps = agent.model_steps
+    agent.eval()
+    try:
+        with isolated(seed), torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+            yield
+    finally:
+        agent.model_steps = model_steps
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,80 @@
+"""A configuration -> the objects it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from omegaconf import DictConfig
+
+from pompc.agent import Problem
+from pompc.config import algorithm_config, environment_config, run_config
+from pompc.errors import UserError
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+    from pompc.agent import MPPIRL
+    from pompc.environment import EnvironmentFamily
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a run works with.
+
+    Attributes:
+        family: the environment family.
+        env: its vectorised environment, batch size ``[num_envs]``.
+        agent: the algorithm, on ``device``.
+        device: where all of it lives.
+    """
+
+    family: EnvironmentFamily
+    env: EnvBase
+    agent: MPPIRL
+    device: torch.device
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` -> CUDA where there is one, else CPU; a CUDA device always carries its index.
+
+    Raises:
+        UserError: CUDA is asked for and not there.
+    """
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    device = torch.device(kind)
+    if device.type == "cpu":
+        return device
+    index = device.index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise UserError(f"device {name}: torch sees {torch.cuda.device_count()} CUDA devices; take device=cpu or auto")
+    return torch.device("cuda", index)
+
+
+def make_family(cfg: DictConfig) -> EnvironmentFamily:
+    """The environment family of a configuration."""
+    return ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
+
+
+def assemble(cfg: DictConfig) -> Assembly:
+    """Build the environment and the agent.
+
+    Raises:
+        UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
+    """
+    options = run_config(cfg)
+    device = resolve_device(options.device)
+    config = algorithm_config(cfg)
+    family = make_family(cfg)
+    env = family.vectorise(options.num_envs, seed=options.seed, device=device)
+    problem = Problem(
+        observation_dim=env.observation_spec["observation"].shape[-1],
+        action_dim=env.action_spec.shape[-1],
+        num_envs=options.num_envs,
+        task_model=lambda: family.task_model(device),
+        device=device,
+    )
+    agent = ALGORITHMS.resolve(cfg.algo.name)(config, problem).to(device)
+    return Assembly(family, env, agent, device)

@@ -1,0 +1,123 @@
+"""Checkpoints: one file of tensors and primitives, replaced atomically, refused clearly."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import pompc
+from pompc.errors import UserError
+
+FORMAT = "pompc-checkpoint"
+VERSION = 1
+_PRIMITIVES = (type(None), bool, int, float, str, bytes)
+
+
+class CheckpointWriteError(RuntimeError):
+    """The checkpoint could not be written; the previous one is kept."""
+
+
+def manifest(*, algo: str, env: str, seed: int, step: int, config_hash: str) -> dict[str, Any]:
+    """What a checkpoint says about itself; ``step`` counts environment steps."""
+    versions = {name: package_version(name) for name in ("torch", "torchrl", "tensordict")}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "algo": algo,
+        "env": env,
+        "seed": seed,
+        "step": step,
+        "config_hash": config_hash,
+        "versions": {"pompc": pompc.__version__, **versions},
+    }
+
+
+def _check_content(value: Any, path: str) -> None:
+    """Only what ``torch.load(weights_only=True)`` gives back: found while saving, not at the resume that needs it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_content(key, f"{path} key")
+            _check_content(item, f"{path}.{key}")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _check_content(item, f"{path}[{index}]")
+    elif not (type(value) in _PRIMITIVES or isinstance(value, Tensor)):
+        raise TypeError(f"{path} is a {type(value).__name__}: a checkpoint holds tensors and python primitives only")
+
+
+def serialise(state: dict[str, Any]) -> memoryview:
+    """The bytes of a checkpoint.
+
+    Raises:
+        TypeError: something in ``state`` is neither a tensor nor a primitive; the message names its path.
+    """
+    _check_content(state, "checkpoint")
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Replace ``path`` by ``content``: a kill or a power cut at any moment leaves the old file or the new one.
+
+    Raises:
+        CheckpointWriteError: the disk is full or unwritable; nothing has changed.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the rename itself must survive a power cut
+        finally:
+            os.close(directory)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointWriteError(
+            f"cannot write {path} ({error.strerror or error}); the previous checkpoint is kept: "
+            "free space there and run the same command to continue"
+        ) from error
+
+
+def load(path: Path, *, algo: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: the ``.pt`` file.
+        algo: the algorithm that is going to load it, ``None`` for any.
+
+    Raises:
+        UserError: missing, truncated, not a checkpoint of this library, another version or another algorithm.
+    """
+    fix = "delete it to start anew, or restore a copy"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}") from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
+    header = state.get("manifest") if isinstance(state, dict) else None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of pompc: {fix}")
+    if header["version"] != VERSION:
+        raise UserError(
+            f"{path} has checkpoint version {header['version']}, this pompc reads {VERSION}: "
+            f"use pompc {header['versions']['pompc']}"
+        )
+    if algo is not None and header["algo"] != algo:
+        raise UserError(f"{path} was written by {header['algo']}, not {algo}: run it with --algo {header['algo']}")
+    return state

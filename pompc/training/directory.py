@@ -1,0 +1,97 @@
+"""The run directory: who may write into it, and what it says about the run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pompc.errors import UserError
+from pompc.training.checkpoint import write_atomic
+
+
+class RunDirectory:
+    """Paths and status of one run.
+
+    Files: config.yaml, metrics.csv, eval.csv, eval_episodes.csv, timing.csv, curve.png, video.mp4, run.json,
+    checkpoints/last.pt, checkpoints/best.pt, crash/ and wandb/.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint the run continues from."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best evaluation."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory; the lock goes with the process, however it ends.
+
+        Raises:
+            UserError: another process holds it, or the directory cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise UserError(f"cannot write {self.path} ({error.strerror}): give another run_dir=") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{self.path} is in use: already running (pid {file.read().strip() or 'unknown'}); "
+                    "wait for it, or give another run_dir="
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def status(self) -> dict[str, Any]:
+        """``run.json``, empty before the first start."""
+        try:
+            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise UserError(
+                f"{self.path / 'run.json'} is damaged: delete it, the checkpoint has all that matters"
+            ) from None
+
+    def write_status(self, status: str, **entries: Any) -> None:
+        """Replace ``run.json``; ``status`` is running, finished or interrupted."""
+        text = json.dumps({"status": status, **entries}, indent=2) + "\n"
+        write_atomic(self.path / "run.json", text.encode())
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Refuse a directory that belongs to another configuration.
+
+        Args:
+            identity: ``algo``, ``env``, ``seed`` and ``config_hash``.
+
+        Raises:
+            UserError: the directory's run differs in one of them.
+        """
+        known = self.status()
+        for key, value in identity.items():
+            if key in known and known[key] != value:
+                raise UserError(
+                    f"{self.path} holds a run with another configuration ({key} {known[key]}, now {value}): "
+                    "give another run_dir=, or delete it"
+                )

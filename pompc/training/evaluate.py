@@ -1,0 +1,174 @@
+"""Evaluation: whole episodes with the deterministic policy, invisible to the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from tensordict import TensorDictBase
+from torchrl.envs import EnvBase
+
+from pompc.config import run_config, with_overrides
+from pompc.data.collector import with_agent_state
+from pompc.errors import UserError
+from pompc.training import checkpoint
+from pompc.training.acting import acting
+from pompc.training.assemble import assemble
+from pompc.training.video import record_episode
+
+if TYPE_CHECKING:
+    from pompc.agent import MPPIRL
+    from pompc.environment import EnvironmentFamily
+
+# An environment without a time limit would never end.
+MAX_EPISODE_STEPS = 100_000
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Episodes of one evaluation.
+
+    Attributes:
+        episodes: one row per episode: ``reward`` (the return), ``success`` (0/1), ``cost`` (sum), ``length`` (agent
+            steps), then the last value of every other info key; nan where the environment does not say.
+    """
+
+    episodes: list[dict[str, float]]
+
+    def column(self, name: str) -> np.ndarray:
+        """One quantity over the episodes ``[episodes]``."""
+        return np.array([episode[name] for episode in self.episodes])
+
+    def mean(self) -> dict[str, float]:
+        """Means over the episodes that know the quantity, nan where none does."""
+        known = {name: self.column(name)[np.isfinite(self.column(name))] for name in self.episodes[0]}
+        return {name: float(values.mean()) if values.size else math.nan for name, values in known.items()}
+
+
+def evaluate(
+    agent: MPPIRL, family: EnvironmentFamily, *, episodes: int, seed: int, device: torch.device | str = "cpu"
+) -> EvalResult:
+    """Play ``episodes`` episodes, one per row of a vectorised environment seeded with ``seed``.
+
+    The same agent and seed give the same result; random states, modes and counters of the training do not change.
+    """
+    with acting(agent, seed):
+        env = with_agent_state(family.vectorise(episodes, seed=seed, device=device), agent)
+        try:
+            return EvalResult(_first_episodes(env, agent, family.info_keys))
+        finally:
+            env.close()
+
+
+def _first_episodes(env: EnvBase, agent: MPPIRL, info_keys: Sequence[str]) -> list[dict[str, float]]:
+    """Step every row until its first episode is over; rows that are done go on, uncounted."""
+    rows = env.batch_size.numel()
+    records: dict[int, dict[str, float]] = {}
+    success, cost = torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.float64)
+    carried = env.reset()
+    for _ in range(MAX_EPISODE_STEPS):
+        stepped, carried = env.step_and_maybe_reset(agent(carried))
+        after = stepped["next"].cpu()
+        if "success" in info_keys:
+            success |= after["success"].squeeze(-1) > 0.5
+        if "cost" in info_keys:
+            cost += after["cost"].double().nansum(dim=-1)  # nan: this step reported none
+        for row in after["done"].squeeze(-1).nonzero().flatten().tolist():
+            if row not in records:
+                records[row] = _record(after[row], bool(success[row]), float(cost[row]), info_keys)
+        if len(records) == rows:
+            return [records[row] for row in range(rows)]
+    raise UserError(f"an evaluation episode did not end within {MAX_EPISODE_STEPS} steps: give the environment a limit")
+
+
+def _record(after: TensorDictBase, success: bool, cost: float, info_keys: Sequence[str]) -> dict[str, float]:
+    row = {
+        "reward": after["episode_reward"].item(),
+        "success": float(success) if "success" in info_keys else math.nan,
+        "cost": cost if "cost" in info_keys else math.nan,
+        "length": float(after["step_count"].item()),
+    }
+    return row | {key: after[key].item() for key in info_keys if key not in row}
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A ``.pt`` file as it is; for a run directory its best checkpoint, else its last one.
+
+    Raises:
+        UserError: neither is there.
+    """
+    if path.is_file():
+        return path
+    for name in ("best.pt", "last.pt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    raise UserError(f"no checkpoint in {path}: give a run directory or a .pt file")
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    video: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
+    """What ``pompc eval`` does: play a checkpoint's policy and print a table.
+
+    Args:
+        path: a run directory or a checkpoint file.
+        episodes: number of episodes, ``None`` for the run's own.
+        seed: seed of the episodes, ``None`` for the run's own.
+        video: where to write an mp4 of one episode, ``None`` for none.
+        overrides: ``key=value`` changes to the run's configuration, such as ``env.mismatch=1.0``.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        UserError: no usable checkpoint, or a wrong override.
+    """
+    file = find_checkpoint(Path(path))
+    state = checkpoint.load(file)
+    cfg: DictConfig = with_overrides(OmegaConf.create(state["config"]), overrides)
+    options = run_config(cfg)
+    torch.set_num_threads(options.threads)
+    parts = assemble(cfg)
+    try:
+        parts.agent.load_state_dict(state["agent"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{file} does not fit the changed configuration: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    parts.agent.load_training_state(state["training"])
+    parts.env.close()
+    episodes = episodes or options.eval.episodes
+    seed = options.eval.seed if seed is None else seed
+    result = evaluate(parts.agent, parts.family, episodes=episodes, seed=seed, device=parts.device)
+    console = Console()
+    console.print(_table(result, f"{file}, step {state['manifest']['step']:,}, seed {seed}"))
+    if video is not None:
+        record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
+        console.print(f"video: {video}")
+    return 0
+
+
+def _table(result: EvalResult, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("", f"mean of {len(result.episodes)}", "std", "min", "max"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name in result.episodes[0]:
+        values = result.column(name)
+        values = values[np.isfinite(values)]
+        if values.size:
+            spread = values.std(ddof=1) if values.size > 1 else 0.0
+            table.add_row(name, *(f"{number:.4g}" for number in (values.mean(), spread, values.min(), values.max())))
+    return table

@@ -1,0 +1,173 @@
+"""Where numbers go: append-only CSV files that can be cut back, and a wandb run that can never stop a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import netrc
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pompc.errors import UserError
+
+Scalar = int | float | str
+
+
+class CSVLog:
+    """One CSV file: the header comes from the first row, every row is flushed, and its end can be restored.
+
+    Floats are written with all their digits (``repr``), so equal files mean equal runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: io.TextIOWrapper | None = None
+        self._columns: list[str] | None = None
+
+    def truncate(self, position: int) -> None:
+        """Cut the file to its first ``position`` bytes and append from there; 0 starts it anew.
+
+        Raises:
+            UserError: the file is shorter than that.
+        """
+        self.close()
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < position:
+            raise UserError(
+                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it, or delete the run directory"
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._file.truncate(position)
+        self._columns = None
+        if position:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file))
+
+    def write(self, row: Mapping[str, Scalar]) -> None:
+        """Append one row.
+
+        Raises:
+            ValueError: its columns are not those of the first row.
+        """
+        if self._file is None:
+            self.truncate(self.path.stat().st_size if self.path.exists() else 0)
+        assert self._file is not None
+        writer = csv.writer(self._file, lineterminator="\n")
+        if self._columns is None:
+            self._columns = list(row)
+            writer.writerow(self._columns)
+        if list(row) != self._columns:
+            raise ValueError(f"{self.path.name} has columns {self._columns}, the row has {list(row)}")
+        writer.writerow(repr(value) if isinstance(value, float) else value for value in row.values())
+        self._file.flush()
+
+    def position(self) -> int:
+        """The number of bytes that are safely on disk: call it when a checkpoint is written."""
+        if self._file is None:
+            return 0
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file; a later ``write`` appends."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _logged_in() -> bool:
+    """Whether wandb would find a key without asking: the environment variable or a netrc entry."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    candidates = (
+        [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    )
+    for path in candidates:
+        try:
+            if netrc.netrc(path).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def wandb_mode(requested: str) -> str:
+    """``auto`` -> WANDB_MODE if set, else ``online`` with a login and ``offline`` without; anything else is kept."""
+    if requested != "auto":
+        return requested
+    return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+
+
+class WandbLog:
+    """A wandb run, or nothing: the first failure is reported once and ends logging, never the training.
+
+    Args:
+        directory: the run directory; the files go to ``<directory>/wandb``.
+        run_id: stable over restarts, so that a resumed training continues the same run.
+        options: the ``wandb`` node: ``mode`` (auto, online, offline, disabled), ``project``, ``group``, ``tags``.
+        config: the resolved configuration.
+    """
+
+    def __init__(self, directory: Path, run_id: str, options: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        self._run: Any = None
+        self._wandb: Any = None
+        mode = wandb_mode(options["mode"])
+        if mode == "disabled":
+            return
+        try:
+            import wandb
+
+            self._wandb = wandb
+            self._run = wandb.init(
+                mode=mode,
+                dir=str(directory),
+                id=run_id,
+                name=run_id,
+                resume="allow",
+                project=options["project"],
+                group=options["group"],
+                tags=list(options["tags"] or []),
+                config=dict(config),
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+            )
+            self._run.define_metric("env_step")
+            self._run.define_metric("*", step_metric="env_step")
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        warnings.warn(f"wandb stopped ({type(error).__name__}: {error}); training goes on, the CSV files are complete")
+
+    def log(self, group: str, step: int, row: Mapping[str, Scalar]) -> None:
+        """Log the finite numbers of ``row`` as ``group/name`` at environment step ``step``."""
+        numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float) and math.isfinite(v)}
+        self._try(lambda: self._run.log({"env_step": step, **{f"{group}/{k}": v for k, v in numbers.items()}}))
+
+    def media(self, name: str, step: int, path: Path) -> None:
+        """Log a picture (.png) or a video (.mp4)."""
+        kinds = {
+            ".png": lambda: self._wandb.Image(str(path)),
+            ".mp4": lambda: self._wandb.Video(str(path), format="mp4"),
+        }
+        self._try(lambda: self._run.log({"env_step": step, name: kinds[path.suffix]()}))
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._try(lambda: self._run.finish())
+        self._run = None
+
+    def _try(self, action: Any) -> None:
+        if self._run is None:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever wandb or its service raises must not cost a training
+            self._give_up(error)

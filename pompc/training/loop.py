@@ -1,0 +1,75 @@
+"""The training loop, as a generator: whoever iterates decides what to show and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pompc.data.collector import ActionBoundsError
+from pompc.errors import NonFiniteError
+from pompc.training import guard
+from pompc.training.evaluate import EvalResult
+from pompc.training.session import Session
+
+
+@dataclass(frozen=True)
+class Record:
+    """One iteration.
+
+    Attributes:
+        step: environment steps so far.
+        metrics: the row of metrics.csv, empty for the evaluation before training.
+        evaluation: the evaluation after this iteration, where one was due.
+    """
+
+    step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    evaluation: EvalResult | None = None
+
+
+def train(session: Session) -> Iterator[Record]:
+    """Train until ``steps`` environment steps are reached, yielding at every iteration boundary.
+
+    At each yield the session is complete: it may be saved there, and a run resumed from it equals one that never
+    stopped.
+
+    Raises:
+        NonFiniteError: an observation, reward, action, loss or planner cost; the batch is in the crash folder.
+        ActionBoundsError: an action outside [-1, 1]; likewise.
+        CheckpointWriteError: the disk is full.
+    """
+    options, counters = session.options, session.counters
+    if counters.evaluated < 0:
+        result, best = session.evaluate()
+        session.save(last=False, best=best)
+        yield Record(counters.step, evaluation=result)
+    while counters.step < options.steps:
+        before = counters.step
+        metrics = _iteration(session)
+        finished = counters.step >= options.steps
+        result, best = None, False
+        if finished or _crossed(options.eval.every, before, counters.step):
+            result, best = session.evaluate()
+        session.save(last=finished or _crossed(options.checkpoint.every, before, counters.step), best=best)
+        yield Record(counters.step, metrics, result)
+
+
+def _iteration(session: Session) -> dict[str, float]:
+    """Collect, learn, log; a number that is not finite leaves the batch behind."""
+    step = session.counters.step
+    data = session.collector.carried
+    try:
+        data = session.collector.rollout()
+        guard.check_batch(data, step)
+        metrics = session.agent.learn(data)
+        guard.check_metrics(metrics, step)
+    except (NonFiniteError, ActionBoundsError) as error:
+        path = guard.dump_batch(data, session.directory.path, step)
+        error.add_note(f"in the iteration that began at environment step {step}; the batch is in {path}")
+        raise
+    return session.log_training(data, metrics)
+
+
+def _crossed(every: int, before: int, after: int) -> bool:
+    """Whether a multiple of ``every`` lies in ``(before, after]``."""
+    return after // every > before // every

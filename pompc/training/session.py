@@ -1,0 +1,170 @@
+"""Everything a run holds between two iterations: what a checkpoint saves and a resumed run gets back."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tensordict import TensorDictBase
+
+from pompc.config import RunConfig, config_hash, run_config
+from pompc.data.collector import make_collector
+from pompc.registry import environment_label
+from pompc.report.curves import plot_learning_curve
+from pompc.training import checkpoint
+from pompc.training.assemble import assemble
+from pompc.training.directory import RunDirectory
+from pompc.training.evaluate import EvalResult, evaluate
+from pompc.training.logger import CSVLog, WandbLog
+from pompc.training.seeding import load_random_state, random_state, seed_everything
+
+LOGS = ("metrics", "eval", "eval_episodes", "timing")
+
+
+@dataclass
+class Counters:
+    """Progress of a run.
+
+    Attributes:
+        step: environment steps, action repeat counted.
+        evaluated: the step of the last evaluation, -1 before the first.
+        best: the best mean return of an evaluation.
+        wall_s: seconds of training over all starts of the run.
+    """
+
+    step: int = 0
+    evaluated: int = -1
+    best: float = -math.inf
+    wall_s: float = 0.0
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """What makes a run this run and no other."""
+    label = environment_label(OmegaConf.to_container(cfg.env))  # type: ignore[arg-type]
+    return {"algo": cfg.algo.name, "env": label, "seed": cfg.seed, "config_hash": config_hash(cfg)}
+
+
+class Session:
+    """The objects of a run and its state.
+
+    Args:
+        cfg: the resolved configuration.
+        directory: the run directory, locked by the caller.
+    """
+
+    def __init__(self, cfg: DictConfig, directory: RunDirectory) -> None:
+        self.cfg = cfg
+        self.options: RunConfig = run_config(cfg)
+        self.directory = directory
+        seed_everything(self.options.seed)
+        parts = assemble(cfg)
+        self.family, self.agent, self.device = parts.family, parts.agent, parts.device
+        self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
+        self.counters = Counters()
+        self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
+        self._tick = time.perf_counter()
+        if directory.last.exists():
+            self._load()
+        else:
+            for log in self.logs.values():
+                log.truncate(0)
+        OmegaConf.save(cfg, directory / "config.yaml")
+        run_id = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.wandb = WandbLog(directory.path, run_id, plain["wandb"], plain)
+
+    def log_training(self, data: TensorDictBase, metrics: dict[str, float]) -> dict[str, float]:
+        """Count the batch, write its row to metrics.csv and timing.csv, and return the row."""
+        steps = data.numel() * self.family.action_repeat
+        self.counters.step += steps
+        row = {"step": self.counters.step, **episode_statistics(data, self.family.info_keys), **metrics}
+        self.logs["metrics"].write(row)
+        now = time.perf_counter()
+        self.counters.wall_s += now - self._tick
+        timing = {
+            "step": self.counters.step,
+            "wall_s": self.counters.wall_s,
+            "env_steps_per_s": steps / (now - self._tick),
+            "model_steps": self.agent.model_steps,
+        }
+        self._tick = now
+        self.logs["timing"].write(timing)
+        self.wandb.log("train", self.counters.step, row)
+        self.wandb.log("time", self.counters.step, timing)
+        return row
+
+    def evaluate(self) -> tuple[EvalResult, bool]:
+        """Evaluate, write eval.csv and eval_episodes.csv, draw the curve; whether it was the best so far."""
+        options, step = self.options.eval, self.counters.step
+        result = evaluate(self.agent, self.family, episodes=options.episodes, seed=options.seed, device=self.device)
+        mean = result.mean()
+        head = {"step": step, "reward": mean.pop("reward"), "seed": self.options.seed}
+        self.logs["eval"].write({**head, **mean})
+        for index, episode in enumerate(result.episodes):
+            rest = {name: value for name, value in episode.items() if name != "reward"}
+            row = {"step": step, "reward": episode["reward"], "seed": self.options.seed, "episode": index, **rest}
+            self.logs["eval_episodes"].write(row)
+        self.wandb.log("eval", step, {**head, **mean})
+        curve = plot_learning_curve([self.directory / "eval.csv"], self.directory / "curve.png", title=self.title)
+        self.wandb.media("curve", step, curve)
+        self.counters.evaluated = step
+        improved = head["reward"] > self.counters.best
+        self.counters.best = max(self.counters.best, head["reward"]) if improved else self.counters.best
+        return result, improved
+
+    @property
+    def title(self) -> str:
+        """What the run is, for people."""
+        who = identity(self.cfg)
+        return f"{who['algo']} on {who['env']}, seed {who['seed']}"
+
+    def save(self, *, last: bool = True, best: bool = False) -> None:
+        """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``."""
+        if not (last or best):
+            return
+        content = checkpoint.serialise(self._state())
+        for path, wanted in ((self.directory.best, best), (self.directory.last, last)):
+            if wanted:
+                checkpoint.write_atomic(path, content)
+
+    def close(self) -> None:
+        """Close the logs and the environments."""
+        self.wandb.close()
+        for log in self.logs.values():
+            log.close()
+        self.collector.shutdown()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "manifest": checkpoint.manifest(**identity(self.cfg), step=self.counters.step),
+            "config": OmegaConf.to_container(self.cfg, resolve=True),
+            "agent": dict(self.agent.state_dict()),
+            "training": self.agent.training_state(),
+            "collector": self.collector.snapshot(),
+            "random": random_state(),
+            "counters": asdict(self.counters),
+            "logs": {name: log.position() for name, log in self.logs.items()},
+        }
+
+    def _load(self) -> None:
+        state = checkpoint.load(self.directory.last, algo=self.cfg.algo.name)
+        self.agent.load_state_dict(state["agent"])
+        self.agent.load_training_state(state["training"])
+        self.collector.restore(state["collector"])
+        self.counters = Counters(**state["counters"])
+        for name, log in self.logs.items():
+            log.truncate(state["logs"][name])
+        load_random_state(state["random"])  # last: building and restoring draw numbers
+
+
+def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:
+    """Episodes that ended in a batch ``[num_envs, T]``: their number and means; nan where none ended."""
+    after = data["next"]
+    done = after["done"].squeeze(-1)
+    means = {"return": after["episode_reward"], "length": after["step_count"]}
+    means |= {key: after[key] for key in info_keys}
+    rows = {name: value[done].double().mean().item() for name, value in means.items()}
+    return {"episodes": int(done.sum()), **rows}

@@ -1,0 +1,82 @@
+"""One episode as an mp4, with the planner's trajectories drawn in where the environment can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import imageio.v2 as imageio
+import numpy as np
+import torch
+from tensordict import TensorDict
+
+from pompc.errors import UserError
+from pompc.training.acting import acting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pompc.agent import MPPIRL
+    from pompc.environment import EnvironmentFamily
+
+MAX_FRAMES = 2000
+
+
+def record_episode(
+    agent: MPPIRL, family: EnvironmentFamily, path: Path, *, seed: int, device: torch.device | str = "cpu"
+) -> Path:
+    """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4); no wandb, no login.
+
+    Raises:
+        UserError: the environment gives no frames.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    env = family.make(render_mode="rgb_array")
+    fps = env.metadata.get("render_fps", 30) / family.action_repeat
+    try:
+        with acting(agent, seed):
+            # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
+            with imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2) as writer:
+                for frame in _frames(env, agent, seed, device):
+                    writer.append_data(_even(frame))
+    finally:
+        env.close()
+    return path
+
+
+def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device | str) -> Iterator[np.ndarray]:
+    """Frames ``[height, width, 3]`` uint8: each shows the state in which the drawn plan was made."""
+    overlay = getattr(env.unwrapped, "overlay", None)
+    observation, _ = env.reset(seed=seed)
+    carried = {name: spec.zero((1,)) for name, spec in agent.primers().items()}
+    for index in range(MAX_FRAMES):
+        td = TensorDict({**carried, **_inputs(observation, index == 0)}, batch_size=[1], device=device)
+        td = agent(td)
+        plan = agent.overlay(td)
+        if overlay is not None and plan is not None:
+            overlay(*plan)
+        yield _render(env)
+        observation, _, terminated, truncated, _ = env.step(td["action"][0].cpu().numpy())
+        if terminated or truncated:
+            yield _render(env)
+            return
+        carried = {name: td["next", name] for name in carried}
+
+
+def _inputs(observation: np.ndarray, first: bool) -> dict[str, Any]:
+    return {
+        "observation": torch.as_tensor(observation, dtype=torch.float32)[None],
+        "is_init": torch.tensor([[first]]),
+    }
+
+
+def _render(env: gymnasium.Env) -> np.ndarray:
+    frame = env.render()
+    if not isinstance(frame, np.ndarray):
+        raise UserError(f"{env} gives no frames with render_mode=rgb_array: set eval.video=false")
+    return frame
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
