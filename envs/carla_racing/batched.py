@@ -1,0 +1,123 @@
+"""The racing task for many cars at once, as a native TorchRL environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from . import observation
+from .config import CarlaRacingConfig
+from .opponents import Opponents
+from .ops import TorchOps
+from .road import Road, tabulate
+from .task import Episode, RacingTask, plant
+from .track import Track
+from .vehicle import Car
+
+INFO_KEYS = ("success", "cost", "lap_time", "speed")
+
+
+class BatchedRacing(EnvBase):
+    """``num_envs`` cars, each alone with its traffic; no autoreset. Physics and task are those of ``RacingEnv``.
+
+    The whole state is one matrix ``[entry, num_envs]``: the car, the traffic (per entry all opponents), the episode.
+
+    Args:
+        config: the family's options.
+        num_envs: batch size.
+        seed: of the own generator that draws the starts.
+        device: where states and tables lie.
+    """
+
+    def __init__(
+        self, config: CarlaRacingConfig, num_envs: int, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(device=device, batch_size=[num_envs])
+        self.config, self.num_envs = config, num_envs
+        ops = TorchOps(device)
+        road = Road(tabulate(Track.load(config.track), config.danger_zones), ops)
+        self.task, self.road, self.plant = RacingTask(config, road), road, plant(config, road)
+        self._generator = torch.Generator(device=device)
+        self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)
+        self._state = torch.zeros(len(Car._fields) + 5 * config.num_opponents + len(Episode._fields), num_envs)
+        self._state = self._state.to(device)
+        self._make_specs()
+        self.set_seed(seed)
+
+    def _make_specs(self) -> None:
+        batch, device = (self.num_envs,), self.device
+        one = (*batch, 1)
+        info = {key: Unbounded(one, device=device) for key in INFO_KEYS}
+        seen = Unbounded((*batch, observation.size(self.config.num_opponents)), device=device)
+        flags = ("done", "terminated", "truncated")
+        self.observation_spec = Composite(observation=seen, **info, shape=batch, device=device)
+        self.action_spec = Bounded(-1.0, 1.0, (*batch, 2), device=device)
+        self.reward_spec = Unbounded(one, device=device)
+        self.done_spec = Composite(
+            {key: Categorical(2, one, dtype=torch.bool, device=device) for key in flags}, shape=batch, device=device
+        )
+
+    def unpack(self) -> tuple[Car, Opponents, Episode]:
+        """The state: entries ``[num_envs]``, of the opponents ``[opponent, num_envs]``."""
+        car, count = len(Car._fields), self.config.num_opponents
+        traffic = self._state[car : car + 5 * count].view(5, count, -1)
+        return Car(*self._state[:car]), Opponents(*traffic), Episode(*self._state[car + 5 * count :])
+
+    @staticmethod
+    def pack(car: Car, opponents: Opponents, episode: Episode) -> Tensor:
+        """The inverse of ``unpack``: ``[entry, num_envs]``."""
+        return torch.cat((torch.stack(car), *opponents, torch.stack(episode)))
+
+    def place(self, car: Car, opponents: Opponents) -> None:
+        """Begin an episode in every row with these cars and this traffic."""
+        zero = torch.zeros_like(car.s)
+        self._state = self.pack(car, opponents, Episode(*[zero] * len(Episode._fields)))
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            self._generator.manual_seed(seed)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
+        old = self._state
+        draws = torch.rand(self.task.num_draws, self.num_envs, generator=self._generator, device=self.device)
+        self.place(*self.task.start(draws, self._slots))
+        if tensordict is not None and "_reset" in tensordict:
+            self._state = torch.where(tensordict["_reset"].view(-1), self._state, old)
+        car, opponents, episode = self.unpack()
+        result = self._empty(car, opponents)
+        zero = torch.zeros(self.num_envs, 1, device=self.device)
+        info = {"success": zero, "cost": zero.clone(), "lap_time": episode.lap_time.unsqueeze(-1)}
+        return result.update({**info, "speed": car.vx.unsqueeze(-1)})
+
+    def _empty(self, car: Car, opponents: Opponents) -> TensorDict:
+        """The observation alone."""
+        seen = observation.observe(self.road, car, opponents)
+        return TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        steer, drive = tensordict["action"].clamp(-1.0, 1.0).unbind(-1)
+        car, opponents, episode = self.unpack()
+        moved = self.plant.step(car, steer, drive)
+        moved = moved._replace(s=self.road.wrap(moved.s))
+        opponents = self.task.advance(opponents)
+        episode, judgement = self.task.judge(car.s, moved, opponents, episode)
+        self._state = self.pack(moved, opponents, episode)
+        truncated = episode.steps >= self.config.max_steps
+        scalars = {key: getattr(judgement, key).unsqueeze(-1) for key in ("reward", "terminated", *INFO_KEYS)}
+        scalars["truncated"] = truncated.unsqueeze(-1)
+        scalars["done"] = scalars["terminated"] | scalars["truncated"]
+        return self._empty(moved, opponents).update(scalars)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything the next step and the next reset depend on."""
+        return {"state": self._state.clone(), "generator": self._generator.get_state()}
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Continue, bit for bit, where ``snapshot`` was taken."""
+        self._state = snapshot["state"].to(self.device, copy=True)
+        self._generator.set_state(snapshot["generator"].cpu())

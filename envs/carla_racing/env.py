@@ -1,0 +1,105 @@
+"""The racing task as a gymnasium environment of one car."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from . import observation
+from .backend import Backend, Embedded
+from .config import CarlaRacingConfig
+from .opponents import Opponents
+from .ops import ScalarOps
+from .render import Renderer
+from .road import Road, tabulate
+from .task import Episode, Judgement, RacingTask
+from .track import Track
+from .vehicle import Car
+
+RENDER_SIZE = 480
+
+
+class RacingEnv(gymnasium.Env):
+    """Observation: see ``observation.observe``. Action ``[2]``: steer (left positive), drive (brake negative).
+
+    Args:
+        config: the family's options.
+        render_mode: ``rgb_array`` or None.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own name and form)
+
+    def __init__(self, config: CarlaRacingConfig, render_mode: str | None = None) -> None:
+        self.config, self.render_mode = config, render_mode
+        self.track = Track.load(config.track)
+        self.road = Road(tabulate(self.track, config.danger_zones), ScalarOps())
+        self.task = RacingTask(config, self.road)
+        self.backend: Backend = Embedded(config, self.road)
+        self.action_space = Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (observation.size(config.num_opponents),), np.float32)
+        self._renderer: Renderer | None = None
+        self._overlay: tuple[np.ndarray, np.ndarray] | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        draws = self.np_random.random(self.task.num_draws).tolist()
+        car, opponents = self.task.start(draws, list(range(self.config.num_opponents)))
+        return self.place(car, opponents), {}
+
+    def place(self, car: Car, opponents: Opponents) -> np.ndarray:
+        """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic: the observation."""
+        self.car = self.backend.reset(car.s, car.n, car.e, car.vx)
+        self.opponents = opponents
+        self.episode = Episode(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._overlay, self._speed = None, car.vx
+        return observation.observe(self.road, self.car, opponents)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
+        steer, drive = action.tolist()
+        self.backend.apply(min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0))
+        before = self.car.s
+        self.car = self.backend.step()
+        self.opponents = self.task.advance(self.opponents)
+        self.episode, judgement = self.task.judge(before, self.car, self.opponents, self.episode)
+        truncated = self.episode.steps >= self.config.max_steps
+        seen = observation.observe(self.road, self.car, self.opponents)
+        return seen, judgement.reward, judgement.terminated, truncated, info(judgement)
+
+    def overlay(self, fan: Tensor, chosen: Tensor) -> None:
+        """Show planned model states in the next frame: samples ``[n, time, state]`` and the plan ``[time, state]``."""
+        self._overlay = (self._to_plane(fan), self._to_plane(chosen))
+
+    def _to_plane(self, states: Tensor) -> np.ndarray:
+        """Model states ``[..., state]`` -> points ``[..., 2]`` (m)."""
+        s, n, e = states[..., :3].detach().cpu().double().numpy().transpose(-1, *range(states.dim() - 1))
+        x, y, _ = self.track.cartesian(s, n, e)
+        return np.stack([x, y], axis=-1)
+
+    def render(self) -> np.ndarray | None:
+        """The scene seen from above, uint8 ``[height, width, 3]``."""
+        if self.render_mode is None:
+            return None
+        self._renderer = self._renderer or Renderer(self.track, RENDER_SIZE)
+        car, traffic = self.car, self.opponents
+        ego = tuple(float(value) for value in self.track.cartesian(car.s, car.n, car.e))
+        others = self.track.cartesian(np.array(traffic.s), np.array(traffic.n), np.zeros(len(traffic.s)))
+        fan, chosen = self._overlay or (None, None)
+        hud = {"speed": car.vx, "lap": self.episode.laps, "lap_time": self.episode.lap_time}
+        return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud)
+
+    def close(self) -> None:
+        self.backend.close()
+
+
+def info(judgement: Judgement) -> dict[str, Any]:
+    """The entries of ``info``."""
+    return {
+        "success": judgement.success,
+        "cost": judgement.cost,
+        "lap_time": judgement.lap_time,
+        "speed": judgement.speed,
+    }

@@ -1,0 +1,58 @@
+"""Scripted traffic: cars that follow a lane at their own speed and react to nothing.
+
+They neither brake for the ego nor for each other (they pass through each other); they slow for curves and swing
+round the danger zones. Given their drawn start they are deterministic.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .ops import Value
+from .road import Road
+
+SPEED_RANGE = (7.0, 10.0)  # m/s
+SPEED_LAG = 1.0  # s
+CLEARANCE = 40.0  # m kept free before and behind the ego at the start
+
+
+class Opponents(NamedTuple):
+    """Every entry a list of floats, or a tensor ``[opponent, ...]``.
+
+    Attributes:
+        s: position along the track (m).
+        n: lateral offset (m).
+        v: speed along the track (m/s).
+        cruise: the speed it likes (m/s).
+        left: 1 in the left lane, 0 in the right one.
+    """
+
+    s: Value
+    n: Value
+    v: Value
+    cruise: Value
+    left: Value
+
+
+def place(road: Road, ego: Value, slot: Value, slots: int, draws: tuple[Value, Value, Value]) -> tuple[Value, ...]:
+    """One opponent at the start of an episode: its place in an own stretch of the track, its speed and its lane.
+
+    Args:
+        ego: the ego's position (m).
+        slot: which of the ``slots`` stretches.
+        draws: three uniform numbers in [0, 1).
+    """
+    ops = road.ops
+    stretch = (road.length - 2.0 * CLEARANCE) / max(slots, 1)
+    s = road.wrap(ego + CLEARANCE + (slot + draws[0]) * stretch)
+    cruise = SPEED_RANGE[0] + (SPEED_RANGE[1] - SPEED_RANGE[0]) * draws[1]
+    left = ops.number(draws[2] < 0.5)
+    n, limit = road.lane(s, left)
+    return s, n, ops.minimum(cruise, limit), cruise, left
+
+
+def advance(road: Road, s: Value, v: Value, cruise: Value, left: Value, dt: float) -> tuple[Value, ...]:
+    """One opponent ``dt`` later, in the order of ``Opponents``."""
+    s = road.wrap(s + dt * v)
+    n, limit = road.lane(s, left)
+    return s, n, v + (dt / SPEED_LAG) * (road.ops.minimum(cruise, limit) - v), cruise, left

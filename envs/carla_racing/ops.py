@@ -1,0 +1,162 @@
+"""The small vocabulary the physics and the task are written in, once, and its two executors.
+
+``ScalarOps`` runs them on Python floats (for one car it is about twenty times faster than tensors of one element);
+``TorchOps`` runs them on tensors ``[...]``. Values per opponent are a list in the first, a tensor ``[opponent, ...]``
+in the second. Tables over the track's periodic cells carry one repeated row at the end, because a position that
+rounds up to a full lap indexes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Value = Any  # a float or a tensor: everything written over `ops` accepts either
+Ops = Any  # ScalarOps or TorchOps
+
+
+class ScalarOps:
+    """Python floats: one car."""
+
+    sin, cos, tan, sqrt, atan = math.sin, math.cos, math.tan, math.sqrt, math.atan
+    asinh, sinh, exp, floor = math.asinh, math.sinh, math.exp, math.floor
+    abs, minimum, maximum = abs, min, max
+
+    @staticmethod
+    def clamp(value: float, low: float, high: float) -> float:
+        return low if value < low else high if value > high else value
+
+    @staticmethod
+    def where(condition: bool, yes: float, no: float) -> float:
+        return yes if condition else no
+
+    @staticmethod
+    def remainder(value: float, period: float) -> float:
+        return value % period
+
+    @staticmethod
+    def logical_or(left: bool, right: bool) -> bool:
+        return left or right
+
+    @staticmethod
+    def logical_and(left: bool, right: bool) -> bool:
+        return left and right
+
+    @staticmethod
+    def number(condition: bool) -> float:
+        return 1.0 if condition else 0.0
+
+    @staticmethod
+    def cell(value: float) -> int:
+        """A non-negative value rounded down to a table index."""
+        return int(value)
+
+    @staticmethod
+    def table(array: np.ndarray) -> list:
+        """``[cells, column]`` (or ``[cells]``) with its first row repeated at the end."""
+        return np.concatenate([array, array[:1]]).tolist()
+
+    columns_table = table
+
+    @staticmethod
+    def columns(table: list, index: int) -> Sequence[float]:
+        """The columns at a cell."""
+        return table[index]
+
+    rows = columns
+
+    @staticmethod
+    def each(function: Callable, lists: Sequence[list], *common: float) -> list:
+        """``function`` of every opponent's values and the ego's (``common``)."""
+        return [function(*values, *common) for values in zip(*lists, strict=True)]
+
+    @staticmethod
+    def gather(kind: Callable, values: list[tuple]) -> Any:
+        """One tuple per opponent -> ``kind`` of one list per entry."""
+        return kind(*(map(list, zip(*values, strict=True)) if values else [[] for _ in kind._fields]))
+
+    @staticmethod
+    def any(conditions: list) -> bool:
+        return any(conditions)
+
+    @staticmethod
+    def pack(values: Sequence[float], row: Sequence[float], lists: Sequence[list]) -> np.ndarray:
+        """One flat float32 vector of values, a table row and the opponents' values, in this order."""
+        return np.array([*values, *row, *(value for values in lists for value in values)], dtype=np.float32)
+
+
+class TorchOps:
+    """Tensors ``[...]`` on one device, float32.
+
+    Args:
+        device: where the tables lie.
+    """
+
+    sin, cos, tan, sqrt, atan = torch.sin, torch.cos, torch.tan, torch.sqrt, torch.atan
+    asinh, sinh, exp, floor = torch.asinh, torch.sinh, torch.exp, torch.floor
+    abs, clamp, where, remainder = torch.abs, torch.clamp, torch.where, torch.remainder
+    logical_or, logical_and = torch.logical_or, torch.logical_and
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    @staticmethod
+    def minimum(value: Tensor, other: Tensor | float) -> Tensor:
+        return torch.minimum(value, other) if isinstance(other, Tensor) else value.clamp(max=other)
+
+    @staticmethod
+    def maximum(value: Tensor, other: Tensor | float) -> Tensor:
+        return torch.maximum(value, other) if isinstance(other, Tensor) else value.clamp(min=other)
+
+    @staticmethod
+    def number(condition: Tensor) -> Tensor:
+        return condition.float()
+
+    @staticmethod
+    def cell(value: Tensor) -> Tensor:
+        return value.long()
+
+    def table(self, array: np.ndarray) -> Tensor:
+        """``[cells, column]`` (or ``[cells]``) with its first row repeated at the end."""
+        padded = np.concatenate([array, array[:1]])
+        return torch.as_tensor(padded, dtype=torch.float32, device=self.device)
+
+    def columns_table(self, array: np.ndarray) -> Tensor:
+        """The same for ``columns``: ``[column, cells]``."""
+        return self.table(array).T.contiguous()
+
+    @staticmethod
+    def columns(table: Tensor, index: Tensor) -> Sequence[Tensor]:
+        """The columns at cells ``[...]``, each ``[...]``."""
+        picked = table.index_select(1, index.reshape(-1))
+        return picked.view(-1, *index.shape).unbind(0)
+
+    @staticmethod
+    def rows(table: Tensor, index: Tensor) -> Tensor:
+        """The rows at cells ``[...]``: ``[..., column]``, or ``[...]`` of a table ``[cells]``."""
+        return table.index_select(0, index.reshape(-1)).view(*index.shape, *table.shape[1:])
+
+    @staticmethod
+    def each(function: Callable, lists: Sequence[Tensor], *common: Tensor) -> Any:
+        """``function`` of every opponent's values ``[opponent, ...]`` and the ego's ``[...]`` (``common``)."""
+        return function(*lists, *common)
+
+    @staticmethod
+    def gather(kind: Callable, values: Sequence[Tensor]) -> Any:
+        """``kind`` of one tensor ``[opponent, ...]`` per entry."""
+        return kind(*values)
+
+    @staticmethod
+    def any(conditions: Tensor) -> Tensor:
+        return conditions.any(0)
+
+    @staticmethod
+    def pack(values: Sequence[Tensor], row: Tensor, lists: Sequence[Tensor]) -> Tensor:
+        """Values ``[...]``, a row ``[..., column]`` and the opponents' ``[opponent, ...]`` -> ``[..., all]``."""
+        opponents = torch.cat(tuple(lists), 0).movedim(0, -1)
+        return torch.cat((torch.stack(tuple(values), -1), row, opponents), -1)

@@ -1,0 +1,163 @@
+"""The racing task: how an episode starts, what counts as a fault, what a step earns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from . import opponents as traffic
+from .config import CarlaRacingConfig
+from .opponents import Opponents
+from .ops import Value
+from .road import CAR_REACH, Road
+from .vehicle import Car, SingleTrack, VehicleParameters
+
+TOUCH_LENGTH, TOUCH_WIDTH = 4.5, 1.9  # m between two cars' centres
+HALF_TURN = 1.5707963267948966
+START_OFFSET, START_HEADING, START_SPEED = 1.0, 0.05, (5.0, 15.0)  # m, rad, m/s
+
+
+class Episode(NamedTuple):
+    """How far an episode has come; floats or tensors ``[...]``.
+
+    Attributes:
+        driven: m along the track since the start.
+        steps: actions since the start.
+        slow: s since the car was last faster than the stall speed.
+        laps: full laps completed.
+        lap_began: the step at which the current lap began.
+        lap_time: s of the last completed lap, 0 before there is one.
+    """
+
+    driven: Value
+    steps: Value
+    slow: Value
+    laps: Value
+    lap_began: Value
+    lap_time: Value
+
+
+class Judgement(NamedTuple):
+    """What a step earned: reward, whether a fault ended the episode, and the entries of ``info``."""
+
+    reward: Value
+    terminated: Value
+    success: Value
+    cost: Value
+    lap_time: Value
+    speed: Value
+
+
+class Faults(NamedTuple):
+    """Which rules a car breaks where it stands; bools."""
+
+    off_track: Value
+    zone: Value
+    collision: Value
+    spin: Value
+
+
+def plant(config: CarlaRacingConfig, road: Road) -> SingleTrack:
+    """The car that is driven."""
+    return SingleTrack(VehicleParameters(), road.ops, road.curvature, config.substep, config.substeps)
+
+
+def faults(road: Road, car: Car, opponents: Opponents) -> Faults:
+    """The rules that need nothing but the present state; the planner's model judges with them too."""
+    ops = road.ops
+    half_width, centre, reach, nearness = road.edges(car.s)
+
+    def touches(s: Value, n: Value, ego_s: Value, ego_n: Value) -> Value:
+        near = ops.abs(road.gap(ego_s, s)) < TOUCH_LENGTH
+        return ops.logical_and(near, ops.abs(n - ego_n) < TOUCH_WIDTH)
+
+    return Faults(
+        off_track=ops.abs(car.n) > half_width - CAR_REACH,
+        zone=ops.logical_and(nearness >= 1.0, ops.abs(car.n - centre) < reach),
+        collision=ops.any(ops.each(touches, (opponents.s, opponents.n), car.s, car.n)),
+        spin=ops.abs(car.e) > HALF_TURN,
+    )
+
+
+def penalty(config: CarlaRacingConfig, road: Road, fault: Faults) -> Value:
+    """What the faults cost."""
+    number = road.ops.number
+    return (
+        number(fault.off_track) * config.off_track_penalty
+        + number(fault.zone) * config.zone_penalty
+        + number(fault.collision) * config.collision_penalty
+        + number(fault.spin) * config.spin_penalty
+    )
+
+
+def progress_reward(config: CarlaRacingConfig, distance: Value) -> Value:
+    """Reward of moving ``distance`` m along the track in one step."""
+    return distance * (1.0 / (config.reward_speed * config.control_step))
+
+
+class RacingTask:
+    """Start, traffic and judgement, in the values of the road's executor.
+
+    Args:
+        config: the family's options.
+        road: the track's tables.
+    """
+
+    def __init__(self, config: CarlaRacingConfig, road: Road) -> None:
+        self.config, self.road, self.ops = config, road, road.ops
+        self.num_draws = 4 + 3 * config.num_opponents
+
+    def start(self, draws: Sequence[Value], slots: Value) -> tuple[Car, Opponents]:
+        """A car and its traffic, away from danger zones and from each other.
+
+        Args:
+            draws: ``num_draws`` uniform numbers in [0, 1).
+            slots: 0, 1, .. ``num_opponents`` - 1: a list, or a tensor ``[opponent, 1]``.
+        """
+        road, number = self.road, self.config.num_opponents
+        s = road.start(draws[0])
+        n, e = START_OFFSET * (2.0 * draws[1] - 1.0), START_HEADING * (2.0 * draws[2] - 1.0)
+        v = START_SPEED[0] + (START_SPEED[1] - START_SPEED[0]) * draws[3]
+        zero = 0.0 * v
+        car = Car(s, n, e, v, zero, zero, zero, zero)
+        lists = (draws[4 : 4 + number], draws[4 + number : 4 + 2 * number], draws[4 + 2 * number :], slots)
+
+        def place(where: Value, speed: Value, lane: Value, slot: Value, ego: Value) -> tuple[Value, ...]:
+            return traffic.place(road, ego, slot, number, (where, speed, lane))
+
+        return car, self.ops.gather(Opponents, self.ops.each(place, lists, s))
+
+    def advance(self, opponents: Opponents) -> Opponents:
+        """The traffic one step later."""
+
+        def move(s: Value, n: Value, v: Value, cruise: Value, left: Value) -> tuple[Value, ...]:
+            return traffic.advance(self.road, s, v, cruise, left, self.config.control_step)
+
+        return self.ops.gather(Opponents, self.ops.each(move, opponents))
+
+    def judge(self, before: Value, car: Car, opponents: Opponents, episode: Episode) -> tuple[Episode, Judgement]:
+        """Count a step that moved the car from ``before`` (m along the track) to ``car``."""
+        ops, config, dt = self.ops, self.config, self.config.control_step
+        distance = self.road.gap(before, car.s)
+        driven, steps = episode.driven + distance, episode.steps + 1.0
+        slow = ops.where(car.vx < config.stall_speed, episode.slow + dt, 0.0 * episode.slow)
+        stalled = slow >= config.stall_time - 0.5 * dt
+        lap_done = driven >= (episode.laps + 1.0) * self.road.length
+        laps = episode.laps + ops.number(lap_done)
+        lap_time = ops.where(lap_done, dt * (steps - episode.lap_began), episode.lap_time)
+        lap_began = ops.where(lap_done, steps, episode.lap_began)
+        fault = faults(self.road, car, opponents)
+        violations = ops.number(stalled)
+        for broken in fault:
+            violations = violations + ops.number(broken)
+        fine = penalty(config, self.road, fault) + config.stall_penalty * ops.number(stalled)
+        terminated = violations > 0.0
+        judgement = Judgement(
+            reward=progress_reward(config, distance) - fine,
+            terminated=terminated,
+            success=ops.number(ops.logical_and(laps > 0.0, violations == 0.0)),
+            cost=violations,
+            lap_time=lap_time,
+            speed=car.vx,
+        )
+        return Episode(driven, steps, slow, laps, lap_began, lap_time), judgement
