@@ -1,0 +1,275 @@
+"""Adaptive hierarchical RL-MPC, from the published description of Hori et al., L4DC 2026 (arXiv 2512.17091).
+
+A PPO policy draws M high-level actions per step; each sets the running and terminal cost of MPPI, which draws K
+trajectories for it. One candidate, chosen uniformly, is executed and feeds the real buffer. The rollouts of the others are
+re-scored with the reward model and feed the virtual buffer, whose share rho of value learning decays, the more slowly the
+more the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3.
+
+No equation of the paper was available; everything not in its description is an option here (docs/adaptive_hrl.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
+from torchrl.modules import IndependentNormal
+
+from pompc.agent import Problem
+from pompc.dynamics.protocols import TerminalValue
+from pompc.errors import UserError
+from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
+from pompc.learning.schedules import ScheduleConfig
+from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_return, virtual_targets
+from pompc.planner import MPPI, MPPIConfig, Plan
+
+SELECTORS: dict[str, Callable[[Plan, Tensor | None], Tensor]] = {
+    "uniform": lambda plan, returns: torch.randint(plan.batch_size[1], plan.batch_size[:1], device=plan.mean.device),
+    "argmin_cost": lambda plan, returns: plan.soft_value.argmin(-1),
+    "softmax_value": lambda plan, returns: torch.multinomial(torch.softmax(returns, -1), 1).squeeze(-1),
+}
+"""Who is executed. Only ``uniform``, the paper's, keeps PPO on-policy without a correction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveHRLAlgoConfig(OnPolicyConfig):
+    """Options of the ``algo`` node beside those of on-policy learning.
+
+    Attributes:
+        candidates: high-level actions per step, ``M``.
+        selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
+        execute_steps: controls of a plan that are executed before the next decision.
+        start_at_nominal: the policy's mean starts at the environment's nominal high-level action.
+        value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
+        virtual_source: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
+        virtual_count: rollouts per candidate for ``weighted``.
+        virtual_rollouts: rollouts that one update turns into value targets, at most.
+        virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer with the real one.
+        mix: ``sampling`` (a share rho of every minibatch) or ``loss`` (a weight rho on its loss).
+        virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
+        prior_temperature: of the planner's distribution over candidates, for ``kl_weight`` > 0.
+    """
+
+    ensemble_size: int = 5
+    bootstrap: float = 0.8
+    candidates: int = 4
+    selector: str = "uniform"
+    execute_steps: int = 1
+    start_at_nominal: bool = True
+    value_weight: float = 0.0
+    virtual_source: str = "weighted"
+    virtual_count: int = 2
+    virtual_rollouts: int = 2048
+    virtual_window: int = 1
+    mix: str = "sampling"
+    virtual_policy: bool = False
+    prior_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        tables = (("selector", SELECTORS), ("virtual_source", VIRTUAL_SOURCES), ("mix", MIXES))
+        for name, table in tables:
+            if getattr(self, name) not in table:
+                raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {', '.join(table)}")
+        if self.candidates < 2:
+            raise UserError("algo.candidates must be at least 2: one is executed, the others give virtual data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveHRLConfig:
+    """Options of :class:`AdaptiveHRL`.
+
+    Attributes:
+        kl_weight: lambda, pull of the policy to the planner's distribution over candidates.
+        virtual_ratio: rho, share of virtual rows in value learning.
+        planner: options of the planner; ``num_samples`` is per candidate, ``K``.
+        algo: everything else.
+    """
+
+    kl_weight: float | ScheduleConfig = 0.0
+    virtual_ratio: float | ScheduleConfig = field(default_factory=ScheduleConfig)
+    planner: MPPIConfig = field(default_factory=MPPIConfig)
+    algo: AdaptiveHRLAlgoConfig = field(default_factory=AdaptiveHRLAlgoConfig)
+
+
+class AdaptiveHRL(OnPolicy):
+    """PPO over the cost parameters of MPPI, its values helped by the planner's own rollouts.
+
+    Args:
+        config: options.
+        problem: the environment; it must have an explicit model.
+    """
+
+    Config = AdaptiveHRLConfig
+
+    def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
+        model = problem.task_model()
+        start = model.nominal if config.algo.start_at_nominal else None
+        super().__init__(config, problem, policy_dim=model.parameter_dim, initial_mean=start)
+        self.model = model
+        self.planner = MPPI(config.planner, model, model, model.action_dim, device=problem.device)
+        self.mix = config.algo.mix
+        capacity = config.algo.virtual_rollouts * config.algo.virtual_window
+        self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device=problem.device))
+        self.source = VIRTUAL_SOURCES[config.algo.virtual_source]
+        needs = (config.algo.virtual_policy, self.kl_weight.value > 0, config.algo.selector == "softmax_value")
+        self.needs_returns = any(needs)
+
+    # -- acting ------------------------------------------------------------------------------------------------------
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """The model state behind an observation."""
+        return self.model.state(observation)
+
+    def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict:
+        """``M`` draws of the policy when exploring, its mean otherwise; squashed into the box of cost parameters."""
+        if explore:
+            drawn, log_prob = self.sample_policy(observation, self.config.algo.candidates)
+        else:
+            drawn = self.actor(self.normaliser(observation))[0].unsqueeze(1)
+            log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
+        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
+        return TensorDict(entries, batch_size=drawn.shape[:2])
+
+    def terminal_value(self) -> TerminalValue | None:
+        """The learned value in units of reward, weighted; none by default."""
+        if self.config.algo.value_weight == 0:
+            return None
+        factor = self.config.algo.value_weight / self.return_scale.factor
+        return lambda state: factor * self.mean_value(self.model.observe(state))
+
+    def select(self, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
+        """One candidate per environment; there is a single one when not exploring."""
+        assert candidates is not None
+        if not explore:
+            return super().select(plan, candidates, explore)
+        if self.needs_returns:
+            candidates["returns"] = model_return(plan, self.model, self.mean_value, **self._scoring())
+        return SELECTORS[self.config.algo.selector](plan, candidates.get("returns"))
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """The warm start, and how many controls of it are still to be executed."""
+        return {**super().primers(), "planner_hold": Unbounded((1,), device=self.problem.device)}
+
+    def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
+        """Keep the plan in hand until ``execute_steps`` of its controls are executed."""
+        hold = (tensordict["planner_hold"] > 0) & ~tensordict["is_init"]
+        left = torch.where(hold, tensordict["planner_hold"] - 1, self.config.algo.execute_steps - 1.0)
+        tensordict["next", "planner_hold"] = left
+        tensordict["decided"] = (~hold).float()
+        return torch.where(hold.unsqueeze(-1), tensordict["planner_mean"], mean)
+
+    def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
+        """The executed candidate for the real buffer, rollouts of the others for the virtual one."""
+        assert candidates is not None
+        assert self.planner is not None
+        executed = candidates[torch.arange(len(chosen), device=chosen.device), chosen]
+        tensordict["policy_action"], tensordict["log_prob"] = executed["drawn"], executed["log_prob"]
+        tensordict["effective_samples"] = plan.effective_samples.mean(1, keepdim=True)
+        if self.needs_returns:
+            tensordict["candidates"] = candidates.select("drawn", "log_prob", "returns").auto_batch_size_(1)
+        if self.learns_from_virtual:
+            states, actions = self.source(plan, chosen, self.planner, self.config.algo.virtual_count)
+            tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+
+    def policy_keys(self) -> tuple[str, ...]:
+        """What the policy loss reads; the candidates only where it uses them."""
+        return (*super().policy_keys(), "decided", *(("candidates",) if self.needs_returns else ()))
+
+    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
+        """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
+        algo = self.config.algo
+        fresh = data["virtual"].flatten(0, 1)
+        rollouts = TensorDict({key: fresh[key].flatten(0, 1) for key in ("states", "actions")})
+        rollouts.auto_batch_size_(1)["update"] = torch.full((len(rollouts),), self.updates)
+        index = torch.randperm(len(rollouts), device=self.problem.device)[: algo.virtual_rollouts]
+        self.virtual_buffer.extend(rollouts[index])
+        kept = self.virtual_buffer[:]
+        kept = kept[kept["update"] > self.updates - algo.virtual_window]
+        with torch.no_grad():
+            rows = virtual_targets(
+                kept["states"],
+                kept["actions"],
+                self.model,
+                self.mean_value,
+                gae_lambda=algo.gae_lambda,
+                **self._scoring(),
+            )
+        rows["observation"] = self.normaliser(rows["observation"])
+        return rows
+
+    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
+        """PPO on executed decisions, plus rho times the first step of the other candidates where asked."""
+        batch["advantage"] = batch["advantage"] * batch["decided"]  # no policy gradient while a plan is held
+        loss, metrics = super().policy_loss(batch)
+        ratio = self.virtual_ratio.value
+        if self.config.algo.virtual_policy and ratio > 0:
+            loss = (1 - ratio) * loss + ratio * self.ppo(self.virtual_decisions(batch))["loss_objective"]
+        return loss, metrics
+
+    def virtual_decisions(self, batch: TensorDictBase) -> TensorDict:
+        """All candidates of every row as decisions of the old policy, with their model returns as advantages.
+
+        Each is an independent draw of the old policy at a real state, so the plain PPO ratio holds; later steps of a
+        rollout are not: their high-level action is held.
+        """
+        candidates = batch["candidates"]
+        advantage = candidates["returns"] - batch["value"].unsqueeze(-1)
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        rows = {
+            "observation": batch["observation"].unsqueeze(1).expand(-1, advantage.shape[1], -1),
+            "policy_action": candidates["drawn"],
+            "log_prob": candidates["log_prob"],
+            "advantage": advantage.unsqueeze(-1),
+        }
+        return TensorDict(rows, batch_size=advantage.shape).flatten(0, 1)
+
+    def planner_prior(self, batch: TensorDictBase) -> Tensor:
+        """Cross-entropy of the policy with the planner's distribution over candidates, by model return ``[row]``.
+
+        The forward divergence KL(planner, policy) up to a constant; this project's reading of lambda for a policy whose
+        actions are cost parameters.
+        """
+        candidates = batch["candidates"]
+        returns = candidates["returns"]
+        spread = returns - returns.mean(-1, keepdim=True)
+        weights = torch.softmax(spread / (spread.std() + 1e-8) / self.config.algo.prior_temperature, dim=-1)
+        mean, std = self.actor(batch["observation"])
+        density = IndependentNormal(mean.unsqueeze(1), std.unsqueeze(1)).log_prob(candidates["drawn"])
+        return -(weights * density).sum(-1)
+
+    @torch.no_grad()
+    def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
+        """Effective sample size, and one-step model errors on executed steps: estimates of ``alpha_P`` and ``alpha_r``."""
+        state, action = self.model.state(data["observation"]), data["action"]
+        then = self.model.step(state, action)
+        observed = data["next", "observation"]
+        error = (self.model.observe(then) - observed).abs().mean(-1)
+        reward = (self.model.reward(state, action, then) - data["next", "reward"].squeeze(-1)).abs()
+        return {
+            "effective_samples": data["effective_samples"].mean().item(),
+            "model_error": error.mean().item(),
+            "model_error_max": error.max().item(),
+            "reward_error": reward.mean().item(),
+            "reward_error_max": reward.max().item(),
+        }
+
+    # -- checkpoint --------------------------------------------------------------------------------------------------
+
+    def training_state(self) -> dict[str, Any]:
+        """Adds the virtual buffer."""
+        return {**super().training_state(), "virtual_buffer": self.virtual_buffer.state_dict()}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`training_state` returned."""
+        super().load_training_state(state)
+        self.virtual_buffer.load_state_dict(state["virtual_buffer"])
+
+    def _scoring(self) -> dict[str, float]:
+        return {"reward_scale": self.return_scale.factor, "discount": self.config.algo.discount}

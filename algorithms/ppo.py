@@ -1,0 +1,50 @@
+"""PPO on the raw action: the baseline without a planner (Schulman et al. 2017, arXiv 1707.06347).
+
+In the plane of the two dials this is the origin with the planner taken away: lambda = 0, rho = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tensordict import TensorDictBase
+
+from pompc.agent import Problem
+from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Options of :class:`PPO`.
+
+    Attributes:
+        algo: options of on-policy learning.
+    """
+
+    algo: OnPolicyConfig = field(default_factory=OnPolicyConfig)
+
+
+class PPO(OnPolicy):
+    """The policy's output, clipped to the bounds, is the action.
+
+    Args:
+        config: options.
+        problem: the environment.
+    """
+
+    Config = PPOConfig
+
+    def __init__(self, config: PPOConfig, problem: Problem) -> None:
+        super().__init__(config, problem, policy_dim=problem.action_dim)
+
+    def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
+        """Draw an action when exploring, take the mean otherwise."""
+        observation = tensordict["observation"]
+        if explore:
+            drawn, log_prob = self.sample_policy(observation, 1)
+            action = drawn[:, 0]
+            tensordict["policy_action"], tensordict["log_prob"] = action, log_prob[:, 0]
+        else:
+            action, _ = self.actor(self.normaliser(observation))
+        tensordict["action"] = action.clamp(-1.0, 1.0)
+        return tensordict

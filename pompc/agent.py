@@ -1,0 +1,206 @@
+"""The base class of the zoo: one agent, two dials, a shared planner."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.data import TensorSpec, Unbounded
+from torchrl.envs.utils import ExplorationType, exploration_type
+
+from pompc.dynamics.protocols import TaskModel, TerminalValue
+from pompc.learning.schedules import make_schedule
+from pompc.planner import MPPI, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What an agent knows of its environment.
+
+    Attributes:
+        observation_dim: size of an observation.
+        action_dim: size of an action; every entry is in [-1, 1].
+        num_envs: environments stepped together.
+        task_model: makes the explicit model of the environment; raises ``UserError`` where there is none.
+        device: where the agent lives.
+    """
+
+    observation_dim: int
+    action_dim: int
+    num_envs: int
+    task_model: Callable[[], TaskModel]
+    device: torch.device
+
+
+class MPPIRL(TensorDictModuleBase, ABC):
+    """An agent in which an MPPI planner and a learned policy or value help each other.
+
+    The two dials are schedules (:class:`pompc.learning.schedules.Schedule`): ``kl_weight`` (lambda) is the weight of the
+    KL divergence between the policy and the planner's action distribution in the policy loss, ``virtual_ratio`` (rho) the
+    share of the planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and
+    the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
+
+    The planner's warm start is carried in the TensorDict under ``planner_mean`` and reset where ``is_init`` is true, so
+    the same agent serves any number of environments, and evaluation does not disturb training.
+
+    Args:
+        config: the algorithm's frozen config.
+        problem: the environment as the agent knows it.
+    """
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any, problem: Problem) -> None:
+        super().__init__()
+        self.config = config
+        self.problem = problem
+        self.kl_weight = make_schedule(getattr(config, "kl_weight", 0.0), name="kl_weight")
+        self.virtual_ratio = make_schedule(getattr(config, "virtual_ratio", 0.0), name="virtual_ratio", highest=1.0)
+        self.planner: MPPI | None = None
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.updates = 0
+        self._last: tuple[Tensor, Tensor, Plan] | None = None
+        self.in_keys = ["observation"]
+        self.out_keys = ["action"]
+
+    # -- acting ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write ``action [batch, action]`` and what learning needs into a TensorDict with ``observation`` and ``is_init``.
+
+        Explores when TorchRL's exploration type is ``RANDOM``, as inside a collector, and is deterministic otherwise up to
+        the planner's samples.
+        """
+        return self.act(tensordict, exploration_type() == ExplorationType.RANDOM)
+
+    def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
+        """One decision: candidates of cost parameters, one plan over all of them, one candidate executed."""
+        assert self.planner is not None, "an agent without a planner overrides act"
+        observation = tensordict["observation"]
+        state = self.encode(observation)
+        candidates = self.cost_parameters(observation, explore)
+        plan = self.planner.plan(
+            state,
+            parameters=None if candidates is None else candidates["parameters"],
+            mean=tensordict["planner_mean"],
+            is_init=tensordict["is_init"],
+            proposals=self.proposals(state),
+            terminal_value=self.terminal_value(),
+        )
+        chosen = self.select(plan, candidates, explore)
+        rows = torch.arange(len(chosen), device=chosen.device)
+        mean = self.commit(tensordict, plan.mean[rows, chosen])
+        first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
+        tensordict["action"] = first.clamp(-1.0, 1.0)
+        tensordict["next", "planner_mean"] = self.planner.shift(mean)
+        self._last = (state, mean, plan[rows, chosen])
+        if explore:
+            self.record(tensordict, plan, candidates, chosen)
+        return tensordict
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """Planner state carried in the TensorDict, one spec per key, without the batch dimension."""
+        if self.planner is None:
+            return {}
+        shape = (self.planner.config.horizon, self.planner.action_dim)
+        return {"planner_mean": Unbounded(shape, device=self.problem.device)}
+
+    def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
+        """The plan behind the last action of environment 0, for a video.
+
+        Returns:
+            Model trajectories of the samples ``[sample, horizon + 1, state]``, best first, and of the plan
+            ``[horizon + 1, state]``; none without a planner.
+        """
+        if self.planner is None or self._last is None:
+            return None
+        state, mean, plan = self._last
+        chosen = self.planner.rollout(state[:1], mean[:1, None, None])[0, 0, 0]
+        return plan.states[0][plan.costs[0].argsort()], chosen
+
+    # -- hooks of the planner ----------------------------------------------------------------------------------------
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """The state the planner starts from: ``[batch, observation]`` -> ``[batch, state]``."""
+        return observation
+
+    def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict | None:
+        """Candidates of cost parameters: ``parameters [batch, candidate, parameter]`` and what they were made of."""
+        return None
+
+    def proposals(self, state: Tensor) -> Tensor | None:
+        """Action sequences for the planner to consider ``[batch, 1 or candidate, p, horizon, action]``."""
+        return None
+
+    def terminal_value(self) -> TerminalValue | None:
+        """The value at the end of the horizon."""
+        return None
+
+    def select(self, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
+        """Which candidate is executed: indices ``[batch]``."""
+        return torch.zeros(plan.batch_size[0], dtype=torch.long, device=self.problem.device)
+
+    def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
+        """The action sequences that are executed from here ``[batch, horizon, action]``."""
+        return mean
+
+    def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
+        """Write what learning needs beside the action."""
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def frames_per_batch(self) -> int:
+        """Environment transitions, over all environments, between two calls of :meth:`learn`."""
+
+    @abstractmethod
+    def learn(self, data: TensorDictBase) -> dict[str, float]:
+        """Learn from new transitions ``[num_envs, time]``; the same metrics every time, nan where unknown."""
+
+    def planner_prior(self, batch: TensorDictBase) -> Tensor:
+        """Divergence of the policy from the planner's distribution ``[row]``, weighted by lambda in the policy loss."""
+        raise NotImplementedError(f"{type(self).__name__} has no planner prior")
+
+    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
+        """Value targets from the planner's own rollouts ``[row]``; none without virtual data."""
+        return None
+
+    def schedule(self, uncertainty: float) -> None:
+        """Advance both dials after an update, given the relative variance of the value ensemble."""
+        self.kl_weight.update(uncertainty)
+        self.virtual_ratio.update(uncertainty)
+
+    @property
+    def model_steps(self) -> int:
+        """Model steps the planner has taken so far."""
+        return 0 if self.planner is None else self.planner.model_steps
+
+    # -- checkpoint --------------------------------------------------------------------------------------------------
+
+    def training_state(self) -> dict[str, Any]:
+        """What changes in training beside the modules: tensors and plain values only."""
+        return {
+            "kl_weight": self.kl_weight.state_dict(),
+            "virtual_ratio": self.virtual_ratio.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "updates": self.updates,
+            "model_steps": self.model_steps,
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`training_state` returned."""
+        self.kl_weight.load_state_dict(state["kl_weight"])
+        self.virtual_ratio.load_state_dict(state["virtual_ratio"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.updates = state["updates"]
+        if self.planner is not None:
+            self.planner.model_steps = state["model_steps"]

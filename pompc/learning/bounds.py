@@ -1,0 +1,32 @@
+"""How far virtual data can pull the value function away: the bound behind the decaying virtual-data ratio.
+
+Derived in this project from the assumptions that arXiv 2512.17091 states (its own theorem was not available).
+"""
+
+from __future__ import annotations
+
+
+def value_error_bound(
+    *, ratio: float, discount: float, horizon: int, dynamics_error: float, reward_error: float, value_span: float
+) -> float:
+    """Largest possible ``||V_rho - V_pi||_inf`` of values learnt with a share ``ratio`` of model rollouts.
+
+    Let the mixed operator be ``T_rho = (1 - rho) T + rho T_model^H``: one-step backups on real data, ``H``-step backups on
+    the model. With ``TV(P_model, P) <= alpha_P`` (half the L1 distance) and ``|r_model - r| <= alpha_r`` it contracts by
+    ``g = (1 - rho) gamma + rho gamma^H`` and its fixed point obeys::
+
+        ||V_rho - V_pi|| <= rho / (1 - g) * (1 - gamma^H) / (1 - gamma) * (alpha_r + gamma * alpha_P * span(V_pi))
+
+    As ``rho -> 0`` the bound vanishes: learning is asymptotically unbiased.
+
+    Args:
+        ratio: virtual-data ratio rho in [0, 1].
+        discount: gamma in [0, 1).
+        horizon: model steps ``H`` of a virtual backup, at least 1.
+        dynamics_error: ``alpha_P``, total variation in [0, 1].
+        reward_error: ``alpha_r``.
+        value_span: ``max V_pi - min V_pi``, at most ``reward range / (1 - gamma)``.
+    """
+    contraction = (1 - ratio) * discount + ratio * discount**horizon
+    steps = (1 - discount**horizon) / (1 - discount)
+    return ratio / (1 - contraction) * steps * (reward_error + discount * dynamics_error * value_span)

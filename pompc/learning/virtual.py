@@ -1,0 +1,155 @@
+"""Virtual data: the planner's own rollouts, chosen, re-scored with the reward model and turned into value targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
+
+from pompc.dynamics.protocols import TaskModel
+from pompc.planner import MPPI, Plan
+from pompc.planner.weights import systematic_resample
+
+VirtualSource = Callable[[Plan, Tensor, MPPI, int], tuple[Tensor, Tensor]]
+"""``(plan, chosen [batch], planner, count)`` to states ``[batch, rollout, horizon + 1, state]`` and their actions."""
+
+
+def others(plan: Plan, chosen: Tensor) -> Plan:
+    """The candidates that were not executed: batch size ``[batch, candidate - 1]``, in order."""
+    batch, candidates = plan.batch_size
+    index = torch.arange(candidates - 1, device=chosen.device).expand(batch, -1)
+    index = index + (index >= chosen.unsqueeze(1))
+    return plan[torch.arange(batch, device=chosen.device).unsqueeze(1), index]
+
+
+def all_others(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
+    """Every sample of every candidate that was not executed: ``(M - 1) K`` rollouts."""
+    rest = others(plan, chosen)
+    return rest.states.flatten(1, 2), rest.actions.flatten(1, 2)
+
+
+def others_plus_rest(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
+    """Every sample but the heaviest one of the executed candidate: ``M K - 1`` rollouts."""
+    rows = torch.arange(len(chosen), device=chosen.device)
+    samples = plan.weights.shape[-1]
+    dropped = chosen * samples + plan.weights[rows, chosen].argmax(-1)
+    index = torch.arange(plan.weights[0].numel() - 1, device=chosen.device).expand(len(chosen), -1)
+    index = index + (index >= dropped.unsqueeze(1))
+    rows = rows.unsqueeze(1)
+    return plan.states.flatten(1, 2)[rows, index], plan.actions.flatten(1, 2)[rows, index]
+
+
+def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
+    """``count`` samples of every candidate not executed, resampled by their planner weights: ``(M - 1) count`` rollouts.
+
+    They follow what the plan would do; resampling is systematic.
+    """
+    rest = others(plan, chosen)
+    index = systematic_resample(rest.weights, count)
+    rows = torch.arange(index.shape[0], device=index.device).view(-1, 1, 1)
+    columns = torch.arange(index.shape[1], device=index.device).view(1, -1, 1)
+    return rest.states[rows, columns, index].flatten(1, 2), rest.actions[rows, columns, index].flatten(1, 2)
+
+
+def nominal(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
+    """The rollout of the mean plan of every candidate not executed: ``M - 1`` rollouts."""
+    rest = others(plan, chosen)
+    start = rest.states[:, 0, 0, 0]
+    states = planner.rollout(start, rest.mean.unsqueeze(1)).squeeze(1)
+    planner.model_steps += rest.mean[..., 0].numel()
+    return states, rest.mean
+
+
+VIRTUAL_SOURCES: dict[str, VirtualSource] = {
+    "all": all_others,
+    "others_plus_rest": others_plus_rest,
+    "weighted": weighted,
+    "nominal": nominal,
+}
+"""Which rollouts become virtual data, by the name that ``algo.virtual_source`` takes."""
+
+
+def virtual_targets(
+    states: Tensor,
+    actions: Tensor,
+    model: TaskModel,
+    value: Callable[[Tensor], Tensor],
+    *,
+    reward_scale: float,
+    discount: float,
+    gae_lambda: float,
+) -> TensorDict:
+    """Re-score rollouts with the reward model and compute truncated TD(lambda) value targets along them.
+
+    The target of the first state is the ``horizon``-step lambda-return of the model, bootstrapped with the value of the
+    last state unless the model says that the episode ended.
+
+    Args:
+        states: ``[rollout, horizon + 1, state]``.
+        actions: ``[rollout, horizon, action]``.
+        model: gives reward, termination and the observation of a state.
+        value: ``observation [..., observation] -> value [...]``, frozen during the update.
+        reward_scale: factor from rewards to the units of the values.
+        discount: per step.
+        gae_lambda: of the lambda-return.
+
+    Returns:
+        Rows up to the end of each rollout: ``observation [row, observation]``, ``value_target [row]``,
+        ``reward [row]`` (scaled). Rollouts with a non-finite state are left out.
+    """
+    finite = torch.isfinite(states).flatten(1).all(-1)
+    states, actions = states[finite], actions[finite]
+    now, then = states[:, :-1], states[:, 1:]
+    observation = model.observe(states)
+    values = value(observation)
+    reward = model.reward(now, actions, then) * reward_scale
+    terminated = model.terminated(now, actions, then)
+    _, target = vec_generalized_advantage_estimate(
+        discount,
+        gae_lambda,
+        *(x.unsqueeze(-1) for x in (values[:, :-1], values[:, 1:], reward, terminated, terminated)),
+    )
+    alive = (terminated.cumsum(1) - terminated.long()) == 0
+    rows = {"observation": observation[:, :-1], "value_target": target.squeeze(-1), "reward": reward}
+    return TensorDict({key: x[alive] for key, x in rows.items()}, batch_size=[int(alive.sum())])
+
+
+def model_return(
+    plan: Plan,
+    model: TaskModel,
+    value: Callable[[Tensor], Tensor],
+    *,
+    reward_scale: float,
+    discount: float,
+) -> Tensor:
+    """Weighted model return of every candidate's plan ``[batch, candidate]``: re-scored rewards plus the last value."""
+    now, then = plan.states[..., :-1, :], plan.states[..., 1:, :]
+    reward = model.reward(now, plan.actions, then) * reward_scale
+    over = model.terminated(now, plan.actions, then).cumsum(-1) > 0
+    final = value(model.observe(plan.states[..., -1, :]))
+    total = torch.cat([reward, final.unsqueeze(-1)], dim=-1)
+    total = torch.cat([total[..., :1], total[..., 1:].masked_fill(over, 0.0)], dim=-1)
+    powers = discount ** torch.arange(total.shape[-1], device=total.device)
+    sums = (total * powers).sum(-1)
+    return (torch.where(plan.weights > 0, sums, 0.0) * plan.weights).sum(-1)
+
+
+def mix_by_sampling(ratio: float, batch: int) -> tuple[int, int, float, float]:
+    """A minibatch of ``batch`` rows holds ``round(ratio * batch)`` virtual ones: ``(real, virtual, weights...)``."""
+    virtual = min(round(ratio * batch), batch - 1)
+    return batch - virtual, virtual, 1 - virtual / batch, virtual / batch
+
+
+def mix_by_loss(ratio: float, batch: int) -> tuple[int, int, float, float]:
+    """Full minibatches of both kinds, their losses weighted ``1 - ratio`` and ``ratio``: same mean, lower variance."""
+    return batch, batch if ratio > 0 else 0, 1 - ratio, ratio
+
+
+MIXES: dict[str, Callable[[float, int], tuple[int, int, float, float]]] = {
+    "sampling": mix_by_sampling,
+    "loss": mix_by_loss,
+}
+"""How real and virtual rows share a minibatch, by the name that ``algo.mix`` takes."""
