@@ -37,10 +37,13 @@ SELECTORS: dict[str, Callable[[Plan, Tensor | None], Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveHRLAlgoConfig(OnPolicyConfig):
-    """Options of the ``algo`` node beside those of on-policy learning.
+class AdaptiveHRLConfig(OnPolicyConfig):
+    """Options of :class:`AdaptiveHRL` beside those of on-policy learning.
 
     Attributes:
+        kl_weight: lambda, pull of the policy to the planner's distribution over candidates.
+        virtual_ratio: rho, share of virtual rows in value learning.
+        planner: options of the planner; ``num_samples`` is per candidate, ``K``.
         candidates: high-level actions per step, ``M``.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         execute_steps: controls of a plan that are executed before the next decision.
@@ -55,6 +58,9 @@ class AdaptiveHRLAlgoConfig(OnPolicyConfig):
         prior_temperature: of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
 
+    kl_weight: float | ScheduleConfig = 0.0
+    virtual_ratio: float | ScheduleConfig = field(default_factory=ScheduleConfig)
+    planner: MPPIConfig = field(default_factory=MPPIConfig)
     ensemble_size: int = 5
     bootstrap: float = 0.8
     candidates: int = 4
@@ -79,23 +85,6 @@ class AdaptiveHRLAlgoConfig(OnPolicyConfig):
             raise UserError("algo.candidates must be at least 2: one is executed, the others give virtual data")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdaptiveHRLConfig:
-    """Options of :class:`AdaptiveHRL`.
-
-    Attributes:
-        kl_weight: lambda, pull of the policy to the planner's distribution over candidates.
-        virtual_ratio: rho, share of virtual rows in value learning.
-        planner: options of the planner; ``num_samples`` is per candidate, ``K``.
-        algo: everything else.
-    """
-
-    kl_weight: float | ScheduleConfig = 0.0
-    virtual_ratio: float | ScheduleConfig = field(default_factory=ScheduleConfig)
-    planner: MPPIConfig = field(default_factory=MPPIConfig)
-    algo: AdaptiveHRLAlgoConfig = field(default_factory=AdaptiveHRLAlgoConfig)
-
-
 class AdaptiveHRL(OnPolicy):
     """PPO over the cost parameters of MPPI, its values helped by the planner's own rollouts.
 
@@ -108,15 +97,15 @@ class AdaptiveHRL(OnPolicy):
 
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
         model = problem.task_model()
-        start = model.nominal if config.algo.start_at_nominal else None
+        start = model.nominal if config.start_at_nominal else None
         super().__init__(config, problem, policy_dim=model.parameter_dim, initial_mean=start)
         self.model = model
         self.planner = MPPI(config.planner, model, model, model.action_dim, device=problem.device)
-        self.mix = config.algo.mix
-        capacity = config.algo.virtual_rollouts * config.algo.virtual_window
+        self.mix = config.mix
+        capacity = config.virtual_rollouts * config.virtual_window
         self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device=problem.device))
-        self.source = VIRTUAL_SOURCES[config.algo.virtual_source]
-        needs = (config.algo.virtual_policy, self.kl_weight.value > 0, config.algo.selector == "softmax_value")
+        self.source = VIRTUAL_SOURCES[config.virtual_source]
+        needs = (config.virtual_policy, self.kl_weight.value > 0, config.selector == "softmax_value")
         self.needs_returns = any(needs)
 
     # -- acting ------------------------------------------------------------------------------------------------------
@@ -128,7 +117,7 @@ class AdaptiveHRL(OnPolicy):
     def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict:
         """``M`` draws of the policy when exploring, its mean otherwise; squashed into the box of cost parameters."""
         if explore:
-            drawn, log_prob = self.sample_policy(observation, self.config.algo.candidates)
+            drawn, log_prob = self.sample_policy(observation, self.config.candidates)
         else:
             drawn = self.actor(self.normaliser(observation))[0].unsqueeze(1)
             log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
@@ -137,9 +126,9 @@ class AdaptiveHRL(OnPolicy):
 
     def terminal_value(self) -> TerminalValue | None:
         """The learned value in units of reward, weighted; none by default."""
-        if self.config.algo.value_weight == 0:
+        if self.config.value_weight == 0:
             return None
-        factor = self.config.algo.value_weight / self.return_scale.factor
+        factor = self.config.value_weight / self.return_scale.factor
         return lambda state: factor * self.mean_value(self.model.observe(state))
 
     def select(self, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
@@ -149,7 +138,7 @@ class AdaptiveHRL(OnPolicy):
             return super().select(plan, candidates, explore)
         if self.needs_returns:
             candidates["returns"] = model_return(plan, self.model, self.mean_value, **self._scoring())
-        return SELECTORS[self.config.algo.selector](plan, candidates.get("returns"))
+        return SELECTORS[self.config.selector](plan, candidates.get("returns"))
 
     def primers(self) -> dict[str, TensorSpec]:
         """The warm start, and how many controls of it are still to be executed."""
@@ -158,7 +147,7 @@ class AdaptiveHRL(OnPolicy):
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
         """Keep the plan in hand until ``execute_steps`` of its controls are executed."""
         hold = (tensordict["planner_hold"] > 0) & ~tensordict["is_init"]
-        left = torch.where(hold, tensordict["planner_hold"] - 1, self.config.algo.execute_steps - 1.0)
+        left = torch.where(hold, tensordict["planner_hold"] - 1, self.config.execute_steps - 1.0)
         tensordict["next", "planner_hold"] = left
         tensordict["decided"] = (~hold).float()
         return torch.where(hold.unsqueeze(-1), tensordict["planner_mean"], mean)
@@ -173,7 +162,7 @@ class AdaptiveHRL(OnPolicy):
         if self.needs_returns:
             tensordict["candidates"] = candidates.select("drawn", "log_prob", "returns").auto_batch_size_(1)
         if self.learns_from_virtual:
-            states, actions = self.source(plan, chosen, self.planner, self.config.algo.virtual_count)
+            states, actions = self.source(plan, chosen, self.planner, self.config.virtual_count)
             tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
 
     # -- learning ----------------------------------------------------------------------------------------------------
@@ -184,21 +173,21 @@ class AdaptiveHRL(OnPolicy):
 
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
         """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
-        algo = self.config.algo
         fresh = data["virtual"].flatten(0, 1)
-        rollouts = TensorDict({key: fresh[key].flatten(0, 1) for key in ("states", "actions")})
-        rollouts.auto_batch_size_(1)["update"] = torch.full((len(rollouts),), self.updates)
-        index = torch.randperm(len(rollouts), device=self.problem.device)[: algo.virtual_rollouts]
+        states, actions = (fresh[key].flatten(0, 1) for key in ("states", "actions"))
+        update = torch.full(states.shape[:1], self.updates, device=states.device)
+        rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
+        index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]
         self.virtual_buffer.extend(rollouts[index])
         kept = self.virtual_buffer[:]
-        kept = kept[kept["update"] > self.updates - algo.virtual_window]
+        kept = kept[kept["update"] > self.updates - self.config.virtual_window]
         with torch.no_grad():
             rows = virtual_targets(
                 kept["states"],
                 kept["actions"],
                 self.model,
                 self.mean_value,
-                gae_lambda=algo.gae_lambda,
+                gae_lambda=self.config.gae_lambda,
                 **self._scoring(),
             )
         rows["observation"] = self.normaliser(rows["observation"])
@@ -209,7 +198,7 @@ class AdaptiveHRL(OnPolicy):
         batch["advantage"] = batch["advantage"] * batch["decided"]  # no policy gradient while a plan is held
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
-        if self.config.algo.virtual_policy and ratio > 0:
+        if self.config.virtual_policy and ratio > 0:
             loss = (1 - ratio) * loss + ratio * self.ppo(self.virtual_decisions(batch))["loss_objective"]
         return loss, metrics
 
@@ -239,7 +228,7 @@ class AdaptiveHRL(OnPolicy):
         candidates = batch["candidates"]
         returns = candidates["returns"]
         spread = returns - returns.mean(-1, keepdim=True)
-        weights = torch.softmax(spread / (spread.std() + 1e-8) / self.config.algo.prior_temperature, dim=-1)
+        weights = torch.softmax(spread / (spread.std() + 1e-8) / self.config.prior_temperature, dim=-1)
         mean, std = self.actor(batch["observation"])
         density = IndependentNormal(mean.unsqueeze(1), std.unsqueeze(1)).log_prob(candidates["drawn"])
         return -(weights * density).sum(-1)
@@ -272,4 +261,4 @@ class AdaptiveHRL(OnPolicy):
         self.virtual_buffer.load_state_dict(state["virtual_buffer"])
 
     def _scoring(self) -> dict[str, float]:
-        return {"reward_scale": self.return_scale.factor, "discount": self.config.algo.discount}
+        return {"reward_scale": self.return_scale.factor, "discount": self.config.discount}

@@ -16,26 +16,15 @@ from pompc.planner import MPPI, MPPIConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlgoConfig:
-    """Options of the ``algo`` node.
-
-    Attributes:
-        batch_size: environment steps between two rows of metrics, over all environments.
-    """
-
-    batch_size: int = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
 class MPPIAgentConfig:
     """Options of :class:`MPPIAgent`.
 
     Attributes:
-        algo: options of the agent.
+        batch_size: environment steps between two rows of metrics, over all environments.
         planner: options of the planner; by default as many samples as ``adaptive_hrl`` has over all its candidates.
     """
 
-    algo: AlgoConfig = field(default_factory=AlgoConfig)
+    batch_size: int = 2048
     planner: MPPIConfig = field(default_factory=lambda: MPPIConfig(num_samples=256))
 
 
@@ -58,7 +47,7 @@ class MPPIAgent(MPPIRL):
     @property
     def frames_per_batch(self) -> int:
         """``batch_size``, rounded up to whole steps of all environments."""
-        return -(-self.config.algo.batch_size // self.problem.num_envs) * self.problem.num_envs
+        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
 
     def encode(self, observation: Tensor) -> Tensor:
         """The model state behind an observation."""

@@ -5,7 +5,7 @@ In the plane of the two dials this is the origin with the planner taken away: la
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tensordict import TensorDictBase
 
@@ -14,14 +14,8 @@ from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """Options of :class:`PPO`.
-
-    Attributes:
-        algo: options of on-policy learning.
-    """
-
-    algo: OnPolicyConfig = field(default_factory=OnPolicyConfig)
+class PPOConfig(OnPolicyConfig):
+    """Options of :class:`PPO`: those of on-policy learning."""
 
 
 class PPO(OnPolicy):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -67,7 +66,7 @@ class OnPolicy(MPPIRL):
     The policy's output is ``policy_action``; a subclass says what becomes of it. ``log_prob`` is its log-density.
 
     Args:
-        config: holds ``algo``, an :class:`OnPolicyConfig`.
+        config: an :class:`OnPolicyConfig` or more.
         problem: the environment.
         policy_dim: size of the policy's output.
         initial_mean: policy mean at the start ``[policy_dim]``.
@@ -75,31 +74,31 @@ class OnPolicy(MPPIRL):
 
     mix: str = "sampling"
 
-    def __init__(self, config: Any, problem: Problem, policy_dim: int, initial_mean: Tensor | None = None) -> None:
+    def __init__(
+        self, config: OnPolicyConfig, problem: Problem, policy_dim: int, initial_mean: Tensor | None = None
+    ) -> None:
         super().__init__(config, problem)
-        algo: OnPolicyConfig = config.algo
-        self.algo = algo
-        sizes = {"hidden": algo.hidden, "initial_std": algo.initial_std, "initial_mean": initial_mean}
+        sizes = {"hidden": config.hidden, "initial_std": config.initial_std, "initial_mean": initial_mean}
         self.actor = GaussianActor(problem.observation_dim, policy_dim, **sizes)
-        self.values = ValueEnsemble(algo.ensemble_size, problem.observation_dim, algo.hidden)
+        self.values = ValueEnsemble(config.ensemble_size, problem.observation_dim, config.hidden)
         self.normaliser = RunningMoments(problem.observation_dim)
-        self.return_scale = ReturnScale(problem.num_envs, algo.discount)
+        self.return_scale = ReturnScale(problem.num_envs, config.discount)
         self.to(problem.device)
         self.ppo = self._clipped_loss()
         self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), lr=algo.learning_rate, eps=1e-5),
-            "values": torch.optim.Adam(self.values.parameters(), lr=algo.learning_rate, eps=1e-5),
+            "actor": torch.optim.Adam(self.actor.parameters(), lr=config.learning_rate, eps=1e-5),
+            "values": torch.optim.Adam(self.values.parameters(), lr=config.learning_rate, eps=1e-5),
         }
 
     @property
     def frames_per_batch(self) -> int:
         """``batch_size``, rounded up to whole steps of all environments."""
-        return -(-self.algo.batch_size // self.problem.num_envs) * self.problem.num_envs
+        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
 
     @property
     def learns_from_virtual(self) -> bool:
         """Whether rho is large enough for a virtual row in a minibatch."""
-        return MIXES[self.mix](self.virtual_ratio.value, self.algo.minibatch)[1] > 0
+        return MIXES[self.mix](self.virtual_ratio.value, self.config.minibatch)[1] > 0
 
     def sample_policy(self, observation: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Draw ``count`` policy actions per row ``[batch, count, policy]`` and their log-densities ``[batch, count]``."""
@@ -114,9 +113,9 @@ class OnPolicy(MPPIRL):
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """One update: statistics, targets, minibatch epochs, then the dials (Algorithm as in arXiv 2512.17091, step 5)."""
-        if self.algo.normalise_observation:
+        if self.config.normalise_observation:
             self.normaliser.update(data["observation"])
-        if self.algo.normalise_reward:
+        if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1))
         real = self.real_batch(data)
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
@@ -150,7 +149,7 @@ class OnPolicy(MPPIRL):
         reward = data["next", "reward"] * self.return_scale.factor
         ends = (data["next", "done"], data["next", "terminated"])
         advantage, target = vec_generalized_advantage_estimate(
-            self.algo.discount, self.algo.gae_lambda, value.unsqueeze(-1), next_value.unsqueeze(-1), reward, *ends
+            self.config.discount, self.config.gae_lambda, value.unsqueeze(-1), next_value.unsqueeze(-1), reward, *ends
         )
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         rows = {
@@ -173,9 +172,9 @@ class OnPolicy(MPPIRL):
     ) -> Iterator[tuple[TensorDict, list[tuple[float, TensorDictBase]]]]:
         """Shuffled minibatches: real rows for the policy, and weighted groups of rows for the values."""
         ratio = 0.0 if virtual is None or len(virtual) == 0 else self.virtual_ratio.value
-        num_real, num_virtual, real_weight, virtual_weight = MIXES[self.mix](ratio, self.algo.minibatch)
+        num_real, num_virtual, real_weight, virtual_weight = MIXES[self.mix](ratio, self.config.minibatch)
         virtual = None if virtual is None or num_virtual == 0 else self._with_mask(virtual)
-        for _ in range(self.algo.epochs):
+        for _ in range(self.config.epochs):
             for index in torch.randperm(len(real), device=self.problem.device).split(num_real):
                 batch = real[index]
                 groups: list[tuple[float, TensorDictBase]] = [(real_weight, batch)]
@@ -198,7 +197,7 @@ class OnPolicy(MPPIRL):
                 raise NonFiniteError(f"{name} loss", f"update {self.updates}")
             self.optimisers[name].zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), self.algo.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), self.config.max_grad_norm)
             self.optimisers[name].step()
         return {"loss_policy": policy_loss.item(), "loss_value": value_loss.item(), **metrics}
 
@@ -220,7 +219,7 @@ class OnPolicy(MPPIRL):
         return {}
 
     def _with_mask(self, rows: TensorDictBase) -> TensorDict:
-        mask = bootstrap_mask(len(rows), self.algo.ensemble_size, self.algo.bootstrap, self.problem.device)
+        mask = bootstrap_mask(len(rows), self.config.ensemble_size, self.config.bootstrap, self.problem.device)
         return rows.set("mask", mask.T)  # pyright: ignore[reportReturnType]
 
     def _clipped_loss(self) -> ClipPPOLoss:
@@ -231,9 +230,9 @@ class OnPolicy(MPPIRL):
         )
         loss = ClipPPOLoss(
             actor,
-            clip_epsilon=self.algo.clip,
+            clip_epsilon=self.config.clip,
             entropy_bonus=True,
-            entropy_coeff=self.algo.entropy,
+            entropy_coeff=self.config.entropy,
             functional=False,
         )
         loss.set_keys(action="policy_action", sample_log_prob="log_prob")
