@@ -1,0 +1,153 @@
+"""The DeepMind Control Suite: ``dmc/<domain>-<task>``, from state."""
+
+from __future__ import annotations
+
+import ctypes.util
+import difflib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import TimeLimit
+
+from pompc.environment import EnvironmentFamily
+from pompc.errors import UserError
+
+ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DMControlConfig:
+    """Options of a Control Suite task.
+
+    Attributes:
+        task: ``<domain>-<task>`` such as ``walker-walk`` or ``finger-turn_easy``; the domains ``cup`` and ``pointmass``
+            stand for ``ball_in_cup`` and ``point_mass``.
+        action_repeat: control steps (frames) per action; their rewards are summed.
+        episode_frames: control steps until the episode is truncated.
+    """
+
+    task: str = "cartpole-swingup"
+    action_repeat: int = 2
+    episode_frames: int = 1000
+
+
+def _headless_gl() -> None:
+    """Choose the rendering back-end, once, before dm_control does: off-screen, or none where the libraries miss."""
+    if "DISPLAY" in os.environ:
+        return
+    libraries = {"egl": "EGL", "osmesa": "OSMesa"}
+    found = [backend for backend, library in libraries.items() if ctypes.util.find_library(library)]
+    os.environ.setdefault("MUJOCO_GL", found[0] if found else "disable")
+
+
+def _domain_and_task(name: str) -> tuple[str, str]:
+    """``cup-catch`` -> ``("ball_in_cup", "catch")``."""
+    domain, _, task = name.partition("-")
+    return ALIASES.get(domain, domain), task.replace("-", "_")
+
+
+class SuiteEnv(gymnasium.Env):
+    """One Control Suite task without its time limit. An episode is a function of the reset seed and the actions.
+
+    Observation: all entries of the suite's dictionary, flat, float32. Action ``[action]`` in [-1, 1], scaled to the
+    task's bounds. Reward: the sum over ``action_repeat`` control steps, each in [0, 1].
+
+    Raises:
+        UserError: the task is unknown, its actions are unbounded, or it cannot be rendered here.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own convention)
+    SIZE = 384  # pixels
+
+    def __init__(self, config: DMControlConfig, render_mode: str | None = None) -> None:
+        _headless_gl()
+        import mujoco
+        from dm_control import suite
+
+        domain, task = _domain_and_task(config.task)
+        if (domain, task) not in suite.ALL_TASKS:
+            known = ["-".join(names) for names in suite.ALL_TASKS]
+            near = difflib.get_close_matches(f"{domain}-{task}", known, n=4, cutoff=0.5) or known
+            raise UserError(f"the Control Suite has no task {config.task}: take one of {', '.join(near)}")
+        self._env = suite.load(
+            domain,
+            task,
+            task_kwargs={"random": 0, "time_limit": float("inf")},
+            environment_kwargs={"flat_observation": True},
+        )
+        spec = self._env.action_spec()
+        if max(np.abs(spec.minimum).max(), np.abs(spec.maximum).max()) >= mujoco.mjMAXVAL:  # MuJoCo's "no limit"
+            raise UserError(f"{config.task} has unbounded actions, which cannot be scaled to [-1, 1]")
+        self._low = np.broadcast_to(spec.minimum, spec.shape)
+        self._range = np.broadcast_to(spec.maximum, spec.shape) - self._low
+        self._repeat = config.action_repeat
+        size = sum(int(np.prod(entry.shape)) for entry in self._env.observation_spec().values())
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1, 1, spec.shape, np.float32)
+        self.metadata = {**self.metadata, "render_fps": round(1 / (self._env.control_timestep() * self._repeat))}
+        self.render_mode = render_mode
+        if render_mode is not None:
+            self.render()  # better to learn now that it does not work than at the first video
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Start a new episode; the suite's own random state is seeded, too."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        return self._observation(self._env.reset()), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Repeat ``action [action]``; terminated only where the task itself ends the episode."""
+        control = self._low + 0.5 * (np.clip(action, -1.0, 1.0).astype(np.float64) + 1.0) * self._range
+        reward = 0.0
+        for _ in range(self._repeat):
+            step = self._env.step(control)
+            reward += step.reward
+            if step.last():
+                break
+        return self._observation(step), reward, step.last(), False, {}
+
+    def render(self) -> np.ndarray:
+        """Camera 0 as ``[size, size, 3]`` uint8."""
+        import mujoco
+
+        try:
+            return self._env.physics.render(self.SIZE, self.SIZE, camera_id=0)
+        except (RuntimeError, ImportError, mujoco.FatalError) as error:
+            raise UserError(
+                f"MuJoCo cannot render here (MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}): install libegl1 and "
+                "libegl-mesa0 and set MUJOCO_GL=egl, or libosmesa6 and MUJOCO_GL=osmesa, or turn the video off"
+            ) from error
+
+    def _observation(self, step: Any) -> np.ndarray:
+        return step.observation["observations"].astype(np.float32)
+
+
+class DMControl(EnvironmentFamily):
+    """A Control Suite task of 1000 frames; it reports neither success nor cost.
+
+    Raises:
+        UserError: the action repeat or the episode length is not positive.
+    """
+
+    Config = DMControlConfig
+
+    def __init__(self, config: DMControlConfig) -> None:
+        super().__init__(config)
+        if not 1 <= config.action_repeat <= config.episode_frames:
+            raise UserError(
+                f"env.action_repeat={config.action_repeat}: take 1 to env.episode_frames={config.episode_frames}"
+            )
+
+    @property
+    def action_repeat(self) -> int:
+        """Frames per action."""
+        return self.config.action_repeat
+
+    def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
+        """One task, truncated after ``episode_frames`` frames."""
+        env = SuiteEnv(self.config, render_mode)
+        return TimeLimit(env, self.config.episode_frames // self.config.action_repeat)

@@ -1,0 +1,329 @@
+"""Lunar Lander with danger zones, and a lumped rigid body as the planner's model.
+
+The environment is gymnasium's ``LunarLander-v3`` (Box2D, continuous). Positions, speeds and zones are in its
+observation units: 1 in x is 10 m, 1 in y is 20/3 m, the pad lies at ``|x| <= 0.2``, ``y = 0``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.envs.box2d.lunar_lander import LunarLander as Box2DLander
+from gymnasium.wrappers import TimeLimit
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from pompc.environment import EnvironmentFamily
+from pompc.errors import UserError
+
+FRAME = 0.02  # s
+UNITS = (10.0, 20 / 3)  # m per observation unit of x and y
+SPEED_UNITS = (50 / UNITS[0], 50 / UNITS[1], 2.5)  # m/s, m/s, rad/s per observation unit
+PAD = 0.2  # |x| up to which the ground is the landing pad
+# What Box2D simulates as lander and two sprung legs, lumped into one body (legs extended):
+MASS = 4.958889  # kg
+INERTIA = 0.9123  # kg m^2 about the centre of mass
+CENTRE = 0.0885  # m, centre of mass above the lander's origin, along its axis
+LANDER_CENTRE = 0.1013  # m, the point whose velocity the observation reports
+MAIN_IMPULSE = 13.0 * 4 / 30  # N s per frame at full throttle
+SIDE_IMPULSE = 0.6 * 12 / 30  # N s per frame
+GRAVITY = 10.0  # m/s^2
+CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class LunarLanderConfig:
+    """Options of the Lunar Lander.
+
+    Attributes:
+        zones: danger discs ``(x, y, radius)`` in observation units; entering one ends the episode.
+        zone_penalty: what entering costs, as a negative reward.
+        action_repeat: simulation frames of 0.02 s per action; their rewards are summed.
+        time_limit: frames until the episode is truncated.
+        wind: gymnasium's ``wind_power`` (0 to 20), which the planner's model does not know.
+        turbulence: gymnasium's ``turbulence_power`` (0 to 2), likewise.
+        mismatch: the model's mass and inertia are ``1 + mismatch`` times the real ones, so that it believes in less
+            thrust; -0.5 to 1 is sensible, 0 is exact.
+        torque_coupling: false makes the model ignore that the side engines turn the lander.
+    """
+
+    zones: tuple[tuple[float, float, float], ...] = ((-0.35, 0.6, 0.15), (0.35, 0.6, 0.15), (0.0, 0.45, 0.15))
+    zone_penalty: float = 100.0
+    action_repeat: int = 5
+    time_limit: int = 1000
+    wind: float = 0.0
+    turbulence: float = 0.0
+    mismatch: float = 0.0
+    torque_coupling: bool = True
+
+
+class LunarLanderEnv(gymnasium.Env):
+    """One lander. Observation: gymnasium's eight numbers, then the position of every zone relative to the lander.
+
+    Action ``[2]``: main engine (off below 0, 50 to 100 % above) and side engines (off within +-0.5). Reward:
+    gymnasium's, summed over the frames of the action. ``success`` is to come to rest on the pad, ``cost`` is 1 in the
+    step that enters a zone; zones are checked in every frame.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (gymnasium's own convention)
+
+    def __init__(self, config: LunarLanderConfig, render_mode: str | None = None) -> None:
+        self.config = config
+        self.render_mode = render_mode
+        self.simulator = Box2DLander(
+            render_mode=render_mode,
+            continuous=True,
+            enable_wind=config.wind > 0 or config.turbulence > 0,
+            wind_power=config.wind,
+            turbulence_power=config.turbulence,
+        )
+        self.zones = np.asarray(config.zones, np.float32).reshape(-1, 3)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (8 + 2 * len(self.zones),), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Start at the top with a random push over random hills."""
+        super().reset(seed=seed)
+        own, _ = self.simulator.reset(seed=seed)
+        return self._observation(own), {"success": 0.0, "cost": 0.0}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Repeat ``action`` for ``action_repeat`` frames or until the episode ends."""
+        total = 0.0
+        for _ in range(self.config.action_repeat):
+            own, reward, terminated, _, _ = self.simulator.step(action)
+            offset = self.zones[:, :2] - own[:2]
+            danger = bool((np.square(offset).sum(-1) < self.zones[:, 2] ** 2).any())
+            total += -self.config.zone_penalty if danger else float(reward)
+            if danger or terminated:
+                break
+        asleep = terminated and not (self.simulator.lander.awake or self.simulator.game_over)
+        success = asleep and abs(own[0]) <= PAD and not danger
+        info = {"success": float(success), "cost": float(danger)}
+        return self._observation(own), total, bool(terminated or danger), False, info
+
+    def render(self) -> np.ndarray:
+        """gymnasium's picture ``[400, 600, 3]`` uint8 with the zones on it."""
+        image = Image.fromarray(self.simulator.render())
+        draw = ImageDraw.Draw(image)
+        for x, y, radius in self.zones:
+            across, up = 300 * radius, 200 * radius
+            column, row = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
+            draw.ellipse([column - across, row - up, column + across, row + up], outline="tomato", width=3)
+        return np.asarray(image)
+
+    def close(self) -> None:
+        """Free the picture's window system."""
+        self.simulator.close()
+
+    def _observation(self, own: np.ndarray) -> np.ndarray:
+        return np.concatenate([own, (self.zones[:, :2] - own[:2]).ravel()]).astype(np.float32)
+
+
+class LunarLanderModel:
+    """The lander as one rigid body over flat ground; exact in the air up to the engines' noise.
+
+    State ``[8]``: gymnasium's observation (x, y, their speeds, angle, its speed, two leg contacts). Approximations:
+    the engines' noise and the wind are left out; the ground is flat at pad height everywhere; touching it slowly and
+    upright stops the lander at once, touching it otherwise is a crash; the lander sleeps (and the episode ends well)
+    as soon as it has rested for one action, where Box2D takes half a second; zones are checked once per action.
+
+    High-level action ``[4]``: subgoal x and y, descent rate, and the (logarithmic) weight of keeping clear of zones.
+    """
+
+    state_dim = 8
+    action_dim = 2
+    parameter_dim = 4
+    END_COST = 500.0  # of a crash, of leaving the field, of a zone: more than any safe trajectory of 20 steps
+
+    def __init__(self, config: LunarLanderConfig, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.nominal = torch.tensor([0.0, -1.0, 0.0, 0.0], device=device)
+        self._zones = torch.tensor(config.zones, dtype=torch.float32, device=device).reshape(-1, 3)
+        self._scale = 1.0 / (1.0 + config.mismatch)
+
+    def state(self, observation: Tensor) -> Tensor:
+        """``[..., 8 + 2 zones]`` -> ``[..., 8]``."""
+        return observation[..., :8]
+
+    def observe(self, state: Tensor) -> Tensor:
+        """``[..., 8]`` -> ``[..., 8 + 2 zones]``."""
+        return torch.cat([state, (self._zones[:, :2] - state[..., None, :2]).flatten(-2)], -1)
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """``action_repeat`` frames, semi-implicit Euler as in Box2D: ``[..., 8]``, ``[..., 2]`` -> ``[..., 8]``."""
+        main, side = _throttle(action)
+        main = main * (MAIN_IMPULSE * self._scale / MASS)
+        side = side * (SIDE_IMPULSE * self._scale)
+        body = _body(state)
+        legs = state[..., 6] * state[..., 7]
+        crashed = torch.zeros_like(legs, dtype=torch.bool)
+        for _ in range(self.config.action_repeat):
+            body, legs, crashed = self._frame(body, legs, crashed, main, side)
+        return torch.stack([*_observed(body), legs, legs], -1)
+
+    def _frame(self, body: tuple, legs: Tensor, crashed: Tensor, main: Tensor, side: Tensor) -> tuple:
+        """One frame of 0.02 s on the centre of mass; a crashed lander stays where it is, one at rest lies level."""
+        x, y, vx, vy, angle, spin = body
+        cos, sin = angle.cos(), angle.sin()
+        push = side / MASS
+        vx_new = vx - main * sin + push * cos
+        vy_new = vy + main * cos + push * sin - GRAVITY * FRAME
+        lever = CENTRE - (17 / 30 * sin.square() + 14 / 30 * cos.square())
+        spin_new = spin + side * lever / INERTIA if self.config.torque_coupling else spin
+        free = (x + FRAME * vx_new, y + FRAME * vy_new, vx_new, vy_new, angle + FRAME * spin_new, spin_new)
+        below = (free[1] - CENTRE * free[4].cos()) <= 0
+        # Dropped onto the pad, Box2D's lander survives about 0.28 upright and about 0.16 at 0.2 rad.
+        impact = vy_new.abs() / SPEED_UNITS[1] + 0.6 * free[4].abs() + 0.3 * vx_new.abs() / SPEED_UNITS[0]
+        gentle = below & (impact < 0.28)
+        zero = torch.zeros_like(x)
+        rest = (free[0], torch.full_like(x, CENTRE), zero, zero, zero, zero)
+        after = tuple(
+            torch.where(crashed, old, torch.where(gentle, still, new))
+            for old, new, still in zip(body, free, rest, strict=True)
+        )
+        return after, torch.where(crashed, legs, gentle.to(x.dtype)), crashed | (below & ~gentle)
+
+    def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Crashed, left the field, in a zone, or asleep: -> bool ``[...]``."""
+        return self._failed(next_state) | _asleep(state, next_state)
+
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """gymnasium's reward on model states, exact in the air; an ending counts its last reward alone: ``[...]``."""
+        main, side = _throttle(action)
+        fuel = self.config.action_repeat * (0.30 * main + 0.03 * side.abs())
+        gain = _shaping(next_state) - _shaping(state) - fuel
+        gain = gain.masked_fill(_asleep(state, next_state), LANDED).masked_fill(_crashed(next_state), CRASH)
+        return gain.masked_fill(self._clearance(next_state).amin(-1) < 0, -self.config.zone_penalty)
+
+    def parameters(self, high_action: Tensor) -> Tensor:
+        """``[..., 4]`` in [-1, 1] -> subgoal x in +-0.8, y in [0, 1.2], descent rate in [0.05, 0.45], zone weight.
+
+        The zone weight is 3 at the centre of its box and changes by a factor of 10 to either side.
+        """
+        x, y, rate, weight = high_action.clamp(-1.0, 1.0).unbind(-1)
+        return torch.stack([0.8 * x, 0.6 + 0.6 * y, 0.25 + 0.2 * rate, 3.0 * 10.0**weight], -1)
+
+    def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
+        """Distance to the subgoal, to the wanted descent and to upright, closeness to zones, effort: -> ``[...]``."""
+        main, side = _throttle(action)
+        failed = self.END_COST * self._failed(next_state)
+        return self._pose_cost(next_state, parameters) + failed + 0.1 * main + 0.05 * side.abs()
+
+    def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
+        """The pose cost of the last state, five times: -> ``[...]``."""
+        return 5.0 * self._pose_cost(state, parameters)
+
+    def _pose_cost(self, state: Tensor, parameters: Tensor | None) -> Tensor:
+        x_goal, y_goal, rate, weight = (self.parameters(self.nominal) if parameters is None else parameters).unbind(-1)
+        x, y, vx, vy, angle, spin = state.unbind(-1)[:6]
+        wanted = rate * (3.0 * (y_goal - y)).clamp(-1.0, 1.0)  # slower close to the subgoal's height
+        across, up = (x - x_goal).square(), (y - y_goal).square()
+        moving = vx.square() + 2.0 * (vy - wanted).square()
+        turning = angle.square() + 0.2 * spin.square()
+        near = torch.exp(-self._clearance(state) / 0.05).clamp(max=10.0).sum(-1)
+        return 6.0 * across + 1.0 * up + 6.0 * moving + 2.5 * turning + weight * near
+
+    def _failed(self, state: Tensor) -> Tensor:
+        return _crashed(state) | (self._clearance(state).amin(-1) < 0)
+
+    def _clearance(self, state: Tensor) -> Tensor:
+        """Distance to every zone's edge, with one that is never met last so that there is a minimum."""
+        offset = state[..., None, :2] - self._zones[:, :2]
+        distance = offset.square().sum(-1).add(1e-12).sqrt() - self._zones[:, 2]
+        return torch.nn.functional.pad(distance, (0, 1), value=10.0)
+
+
+def _throttle(action: Tensor) -> tuple[Tensor, Tensor]:
+    """Power of the main engine (0, 0.5 to 1) and signed power of the side engines (0, 0.5 to 1): ``[..., 2]`` -> 2x."""
+    main, side = action.clamp(-1.0, 1.0).unbind(-1)
+    return (main > 0) * (0.5 + 0.5 * main), (side.abs() > 0.5) * side
+
+
+def _body(state: Tensor) -> tuple[Tensor, ...]:
+    """Observation units -> position, velocity of the centre of mass [m, m/s], angle and spin [rad, rad/s]."""
+    x, y, vx, vy, angle, spin = state.unbind(-1)[:6]
+    cos, sin, spin = angle.cos(), angle.sin(), spin * SPEED_UNITS[2]
+    turn = (LANDER_CENTRE - CENTRE) * spin
+    return (
+        x * UNITS[0] - CENTRE * sin,
+        y * UNITS[1] + CENTRE * cos,
+        vx * SPEED_UNITS[0] + turn * cos,
+        vy * SPEED_UNITS[1] + turn * sin,
+        angle,
+        spin,
+    )
+
+
+def _observed(body: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inverse of :func:`_body`."""
+    x, y, vx, vy, angle, spin = body
+    cos, sin = angle.cos(), angle.sin()
+    turn = (LANDER_CENTRE - CENTRE) * spin
+    return (
+        (x + CENTRE * sin) / UNITS[0],
+        (y - CENTRE * cos) / UNITS[1],
+        (vx - turn * cos) / SPEED_UNITS[0],
+        (vy - turn * sin) / SPEED_UNITS[1],
+        angle,
+        spin / SPEED_UNITS[2],
+    )
+
+
+def _shaping(state: Tensor) -> Tensor:
+    """gymnasium's potential, whose difference is the reward."""
+    distance, speed = state[..., :2].norm(dim=-1), state[..., 2:4].norm(dim=-1)
+    return -100 * (distance + speed + state[..., 4].abs()) + 10 * (state[..., 6] + state[..., 7])
+
+
+def _crashed(state: Tensor) -> Tensor:
+    """Below the ground without standing on it, or out of the field."""
+    return ((state[..., 1] < -1e-6) & (state[..., 6] + state[..., 7] < 0.5)) | (state[..., 0].abs() >= 1.0)
+
+
+def _asleep(state: Tensor, next_state: Tensor) -> Tensor:
+    """On both legs and still, before and after."""
+    return _resting(state) & _resting(next_state)
+
+
+def _resting(state: Tensor) -> Tensor:
+    still = state[..., 2:6].abs().amax(-1) < 0.01
+    return still & (state[..., 6] > 0.5) & (state[..., 7] > 0.5)
+
+
+class LunarLander(EnvironmentFamily):
+    """Land between danger zones; ``success`` is resting on the pad, ``cost`` entering a zone.
+
+    Raises:
+        UserError: a zone, the mismatch or the action repeat is out of range.
+    """
+
+    Config = LunarLanderConfig
+    info_keys = ("success", "cost")
+
+    def __init__(self, config: LunarLanderConfig) -> None:
+        super().__init__(config)
+        if any(len(zone) != 3 or zone[2] <= 0 for zone in config.zones):
+            raise UserError("env.zones: give each zone as [x, y, radius] with a positive radius")
+        if config.mismatch <= -1:
+            raise UserError(f"env.mismatch={config.mismatch}: take more than -1, 0 for the exact mass")
+        if not 1 <= config.action_repeat <= config.time_limit:
+            raise UserError(f"env.action_repeat={config.action_repeat}: take 1 to env.time_limit={config.time_limit}")
+
+    @property
+    def action_repeat(self) -> int:
+        """Frames per action."""
+        return self.config.action_repeat
+
+    def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
+        """One lander with its time limit."""
+        env = LunarLanderEnv(self.config, render_mode)
+        return TimeLimit(env, self.config.time_limit // self.config.action_repeat)
+
+    def task_model(self, device: torch.device | str = "cpu") -> LunarLanderModel:
+        """The lumped rigid body, with the configured mismatch."""
+        return LunarLanderModel(self.config, device)
