@@ -113,8 +113,6 @@ class OnPolicy(MPPIRL):
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """One update: statistics, targets, minibatch epochs, then the dials (Algorithm as in arXiv 2512.17091, step 5)."""
-        if self.config.normalise_observation:
-            self.normaliser.update(data["observation"])
         if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1))
         real = self.real_batch(data)
@@ -127,6 +125,9 @@ class OnPolicy(MPPIRL):
         uncertainty = relative_variance(values, real["reward"])
         self.schedule(uncertainty)
         self.updates += 1
+        if self.config.normalise_observation:
+            # Only now: the policy that is improved must be the one that acted.
+            self.normaliser.update(data["observation"])
         residual = real["value_target"] - values.mean(0)
         metrics |= {
             "explained_variance": (1 - residual.var() / (real["value_target"].var() + 1e-8)).item(),

@@ -1,0 +1,208 @@
+"""ppo and adaptive_hrl on one base class: special cases, on-policy correctness, every option."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from line import Line, LineConfig
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from pompc.agent import Problem
+from pompc.algorithms.adaptive_hrl import SELECTORS, AdaptiveHRL, AdaptiveHRLConfig
+from pompc.algorithms.mppi import MPPIAgent, MPPIAgentConfig
+from pompc.algorithms.ppo import PPO, PPOConfig
+from pompc.data.collector import make_collector
+from pompc.errors import NonFiniteError, UserError
+from pompc.planner import MPPIConfig
+
+FAMILY = Line(LineConfig())
+SMALL = {"batch_size": 64, "minibatch": 16, "epochs": 2}
+PLANNER = MPPIConfig(horizon=5, num_samples=8, num_zero_mean=2)
+
+
+def problem(num_envs=4):
+    return Problem(
+        observation_dim=1,
+        action_dim=1,
+        num_envs=num_envs,
+        task_model=FAMILY.task_model,
+        device=torch.device("cpu"),
+    )
+
+
+def hierarchical(**options):
+    return AdaptiveHRL(AdaptiveHRLConfig(**{"planner": PLANNER, **SMALL, **options}), problem())
+
+
+def collect(agent, batches=1):
+    env = FAMILY.vectorise(agent.problem.num_envs, seed=0)
+    collector = make_collector(env, agent, agent.frames_per_batch)
+    out = [data.clone() for data, _ in zip(collector, range(batches), strict=False)]
+    collector.shutdown()
+    return out
+
+
+def test_rho_zero_with_one_value_is_ppo_on_high_level_actions():
+    """On the same transitions the hierarchical agent without virtual data makes PPO's update to the last bit."""
+    hrl = hierarchical(virtual_ratio=0.0, ensemble_size=1, bootstrap=1.0)
+    ppo = PPO(PPOConfig(**SMALL), problem())
+    ppo.actor.load_state_dict(hrl.actor.state_dict())
+    ppo.values.load_state_dict(hrl.values.state_dict())
+    (data,) = collect(hrl)
+    torch.manual_seed(1)
+    first = hrl.learn(data.clone())
+    torch.manual_seed(1)
+    second = ppo.learn(data.clone())
+    assert first["loss_policy"] == second["loss_policy"]
+    for a, b in zip(hrl.parameters(), ppo.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", [hierarchical, lambda: PPO(PPOConfig(**SMALL), problem())])
+def test_recorded_log_probabilities_are_those_of_the_policy_that_learns(make):
+    agent = make()
+    for data in collect(agent, 1):
+        agent.learn(data)
+    (data,) = collect(agent)
+    batch = agent.real_batch(data)
+    losses = agent.ppo(batch)
+    assert losses["clip_fraction"].item() == 0
+    assert abs(losses["kl_approx"].item()) < 1e-6
+
+
+def test_the_executed_candidate_is_one_of_m_chosen_uniformly():
+    agent = hierarchical(virtual_policy=True)
+    (data,) = collect(agent)
+    drawn = data["candidates", "drawn"]
+    assert drawn.shape == (4, 16, 4, 1)
+    match = (drawn == data["policy_action"].unsqueeze(2)).all(-1)
+    assert (match.sum(-1) == 1).all()
+    plan = agent._last[2]
+    wide = torch.cat([plan.unsqueeze(1)] * 4, 1)
+    counts = torch.zeros(4)
+    for _ in range(500):
+        counts += torch.bincount(SELECTORS["uniform"](wide, None), minlength=4)
+    assert (counts / counts.sum() - 0.25).abs().max() < 0.03
+
+
+def test_acting_without_exploration_uses_one_candidate_and_writes_only_the_action():
+    agent = hierarchical()
+    env = FAMILY.vectorise(2, seed=0)
+    td = env.reset()
+    td["is_init"] = torch.ones(2, 1, dtype=torch.bool)
+    td["planner_mean"], td["planner_hold"] = torch.zeros(2, 5, 1), torch.zeros(2, 1)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        steps = agent.model_steps
+        out = agent(td)
+    assert agent.model_steps - steps == 2 * 1 * 8 * 5
+    assert "virtual" not in out.keys()  # noqa: SIM118 - a TensorDict
+    assert out["action"].abs().max() <= 1
+
+
+def test_the_plan_is_kept_for_execute_steps():
+    agent = hierarchical(execute_steps=3)
+    (data,) = collect(agent)
+    decided = data["decided"][..., 0]
+    assert decided[:, :9].tolist() == [[1, 0, 0] * 3] * 4
+    held = data["next", "planner_mean"][:, 0, 0]
+    torch.testing.assert_close(data["action"][:, 1], held)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"virtual_source": "all"},
+        {"virtual_source": "others_plus_rest", "mix": "loss"},
+        {"virtual_source": "nominal", "kl_weight": 0.1},
+        {"virtual_policy": True, "execute_steps": 2},
+        {"selector": "softmax_value", "value_weight": 1.0, "virtual_window": 3},
+        {"selector": "argmin_cost", "virtual_ratio": 0.8},
+        {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
+    ],
+)
+def test_every_option_learns_and_reports_the_same_finite_metrics(options):
+    agent = hierarchical(**options)
+    before = [p.clone() for p in agent.parameters()]
+    metrics = [agent.learn(data) for data in collect(agent, 3)]
+    assert metrics[0].keys() == metrics[2].keys()
+    assert all(torch.isfinite(torch.tensor(list(m.values()))).all() for m in metrics)
+    assert any(not torch.equal(a, b) for a, b in zip(before, agent.parameters(), strict=True))
+    assert metrics[0]["virtual_rows"] > 0
+
+
+def test_virtual_window_forgets_old_rollouts():
+    rows = {}
+    for window in (1, 3):
+        agent = hierarchical(virtual_window=window, virtual_ratio=0.5)
+        rows[window] = [agent.learn(data)["virtual_rows"] for data in collect(agent, 5)]
+    assert max(rows[1]) <= 64 * 6 * 5
+    assert rows[3][2] > 2 * rows[3][0]
+    assert rows[3][4] == pytest.approx(rows[3][2], rel=0.1)
+
+
+def test_model_errors_on_executed_steps_are_zero_for_the_exact_model():
+    agent = hierarchical()
+    (data,) = collect(agent)
+    metrics = agent.learn(data)
+    assert metrics["model_error_max"] < 1e-6
+    assert metrics["reward_error_max"] < 1e-6
+
+
+def test_kl_weight_pulls_the_policy_to_the_better_candidates():
+    """With lambda large the policy moves towards candidates of high model return: here, targets near the origin."""
+    spread = {}
+    for weight in (0.0, 3.0):
+        torch.manual_seed(3)
+        agent = hierarchical(kl_weight=weight, epochs=10, learning_rate=3e-3, virtual_ratio=0.0)
+        for data in collect(agent, 6):
+            agent.learn(data)
+        spread[weight] = agent.actor.log_std.exp().item()
+    assert spread[3.0] < spread[0.0] - 0.05
+
+
+def test_training_state_restores_the_agent_to_the_last_bit(tmp_path):
+    first, second = hierarchical(virtual_window=2), hierarchical(virtual_window=2)
+    batches = collect(first, 2)
+    first.learn(batches[0])
+    torch.save({"module": first.state_dict(), "training": first.training_state()}, tmp_path / "agent.pt")
+    state = torch.load(tmp_path / "agent.pt", weights_only=True)
+    second.load_state_dict(state["module"])
+    second.load_training_state(state["training"])
+    results = []
+    for agent in (first, second):
+        torch.manual_seed(9)
+        results.append(agent.learn(batches[1].clone()))
+    assert results[0] == results[1]
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_non_finite_loss_stops_by_name():
+    agent = hierarchical()
+    (data,) = collect(agent)
+    data["next", "reward"][0, 3] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"loss|uncertainty"):
+        agent.learn(data)
+
+
+def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
+    agent = MPPIAgent(MPPIAgentConfig(planner=replace(PLANNER, num_samples=64), batch_size=64), problem())
+    (data,) = collect(agent)
+    assert data["next", "observation"][:, 10:].abs().mean() < 0.4
+    assert not list(agent.parameters())
+    assert agent.learn(data)["reward"] < 0
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"selector": "best"}, "uniform, argmin_cost"),
+        ({"virtual_source": "some"}, "weighted"),
+        ({"mix": "half"}, "sampling, loss"),
+        ({"candidates": 1}, "at least 2"),
+        ({"virtual_ratio": 1.2}, "virtual_ratio"),
+    ],
+)
+def test_bad_options_are_refused_by_name(options, word):
+    with pytest.raises(UserError, match=word):
+        hierarchical(**options)
