@@ -93,7 +93,7 @@ class LunarLanderEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Repeat ``action`` for ``action_repeat`` frames or until the episode ends."""
-        total = 0.0
+        total, own, terminated, danger = 0.0, np.empty(0), False, False
         for _ in range(self.config.action_repeat):
             own, reward, terminated, _, _ = self.simulator.step(action)
             offset = self.zones[:, :2] - own[:2]

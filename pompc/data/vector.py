@@ -55,8 +55,8 @@ class EpisodeReplay(gymnasium.Wrapper):
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step and record; the action is copied because its memory belongs to the caller."""
         self._actions.append(np.array(action))
-        self._observation, *rest = self.env.step(action)
-        return self._observation, *rest
+        self._observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._observation, reward, terminated, truncated, info
 
     def snapshot(self) -> dict[str, Any]:
         """The episode so far: base ``seed``, ``episode`` (-1 before the first reset), ``actions [time, action]``."""
@@ -90,6 +90,8 @@ class EpisodeReplay(gymnasium.Wrapper):
 class ReplayVectorEnv(SyncVectorEnv):
     """gymnasium's in-process vector environment over :class:`EpisodeReplay` copies, with snapshot and restore."""
 
+    envs: list[EpisodeReplay]
+
     def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, *, seed: int) -> None:
         copies = [lambda i=i: EpisodeReplay(make(), seed=seed, index=i) for i in range(num_envs)]
         super().__init__(copies, autoreset_mode=AutoresetMode.DISABLED)
@@ -115,10 +117,10 @@ class ReplayVectorEnv(SyncVectorEnv):
 class InfoColumns(BaseInfoDictReader):
     """Writes scalars of gymnasium's ``info`` as columns ``[num_envs, 1]``; nan where a copy did not report one."""
 
-    def __init__(self, keys: Sequence[str], num_envs: int, device: torch.device | str) -> None:
+    def __init__(self, keys: Sequence[str], num_envs: int, device: torch.device) -> None:
         self.keys = tuple(keys)
         self._num_envs = num_envs
-        column = Unbounded(shape=(num_envs, 1), dtype=torch.float32, device=device)
+        column = Unbounded(shape=torch.Size([num_envs, 1]), dtype=torch.float32, device=device)
         self._spec = Composite({key: column.clone() for key in self.keys}, shape=(num_envs,), device=device)
 
     @property
@@ -183,5 +185,8 @@ def vectorise(
         raise UserError(f"num_envs={num_envs}: take 1 or more")
     if seed < 0:
         raise UserError(f"seed={seed}: take 0 or more")
-    env = VectorEnv(ReplayVectorEnv(make, num_envs, seed=seed), device=torch.device(device))
-    return env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device)) if info_keys else env
+    device = torch.device(device)
+    env = VectorEnv(ReplayVectorEnv(make, num_envs, seed=seed), device=device)
+    if info_keys:
+        env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))
+    return env
