@@ -1,0 +1,177 @@
+"""Names of algorithms and environments -> the classes behind them, imported only when asked for.
+
+A package of your own adds to both tables through the entry-point groups ``pompc.algorithms`` and ``pompc.envs``::
+
+    [project.entry-points."pompc.algorithms"]
+    my_algorithm = "my_package.my_algorithm:MyAlgorithm"
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pompc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a registry.
+
+    Attributes:
+        target: ``"module:Class"``.
+        description: one line for ``pompc list``.
+        argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
+        form: how the name is written where it takes an argument.
+    """
+
+    target: str
+    description: str
+    argument: str | None = None
+    form: str | None = None
+
+
+class Registry(Mapping[str, Entry]):
+    """A table of built-in entries, extended by an entry-point group that is read only on a miss or for a listing.
+
+    Args:
+        kind: what an entry is, for messages.
+        group: the entry-point group.
+        builtin: the entries this package brings; an entry point cannot replace one.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: dict[str, Entry]) -> None:
+        self.kind = kind
+        self.group = group
+        self.builtin = builtin
+
+    def external(self) -> dict[str, Entry]:
+        """What other installed packages bring: name -> entry; nothing of theirs is imported."""
+        import importlib.metadata
+
+        found = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            origin = f"from the package {point.dist.name}" if point.dist else f"from {point.value}"
+            found[point.name] = Entry(point.value, origin)
+        return {name: entry for name, entry in sorted(found.items()) if name not in self.builtin}
+
+    def __getitem__(self, name: str) -> Entry:
+        if name in self.builtin:
+            return self.builtin[name]
+        external = self.external()
+        if name in external:
+            return external[name]
+        raise self.unknown(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.builtin or name in self.external()
+
+    def __iter__(self):
+        return iter({**self.builtin, **self.external()})
+
+    def __len__(self) -> int:
+        return len(self.builtin) + len(self.external())
+
+    def resolve(self, name: str) -> Any:
+        """The class behind a name.
+
+        Raises:
+            UserError: there is no such name.
+        """
+        module, _, attribute = self[name].target.partition(":")
+        return getattr(import_module(module), attribute)
+
+    def unknown(self, name: str, hint: str | None = None) -> UserError:
+        """The error for a name that is not in the table: the nearest name, then all of them."""
+        hint = hint or nearest(name, self)
+        guess = f"; did you mean {hint!r}?" if hint else ";"
+        names = ", ".join(entry.form or key for key, entry in self.items())
+        return UserError(f"unknown {self.kind} {name!r}{guess} there are: {names}")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like ``word``, or None when none is near."""
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
+
+
+ALGORITHMS = Registry(
+    "algorithm",
+    "pompc.algorithms",
+    {
+        "adaptive_hrl": Entry(
+            "pompc.algorithms.adaptive_hrl:AdaptiveHRL",
+            "PPO over the planner's cost parameters, with virtual rollouts mixed in by uncertainty",
+        ),
+        "ppo": Entry("pompc.algorithms.ppo:PPO", "PPO on the raw action, no planner: the model-free baseline"),
+        "mppi": Entry(
+            "pompc.algorithms.mppi:MPPIAgent", "the planner alone with its nominal cost: the baseline without learning"
+        ),
+    },
+)
+
+ENVIRONMENTS = Registry(
+    "environment",
+    "pompc.envs",
+    {
+        "carla_racing": Entry("pompc.envs.carla_racing:CarlaRacing", "a race track with opponents and danger zones"),
+        "acrobot": Entry(
+            "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"
+        ),
+        "lunar_lander": Entry(
+            "pompc.envs.lunar_lander:LunarLander", "land between danger zones, with a model mismatch dial"
+        ),
+        "dmc": Entry(
+            "pompc.envs.dm_control:DMControl",
+            "a task of the DeepMind Control Suite, from its state",
+            argument="task",
+            form="dmc/<domain>-<task>",
+        ),
+        "gym": Entry(
+            "pompc.envs.gymnasium:Gymnasium",
+            "any Gymnasium environment with Box actions; also my_package:MyEnv-v0",
+            argument="id",
+            form="gym/<Id>",
+        ),
+    },
+)
+
+
+def parse_environment(name: str) -> tuple[str, dict[str, str]]:
+    """Split an environment's command-line name into its family and the config keys the name sets.
+
+    ``"acrobot"`` -> ``("acrobot", {})``, ``"dmc/cartpole-swingup"`` -> ``("dmc", {"task": "cartpole-swingup"})``,
+    ``"my_package:MyEnv-v0"`` -> ``("gym", {"id": "my_package:MyEnv-v0"})``.
+
+    Raises:
+        UserError: there is no such family, or it takes nothing after the slash.
+    """
+    family, slash, argument = name.partition("/")
+    if family in ENVIRONMENTS.builtin or ":" not in family:
+        return _family(name, family, argument if slash else None)
+    return "gym", {"id": name}
+
+
+def _family(name: str, family: str, argument: str | None) -> tuple[str, dict[str, str]]:
+    if family not in ENVIRONMENTS:
+        near = nearest(family, ENVIRONMENTS)
+        looks_like_id = re.search(r"-v\d+$", name) is not None
+        raise ENVIRONMENTS.unknown(name, hint=f"gym/{name}" if looks_like_id and not near else near)
+    key = ENVIRONMENTS[family].argument
+    if argument is None:
+        return family, {}
+    if key is None:
+        raise UserError(f"the environment {family!r} takes nothing after a slash: give env.<key>=value instead")
+    if not argument:
+        raise UserError(f"{name!r} lacks its name after the slash: {ENVIRONMENTS[family].form}")
+    return family, {key: argument}
+
+
+def environment_label(node: Mapping[str, Any]) -> str:
+    """A file-name-safe label of an ``env`` node: ``carla_racing``, ``dmc-cartpole-swingup``, ``gym-Pendulum-v1``."""
+    key = ENVIRONMENTS[node["name"]].argument
+    label = node["name"] if key is None else f"{node['name']}-{node[key]}"
+    return re.sub(r"[^\w.-]+", "-", label)

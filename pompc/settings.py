@@ -1,0 +1,105 @@
+"""What every run has, whatever the algorithm and the environment: the top of ``configs/config.yaml``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pompc.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Evaluation during training.
+
+    Attributes:
+        every: environment steps between evaluations.
+        episodes: episodes per evaluation.
+        seed: seed of the first episode; the same episodes at every evaluation.
+        video: record the first episode.
+    """
+
+    every: int = 50_000
+    episodes: int = 20
+    seed: int = 1000
+    video: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("eval.", self, "every", "episodes")
+        _seed("eval.seed", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Checkpoints.
+
+    Attributes:
+        every: environment steps between checkpoints.
+    """
+
+    every: int = 50_000
+
+    def __post_init__(self) -> None:
+        _positive("checkpoint.", self, "every")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbConfig:
+    """The Weights & Biases run.
+
+    Attributes:
+        mode: ``auto`` is online where a login is found and offline elsewhere.
+        project: its project.
+        group: runs to show together.
+        tags: free labels.
+    """
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "pompc"
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run has, whatever the algorithm and the environment: the top of ``configs/config.yaml``.
+
+    Attributes:
+        steps: environment steps over all environments, action repeat counted.
+        num_envs: environments stepped as one batch.
+        seed: of every random generator.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` (cuda where there is one).
+        threads: torch threads.
+        run_dir: where the run writes; None is ``run_directory``'s choice.
+        eval: evaluation during training.
+        checkpoint: checkpoints.
+        wandb: the Weights & Biases run.
+    """
+
+    steps: int = 300_000
+    num_envs: int = 16
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    run_dir: str | None = None
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        _positive("", self, "steps", "num_envs", "threads")
+        _seed("seed", self.seed)
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise UserError(f"device must be cpu, cuda, cuda:N or auto, not {self.device!r}")
+
+
+def _positive(prefix: str, config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UserError(f"{prefix}{name} must be at least 1, not {getattr(config, name)}")
+
+
+def _seed(key: str, value: int) -> None:
+    if not 0 <= value < 2**31:
+        raise UserError(f"{key} must lie in [0, 2^31), not {value}")
