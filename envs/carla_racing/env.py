@@ -60,6 +60,7 @@ class RacingEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
         steer, drive = action.tolist()
+        self._overlay = None
         self.backend.apply(min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0))
         before = self.car.s
         self.car = self.backend.step()

@@ -16,8 +16,8 @@ from .config import CarlaRacingConfig
 from .kinematic import KinematicBicycle
 from .opponents import Opponents
 from .ops import TorchOps
-from .road import CAR_REACH, Road, tabulate
-from .task import faults, penalty, progress_reward
+from .road import Road, tabulate
+from .task import Surroundings, faults, look_round, penalty, progress_reward
 from .track import Track
 from .vehicle import Car, SingleTrack, VehicleParameters
 
@@ -94,10 +94,14 @@ class RacingModel:
         return observation.observe(self.road, *self._unpack(state))
 
     def _unpack(self, state: Tensor) -> tuple[Car, Opponents]:
-        """Entries ``[...]``, of the opponents ``[opponent, ...]``; what the model does not know of them is zero."""
+        """Entries ``[...]``, of the opponents ``[opponent, ...]``; their cruise and lane are unknown (the speed stands in).
+
+        Reading a column of a big batch costs more than computing with it: those used often are copied once.
+        """
         rows = state.movedim(-1, 0)
         s, n, v = rows[CAR_SIZE:].view(3, self.opponents, *rows.shape[1:]) if self.opponents else (rows[:0],) * 3
-        return Car(*rows[:CAR_SIZE].unbind(0)), Opponents(s, n, v, v, v)
+        car = Car(*rows[:CAR_SIZE].unbind(0))
+        return car._replace(s=car.s.contiguous(), n=car.n.contiguous()), Opponents(s, n, v, v, v)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """One control step: ``state [..., state]``, ``action [..., 2]`` -> ``[..., state]``.
@@ -107,25 +111,25 @@ class RacingModel:
         rows = state.movedim(-1, 0)
         steer, drive = action.movedim(-1, 0).unbind(0)
         car = self._vehicle.step(Car(*rows[:CAR_SIZE].unbind(0)), steer, drive)
-        count, parts = self.opponents, [torch.stack(car)]
-        if count:
-            places, offsets, speeds = rows[CAR_SIZE:].split(count)
-            parts += [torch.add(places, speeds, alpha=self.config.control_step), offsets, speeds]
-        return torch.cat(parts).movedim(0, -1)
+        fixed = CAR_SIZE + self.opponents  # from here on nothing changes: the opponents' offsets and speeds
+        places = rows[CAR_SIZE:fixed] + self.config.control_step * rows[fixed + self.opponents :]
+        return torch.cat((*(entry.unsqueeze(0) for entry in car), places, rows[fixed:])).movedim(0, -1)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Whether ``next_state`` breaks a rule (the stall rule needs a memory and is left out): bool ``[...]``."""
-        return self._failed(*self._unpack(next_state))
+        car, opponents = self._unpack(next_state)
+        return self._failed(car, look_round(self.road, car, opponents))
 
-    def _failed(self, car: Car, opponents: Opponents) -> Tensor:
-        fault = faults(self.road, car, opponents)
+    def _failed(self, car: Car, around: Surroundings) -> Tensor:
+        fault = faults(self.road, car, around)
         return fault.off_track | fault.zone | fault.collision | fault.spin
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The environment's reward ``[...]``, without the stall rule."""
         distance = self.road.gap(state[..., 0], next_state[..., 0])
-        fine = penalty(self.config, self.road, faults(self.road, *self._unpack(next_state)))
-        return progress_reward(self.config, distance) - fine
+        car, opponents = self._unpack(next_state)
+        fault = faults(self.road, car, look_round(self.road, car, opponents))
+        return progress_reward(self.config, distance) - penalty(self.config, self.road, fault)
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """High-level action ``[..., 4]`` in [-1, 1] -> lateral target (m), speed target (m/s), two weights."""
@@ -135,25 +139,23 @@ class RacingModel:
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of a step ``[...]``: where it leads, how much control it takes, a constant for breaking a rule."""
         car, opponents = self._unpack(next_state)
+        around = look_round(self.road, car, opponents)
         turned = (car.delta - state[..., 6]) * (1.0 / RATE_SCALE)
-        effort = 0.02 * turned.square() + 0.02 * action.square().sum(-1)
-        return self._standing(car, opponents, parameters) + effort + FAILURE_COST * self._failed(car, opponents)
+        effort = 0.02 * (turned.square() + action.square().sum(-1))
+        return self._standing(car, around, parameters) + effort + FAILURE_COST * self._failed(car, around)
 
     def terminal(self, state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of the last state ``[...]``."""
-        return TERMINAL_WEIGHT * self._standing(*self._unpack(state), parameters)
+        car, opponents = self._unpack(state)
+        return TERMINAL_WEIGHT * self._standing(car, look_round(self.road, car, opponents), parameters)
 
-    def _standing(self, car: Car, opponents: Opponents, parameters: Tensor) -> Tensor:
-        """Cost of being in a state ``[...]``."""
+    def _standing(self, car: Car, around: Surroundings, parameters: Tensor) -> Tensor:
+        """Cost of being in a state ``[...]``: speed and lateral target, heading, barriers before everything solid."""
         lateral, speed, tracking, barrier = parameters.unbind(-1)
-        half_width, centre, reach, nearness = self.road.edges(car.s)
-        too_slow = (car.vx - speed) * (1.0 / SPEED_SCALE)
-        aside = (car.n - lateral) * (1.0 / LATERAL_SCALE)
-        edge = (car.n.abs() - half_width + (CAR_REACH + EDGE_MARGIN)).clamp(min=0.0) * (1.0 / EDGE_MARGIN)
-        zone = (reach - (car.n - centre).abs() + ZONE_MARGIN).clamp(min=0.0) * (1.0 / ZONE_MARGIN)
-        gap = self.road.gap(car.s, opponents.s) * (1.0 / PASS_LENGTH)
-        side = (opponents.n - car.n) * (1.0 / PASS_WIDTH)
-        crowd = (1.0 - gap.square() - side.square()).clamp(min=0.0).sum(0)
-        pseudo_huber = (1.0 + too_slow.square()).sqrt() - 1.0
-        straying = 0.1 * (car.e * (1.0 / HEADING_SCALE)).square() + tracking * aside.square()
-        return pseudo_huber + straying + barrier * (edge.square() + nearness * zone.square() + crowd)
+        missed = (1.0 + ((car.vx - speed) * (1.0 / SPEED_SCALE)).square()).sqrt() - 1.0
+        aside = tracking * ((car.n - lateral) * (1.0 / LATERAL_SCALE)).square()
+        heading = (0.1 / HEADING_SCALE**2) * car.e.square()
+        edge = (1.0 - around.edge * (1.0 / EDGE_MARGIN)).clamp(min=0.0).square()
+        zone = (1.0 - around.zone * (1.0 / ZONE_MARGIN)).clamp(min=0.0).square() * around.nearness
+        far = (around.gaps * (1.0 / PASS_LENGTH)).square() + (around.sides * (1.0 / PASS_WIDTH)).square()
+        return missed + aside + heading + barrier * (edge + zone + (1.0 - far).clamp(min=0.0).sum(0))

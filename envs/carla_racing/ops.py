@@ -99,7 +99,7 @@ class TorchOps:
 
     sin, cos, tan, sqrt, atan = torch.sin, torch.cos, torch.tan, torch.sqrt, torch.atan
     asinh, sinh, exp, floor = torch.asinh, torch.sinh, torch.exp, torch.floor
-    abs, clamp, where, remainder = torch.abs, torch.clamp, torch.where, torch.remainder
+    abs, clamp, where = torch.abs, torch.clamp, torch.where
     logical_or, logical_and = torch.logical_or, torch.logical_and
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -112,6 +112,11 @@ class TorchOps:
     @staticmethod
     def maximum(value: Tensor, other: Tensor | float) -> Tensor:
         return torch.maximum(value, other) if isinstance(other, Tensor) else value.clamp(min=other)
+
+    @staticmethod
+    def remainder(value: Tensor, period: float) -> Tensor:
+        """In [0, period], up to rounding; several times faster than ``torch.remainder``."""
+        return value - period * (value * (1.0 / period)).floor()
 
     @staticmethod
     def number(condition: Tensor) -> Tensor:

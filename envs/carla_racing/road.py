@@ -192,8 +192,8 @@ class Road:
 
     def gap(self, s: Value, other: Value) -> Value:
         """The shorter way along the loop from ``s`` to ``other``, in [-length / 2, length / 2)."""
-        half = 0.5 * self.length
-        return self.ops.remainder(other - s + half, self.length) - half
+        distance = other - s
+        return distance - self.length * self.ops.floor(distance * (1.0 / self.length) + 0.5)
 
 
 PREVIEW_SIZE = len(PREVIEW) + 4 * ZONES_AHEAD

@@ -48,6 +48,24 @@ class Judgement(NamedTuple):
     speed: Value
 
 
+class Surroundings(NamedTuple):
+    """Distances (m) of a car; rules and planner costs are functions of them.
+
+    Attributes:
+        edge: from the car's side to the edge of the track, negative outside.
+        zone: sideways from the car's side to the strip of the next danger zone, negative in it.
+        nearness: how near that zone is ahead: 0 far, 1 inside.
+        gaps: along the track to each opponent.
+        sides: sideways to each opponent, positive to the left.
+    """
+
+    edge: Value
+    zone: Value
+    nearness: Value
+    gaps: Value
+    sides: Value
+
+
 class Faults(NamedTuple):
     """Which rules a car breaks where it stands; bools."""
 
@@ -62,19 +80,30 @@ def plant(config: CarlaRacingConfig, road: Road) -> SingleTrack:
     return SingleTrack(VehicleParameters(), road.ops, road.curvature, config.substep, config.substeps)
 
 
-def faults(road: Road, car: Car, opponents: Opponents) -> Faults:
-    """The rules that need nothing but the present state; the planner's model judges with them too."""
+def look_round(road: Road, car: Car, opponents: Opponents) -> Surroundings:
+    """How far the car is from everything it must not touch."""
     ops = road.ops
     half_width, centre, reach, nearness = road.edges(car.s)
+    return Surroundings(
+        edge=half_width - CAR_REACH - ops.abs(car.n),
+        zone=ops.abs(car.n - centre) - reach,
+        nearness=nearness,
+        gaps=ops.each(lambda s, ego_s: road.gap(ego_s, s), (opponents.s,), car.s),
+        sides=ops.each(lambda n, ego_n: n - ego_n, (opponents.n,), car.n),
+    )
 
-    def touches(s: Value, n: Value, ego_s: Value, ego_n: Value) -> Value:
-        near = ops.abs(road.gap(ego_s, s)) < TOUCH_LENGTH
-        return ops.logical_and(near, ops.abs(n - ego_n) < TOUCH_WIDTH)
+
+def faults(road: Road, car: Car, around: Surroundings) -> Faults:
+    """The rules that need nothing but the present state; the planner's model judges with them too."""
+    ops = road.ops
+
+    def touches(gap: Value, side: Value) -> Value:
+        return ops.logical_and(ops.abs(gap) < TOUCH_LENGTH, ops.abs(side) < TOUCH_WIDTH)
 
     return Faults(
-        off_track=ops.abs(car.n) > half_width - CAR_REACH,
-        zone=ops.logical_and(nearness >= 1.0, ops.abs(car.n - centre) < reach),
-        collision=ops.any(ops.each(touches, (opponents.s, opponents.n), car.s, car.n)),
+        off_track=around.edge < 0.0,
+        zone=ops.logical_and(around.nearness >= 1.0, around.zone < 0.0),
+        collision=ops.any(ops.each(touches, (around.gaps, around.sides))),
         spin=ops.abs(car.e) > HALF_TURN,
     )
 
@@ -146,7 +175,7 @@ class RacingTask:
         laps = episode.laps + ops.number(lap_done)
         lap_time = ops.where(lap_done, dt * (steps - episode.lap_began), episode.lap_time)
         lap_began = ops.where(lap_done, steps, episode.lap_began)
-        fault = faults(self.road, car, opponents)
+        fault = faults(self.road, car, look_round(self.road, car, opponents))
         violations = ops.number(stalled)
         for broken in fault:
             violations = violations + ops.number(broken)

@@ -138,8 +138,10 @@ class SingleTrack:
         """Rates of forward speed, lateral speed and yaw rate (m/s^2, m/s^2, rad/s^2)."""
         ops, p = self.ops, self.parameters
         engine = ops.minimum(p.power / ops.maximum(car.vx, 1.0), p.drive_force) * ops.maximum(command, 0.0)
-        brake = p.brake_force * ops.minimum(command, 0.0)
-        transfer = (engine + brake) * (p.height / p.wheelbase)
+        # Brakes fade out below half a metre per second, or they would push a standing car along its wheels.
+        brake = p.brake_force * ops.minimum(command, 0.0) * ops.minimum(2.0 * car.vx, 1.0)
+        grip = p.friction * p.mass * GRAVITY
+        transfer = ops.clamp(engine + brake, -grip, grip) * (p.height / p.wheelbase)
         front_speed = car.vy + p.front * car.r
         sin, cos = ops.sin(delta), ops.cos(delta)
         front_x, front_y = self._axle(
