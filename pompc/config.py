@@ -39,6 +39,7 @@ __all__ = [
     "presets",
     "run_config",
     "run_directory",
+    "to_yaml",
     "with_overrides",
 ]
 
@@ -147,6 +148,11 @@ def run_directory(cfg: DictConfig) -> Path:
     if cfg.run_dir is not None:
         return Path(cfg.run_dir).expanduser()
     return Path("runs", cfg.algo.name, environment_label(cfg.env), f"seed{cfg.seed}-{config_hash(cfg)}")
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """The configuration as YAML text."""
+    return OmegaConf.to_yaml(cfg)
 
 
 def presets() -> list[str]:

@@ -1,0 +1,7 @@
+"""``python -m pompc``."""
+
+import sys
+
+from pompc.cli import main
+
+sys.exit(main())

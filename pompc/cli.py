@@ -1,0 +1,204 @@
+"""The command line: parses, checks the configuration, then hands over. Help and errors never import torch.
+
+Exit codes: 0 done, 1 a failure with its traceback, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pompc import __version__
+from pompc.errors import UserError
+from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+    """
+    try:
+        args = _parse(argv)
+        return args.handler(args)
+    except UserError as error:
+        print(f"pompc: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("pompc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        _flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all others."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; ``key=value`` may stand anywhere after the command."""
+    parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
+    parser.add_argument("--version", action="version", version=f"pompc {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    for add in (_add_run, _add_eval, _add_bench, _add_list, _add_show):
+        add(commands)
+    args, rest = parser.parse_known_args(argv)
+    for text in rest:
+        if text.startswith("-") or not hasattr(args, "overrides"):
+            parser.error(f"unknown argument {text!r}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="train an agent, or continue where the same command stopped",
+        description="Train an agent. The same command resumes where it stopped; a finished run says so.",
+        epilog=_names(),
+    )
+    _add_composition(parser)
+    parser.set_defaults(handler=_run)
+
+
+def _add_eval(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "eval",
+        help="play episodes with a checkpoint",
+        description="Play episodes with a checkpoint: mean, spread and, with --video, a film.",
+    )
+    parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
+    parser.add_argument("--episodes", metavar="N", type=_at_least(1), help="default: eval.episodes of the run")
+    parser.add_argument("--seed", metavar="S", type=_at_least(0), help="of the first episode; default: eval.seed")
+    parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record the first episode")
+    _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
+    parser.set_defaults(handler=_eval)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "bench", help="measure speed on this machine", description="Measure speed on this machine."
+    )
+    parser.add_argument("--only", metavar="NAME", help="one measurement instead of all")
+    parser.set_defaults(handler=_bench)
+
+
+def _add_list(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "list", help="name the algorithms and environments", description="Name the algorithms and environments."
+    )
+    parser.add_argument("what", nargs="?", choices=["algos", "envs"], help="only one of the two")
+    parser.set_defaults(handler=_list)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "show",
+        help="print the resolved configuration",
+        description="Print the resolved configuration of `pompc run` with the same arguments, and its directory.",
+        epilog=_names(),
+    )
+    _add_composition(parser)
+    parser.set_defaults(handler=_show)
+
+
+def _add_composition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--algo", metavar="NAME", help="the algorithm; short for algo=NAME")
+    parser.add_argument("--env", metavar="NAME", help="the environment; short for env=NAME")
+    parser.add_argument("--seed", metavar="N", help="of every random generator; short for seed=N")
+    parser.add_argument("--preset", metavar="NAME", help="a named set of values; short for preset=NAME")
+    _add_overrides(parser, "any key that `pompc show` prints, such as planner.horizon=30")
+
+
+def _add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help=text)
+
+
+def _at_least(lowest: int):
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {lowest}")
+        return int(text)
+
+    return convert
+
+
+def _run(args: argparse.Namespace) -> int:
+    cfg = _composed(args)
+    from pompc.training.run import run
+
+    return run(cfg)
+
+
+def _show(args: argparse.Namespace) -> int:
+    cfg = _composed(args)
+    from pompc.config import run_directory, to_yaml
+
+    _flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
+    return 0
+
+
+def _composed(args: argparse.Namespace):
+    from pompc.config import compose
+
+    seed = [] if args.seed is None else [f"seed={args.seed}"]
+    return compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    if not args.path.exists():
+        raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
+    if args.video is not None and args.video.suffix != ".mp4":
+        raise UserError(f"--video writes an .mp4 file, not {args.video}")
+    from pompc.training.evaluate import evaluate_checkpoint
+
+    return evaluate_checkpoint(
+        args.path, episodes=args.episodes, seed=args.seed, video=args.video, overrides=args.overrides
+    )
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from pompc.report.bench import bench
+
+    return bench(args.only)
+
+
+def _list(args: argparse.Namespace) -> int:
+    tables = {"algos": ("algorithms", ALGORITHMS), "envs": ("environments", ENVIRONMENTS)}
+    chosen = [tables[args.what]] if args.what else list(tables.values())
+    _flush("\n".join(_table(title, registry) for title, registry in chosen))
+    return 0
+
+
+def _table(title: str, registry: Registry) -> str:
+    rows = {entry.form or name: entry.description for name, entry in registry.items()}
+    width = max(map(len, rows))
+    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in rows.items()), ""])
+
+
+def _names() -> str:
+    envs = ", ".join(entry.form or name for name, entry in ENVIRONMENTS.builtin.items())
+    return f"algorithms: {', '.join(ALGORITHMS.builtin)}\nenvironments: {envs}\n`pompc list` describes them."
+
+
+def _flush(text: str = "") -> None:
+    """Write, and stay silent where the reader (``| head``) has gone."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
