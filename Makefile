@@ -1,0 +1,40 @@
+# `make run` and `make test` are all a fresh clone needs: python >= 3.11 with its venv module, and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+ALGO ?= adaptive_hrl
+ENV ?= carla_racing
+ARGS ?=
+BIN := $(VENV)/bin
+
+.PHONY: run test bench install clean
+
+run: $(VENV)/.installed
+	$(BIN)/pompc run --algo $(ALGO) --env $(ENV) $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/pompc bench $(ARGS)
+
+install: $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+# The stamps make a second call install nothing unless the dependencies changed.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable .[dev]
+	touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "pompc needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
