@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +45,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What an algorithm's dataclass may have beside `algo`: these keys are the same for every algorithm.
+# Fields of an algorithm's dataclass that lie at the top and not in `algo`: the same keys for every algorithm.
 SHARED = ("kl_weight", "virtual_ratio", "planner")
 GROUPS = ("algo", "env", "preset")
 
@@ -95,21 +95,21 @@ def with_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     values = OmegaConf.to_container(cfg)
     texts.apply(values, overrides)  # type: ignore[arg-type]
     changed = OmegaConf.create(values)
-    missing = sorted(OmegaConf.missing_keys(changed))
-    if missing:
-        raise UserError(f"{missing[0]} has no value: give {missing[0]}=...")
     try:
         OmegaConf.resolve(changed)
     except OmegaConfBaseException as error:
         raise UserError(_first_line(error)) from None
+    missing = sorted(OmegaConf.missing_keys(changed))
+    if missing:
+        raise UserError(f"{missing[0]} has no value: give {missing[0]}=...")
     OmegaConf.set_struct(changed, True)
     return changed  # type: ignore[return-value]
 
 
-def build(cls: type[T], node: DictConfig | Mapping[str, Any], prefix: str = "") -> T:
+def build(cls: type[T], node: DictConfig | Mapping[str, Any], prefix: str = "", top: Collection[str] = ()) -> T:
     """A node of the configuration -> its typed, frozen dataclass; see ``schema.build``."""
     values = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    return schema.build(cls, values, prefix)  # type: ignore[arg-type]
+    return schema.build(cls, values, prefix, top)  # type: ignore[arg-type]
 
 
 def run_config(cfg: DictConfig) -> RunConfig:
@@ -118,11 +118,10 @@ def run_config(cfg: DictConfig) -> RunConfig:
 
 
 def algorithm_config(cfg: DictConfig) -> Any:
-    """The config dataclass of the chosen algorithm: its fields are ``algo``, the dials and the planner, as it has them."""
+    """The config dataclass of the chosen algorithm: the ``algo`` node with the dials and the planner it has."""
     values = _plain(cfg)
-    name = values["algo"].pop("name")
-    node = {key: values[key] for key in ("algo", *SHARED) if key in values and values[key] != {}}
-    return build(ALGORITHMS.resolve(name).Config, node)
+    node = values["algo"] | {key: values[key] for key in SHARED if key in values}
+    return build(ALGORITHMS.resolve(node.pop("name")).Config, node, "algo", SHARED)
 
 
 def environment_config(cfg: DictConfig) -> Any:
@@ -193,8 +192,6 @@ def _store_external(group: str, registry: Registry, name: str) -> None:
     if registry[name] is registry.builtin.get(name):
         return
     node = schema.defaults(registry.resolve(name).Config)
-    if group == "algo":
-        node["algo"] = {"name": name, **node.get("algo", {})}
-    else:
-        node = {"env": {"name": name, **node}}
+    shared = {key: node.pop(key) for key in SHARED if group == "algo" and key in node}
+    node = {group: {"name": name, **node}, **shared}
     ConfigStore.instance().store(name, node, group=group, package="_global_", provider=registry[name].target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -30,27 +30,29 @@ _WORDS = {
 }
 
 
-def build(cls: type[T], node: Mapping[str, Any], prefix: str = "") -> T:
+def build(cls: type[T], node: Mapping[str, Any], prefix: str = "", top: Collection[str] = ()) -> T:
     """Make a dataclass from a mapping of plain values: lists become tuples, mappings nested dataclasses.
 
     Args:
         cls: the dataclass.
         node: its fields.
-        prefix: where the node lies in the configuration, for messages (``"planner"``).
+        prefix: where the node lies in the configuration, for messages (``"env"``).
+        top: fields that lie at the top of the configuration and not under ``prefix``.
 
     Raises:
         UserError: an unknown key, a key without a value, or a value of the wrong type.
     """
     hints = _hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
-    for key in node:
-        if key not in fields:
-            raise unknown_key(_join(prefix, key), [_join(prefix, name) for name in fields])
+    keys = {name: name if name in top else _join(prefix, name) for name in (*fields, *node)}
+    for name in node:
+        if name not in fields:
+            raise unknown_key(keys[name], [keys[known] for known in fields])
     for name, field in fields.items():
         given = name in node and node[name] != MISSING
         if not given and (name in node or _required(field)):
-            raise UserError(f"{_join(prefix, name)} has no value: give {_join(prefix, name)}=...")
-    return cls(**{key: _convert(hints[key], value, _join(prefix, key)) for key, value in node.items()})
+            raise UserError(f"{keys[name]} has no value: give {keys[name]}=...")
+    return cls(**{name: _convert(hints[name], value, keys[name]) for name, value in node.items()})
 
 
 def defaults(cls: type) -> dict[str, Any]:

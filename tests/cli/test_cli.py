@@ -1,0 +1,130 @@
+"""The command line: exit codes, messages, and what is not imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pompc import cli
+
+PROBE = """
+import sys
+from pompc.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+loaded = [name for name in ("torch", "torchrl", "wandb", "matplotlib", "mujoco", "hydra") if name in sys.modules]
+print("loaded:", *loaded)
+sys.exit(code)
+"""
+
+
+def probe(*arguments):
+    """Run a command in a fresh interpreter; the last line of its output tells which heavy packages it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    *output, loaded = done.stdout.splitlines()
+    return done.returncode, "\n".join(output), done.stderr, loaded.split()[1:]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["--version"], ["list"]])
+def test_help_and_lists_import_nothing_heavy(arguments):
+    code, output, errors, loaded = probe(*arguments)
+    assert (code, errors, loaded) == (0, "", [])
+    assert "pompc" in output or "adaptive_hrl" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--algo", "ppo", "--env", "acrobot", "stesp=3"], "did you mean 'steps'?"),
+        (["run", "--algo", "pop", "--env", "acrobot"], "there are: adaptive_hrl, ppo, mppi"),
+        (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a number"),
+        (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
+        (["run"], "no algorithm given"),
+        (["show", "--algo", "ppo"], "no environment given"),
+        (["eval", "no/such/run"], "there is no no/such/run"),
+        (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
+        (["eval", ".", "--video", "film.avi"], ".mp4"),
+        (["rnu"], "invalid choice: 'rnu'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_errors_are_one_line_with_code_2_and_no_torch(arguments, message):
+    code, _, errors, loaded = probe(*arguments)
+    assert code == 2
+    assert errors.startswith("pompc: error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not set(loaded) & {"torch", "torchrl", "wandb", "matplotlib", "mujoco"}
+
+
+def test_show_prints_yaml_that_says_where_the_run_goes(capsys):
+    from omegaconf import OmegaConf
+
+    from pompc.config import compose, run_directory
+
+    assert (
+        cli.main(["show", "planner.horizon=5", "--algo", "mppi", "num_envs=2", "--env", "acrobot", "--seed", "4"]) == 0
+    )
+    output = capsys.readouterr().out
+    cfg = compose("mppi", "acrobot", ["planner.horizon=5", "num_envs=2", "seed=4"])
+    assert OmegaConf.create(output) == cfg
+    assert output.startswith(f"# run directory: {run_directory(cfg)}\n")
+
+
+def fake(monkeypatch, module, name, function):
+    """Replace what a command hands over to."""
+    from types import ModuleType
+
+    stand_in = ModuleType(module)
+    setattr(stand_in, name, function)
+    monkeypatch.setitem(sys.modules, module, stand_in)
+
+
+def test_run_hands_over_the_composed_configuration(monkeypatch):
+    fake(monkeypatch, "pompc.training.run", "run", lambda cfg: 7 if cfg.steps == 9 and cfg.seed == 2 else 0)
+    assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 7
+
+
+def test_eval_hands_over_its_options(monkeypatch, tmp_path):
+    seen = {}
+
+    def evaluate_checkpoint(path, **options):
+        seen.update(path=path, **options)
+        return 0
+
+    fake(monkeypatch, "pompc.training.evaluate", "evaluate_checkpoint", evaluate_checkpoint)
+    arguments = ["eval", str(tmp_path), "--episodes", "3", "env.time_limit=2", "--video", "a.mp4", "env.danger=[]"]
+    assert cli.main(arguments) == 0
+    assert (seen["path"], seen["episodes"], seen["seed"], seen["video"].name) == (tmp_path, 3, None, "a.mp4")
+    assert seen["overrides"] == ["env.time_limit=2", "env.danger=[]"]
+
+
+def test_interruption_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
+    def interrupted(cfg):
+        raise KeyboardInterrupt
+
+    def broken(cfg):
+        raise ZeroDivisionError
+
+    fake(monkeypatch, "pompc.training.run", "run", interrupted)
+    assert cli.main(["run", "--algo", "ppo", "--env", "acrobot"]) == 130
+    fake(monkeypatch, "pompc.training.run", "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", "--algo", "ppo", "--env", "acrobot"])
+
+
+@pytest.mark.parametrize("command", ["list", "run --help", "show --algo ppo --env acrobot"])
+def test_a_closed_pipe_is_silent(command):
+    text = f"{sys.executable} -m pompc {command} | true"
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+
+
+def test_nothing_of_hydra_is_left_behind(tmp_path):
+    command = [sys.executable, "-m", "pompc", "show", "--algo", "ppo", "--env", "acrobot"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []

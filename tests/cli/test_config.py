@@ -1,0 +1,131 @@
+"""Composition, overrides, hash and directory."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from pompc.config import SHARED, RunConfig, compose, config_hash, presets, run_config, run_directory, with_overrides
+from pompc.errors import UserError
+from pompc.schema import defaults
+
+
+def racing(*overrides, **options):
+    return compose("adaptive_hrl", "carla_racing", overrides, **options)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps=abc", "steps must be a number, not 'abc'"),
+        ("steps=1.5", "steps must be a whole number"),
+        ("steps=0", "steps must be at least 1"),
+        ("steps=null", "steps must be a whole number, not null"),
+        ("num_envs=-2", "num_envs must be at least 1"),
+        ("eval.every=0", "eval.every must be at least 1"),
+        ("seed=-1", "seed must lie in"),
+        ("device=gpu", "device must be cpu, cuda, cuda:N or auto"),
+        ("wandb.mode=off", "wandb.mode must be one of auto, online, offline, disabled, not 'off'"),
+        ("eval.video=3", "eval.video must be true or false"),
+        ("eval=3", "eval must be a mapping"),
+        ("eval={evrey: 3}", "unknown key 'eval.evrey'; did you mean 'eval.every'"),
+        ("wandb.tags=one", "wandb.tags must be a list"),
+        ("stesp=3", "unknown key 'stesp'; did you mean 'steps'"),
+        ("planner.horzion=3", "unknown key 'planner.horzion'; did you mean 'planner.horizon'"),
+        ("horizon=3", "unknown key 'horizon'; did you mean 'planner.horizon'"),
+        ("plannr.horizon=3", "unknown key 'plannr.horizon'; did you mean 'planner.horizon'"),
+        ("steps.more=3", "unknown key 'steps.more'"),
+        ("+new_key=1", "keys cannot be added"),
+        ("~steps", "keys cannot be added or removed"),
+        ("steps", "'steps' is not key=value"),
+        ("steps=[1", "cannot read the value of"),
+        ("env.track=${nowhere}", "nowhere"),
+        ("env.name=acrobot", "env.name cannot be changed"),
+        ("env=acrobat", "did you mean 'acrobot'"),
+        ("algo=", "no algorithm given"),
+        ("preset=quik", "unknown preset 'quik'; did you mean 'quick'"),
+    ],
+)
+def test_bad_overrides_are_one_line(override, message):
+    with pytest.raises(UserError, match=message.replace("[", r"\[")) as error:
+        racing(override)
+    assert "\n" not in str(error.value)
+
+
+def test_values_keep_the_type_of_their_default():
+    cfg = racing("steps=1e6", "planner.temperature=2", "wandb.project=7", "kl_weight=1", "virtual_ratio=0.3")
+    assert (cfg.steps, cfg.planner.temperature, cfg.wandb.project) == (1_000_000, 2.0, "7")
+    assert type(cfg.steps) is int
+    assert type(cfg.planner.temperature) is float
+    assert (cfg.kl_weight, cfg.virtual_ratio) == (1.0, 0.3)
+    assert run_config(racing("run_dir=/tmp/a b")).run_dir == "/tmp/a b"
+
+
+def test_the_dials_take_schedules_and_numbers_either_way_round():
+    cfg = racing("kl_weight={schedule: exp, initial: 0.5}", "virtual_ratio.decay=0.5")
+    assert cfg.kl_weight == {"schedule": "exp", "initial": 0.5}
+    assert cfg.virtual_ratio.decay == 0.5
+    with pytest.raises(UserError, match="virtual_ratio must be a mapping"):
+        racing("virtual_ratio=high")
+
+
+def test_a_mapping_changes_only_the_keys_it_has():
+    assert racing("eval={every: 7}").eval == {**racing().eval, "every": 7}
+    assert compose("ppo", "gym/Pendulum-v1", ["env.kwargs={g: 9.0}"]).env.kwargs.g == 9.0
+    assert compose("ppo", "gym/Pendulum-v1", ["env.kwargs.g=9.0"]).env.kwargs.g == 9.0
+
+
+def test_choices_may_be_overrides_too():
+    cfg = compose(None, None, ["algo=ppo", "env=dmc/cartpole-swingup", "preset=quick", "steps=7"])
+    assert (cfg.algo.name, cfg.env.name, cfg.env.task, cfg.steps) == ("ppo", "dmc", "cartpole-swingup", 7)
+    assert cfg == compose("ppo", "dmc/cartpole-swingup", ["steps=7"], preset="quick")
+
+
+def test_later_overrides_win_over_the_name_and_the_preset():
+    assert compose("ppo", "dmc/walker-walk", ["env.task=walker-run"]).env.task == "walker-run"
+    assert racing("num_envs=3", preset="quick").num_envs == 3
+
+
+def test_with_overrides_copies():
+    cfg = racing()
+    changed = with_overrides(cfg, ["env.time_limit=3"])
+    assert changed.env.time_limit == 3.0
+    assert cfg.env.time_limit != 3.0
+    with pytest.raises(UserError, match="cannot be changed"):
+        with_overrides(cfg, ["algo=ppo"])
+
+
+def test_the_top_level_agrees_with_its_dataclass():
+    top = OmegaConf.to_container(compose("ppo", "acrobot"))
+    assert {key: value for key, value in top.items() if key not in ("algo", "env", *SHARED)} == defaults(RunConfig)
+
+
+def test_every_preset_composes():
+    for preset in presets():
+        for algo in ("adaptive_hrl", "ppo", "mppi"):
+            compose(algo, "acrobot", preset=preset)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["steps=5", "seed=3", "device=auto", "threads=2", "run_dir=x", "wandb.mode=disabled", "eval.video=false",
+     "checkpoint.every=9", "planner.temperature=1", "env.time_limit=40"],
+)  # fmt: skip
+def test_the_hash_ignores_what_changes_no_result(override):
+    assert config_hash(racing(override)) == config_hash(racing())
+
+
+@pytest.mark.parametrize(
+    "override", ["num_envs=5", "planner.horizon=7", "eval.every=7", "env.time_limit=7", "virtual_ratio=0.3"]
+)
+def test_the_hash_sees_the_rest(override):
+    assert config_hash(racing(override)) != config_hash(racing())
+
+
+def test_the_directory_is_that_of_the_command():
+    cfg = compose("ppo", "dmc/walker-walk", ["seed=3"])
+    assert run_directory(cfg).as_posix() == f"runs/ppo/dmc-walker-walk/seed3-{config_hash(cfg)}"
+    longer = compose("ppo", "dmc/walker-walk", ["seed=3", "steps=9e6"])
+    assert run_directory(longer) == run_directory(cfg)
+    other = compose("ppo", "dmc/walker-walk", ["seed=4"])
+    assert run_directory(other).name == run_directory(cfg).name.replace("seed3", "seed4")
+    assert run_directory(racing("run_dir=here")).as_posix() == "here"
+    assert len(config_hash(cfg)) == 8
