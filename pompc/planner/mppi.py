@@ -81,6 +81,17 @@ class MPPIConfig:
             )
 
 
+def stack_time(states: list[Tensor]) -> Tensor:
+    """Stack states ``[..., state]`` along a new dimension before the last, in the memory order of the last of them.
+
+    Equations of motion work entry by entry and return entries in separate blocks, networks work on whole states; keeping
+    either order makes everything that is computed on the trajectories read contiguous memory.
+    """
+    if states[-1].movedim(-1, 0).is_contiguous():
+        return torch.stack([state.movedim(-1, 0) for state in states], dim=1).movedim((0, 1), (-1, -2))
+    return torch.stack(states).movedim(0, -2)
+
+
 class MPPI:
     """Plans for many environments, many candidates of cost parameters and many samples in one batch.
 
@@ -218,7 +229,7 @@ class MPPI:
         states = [state]
         for action in actions.unbind(-2):
             states.append(self.dynamics.step(states[-1], action))
-        return torch.stack(states, dim=-2)
+        return stack_time(states)
 
     def evaluate(
         self,

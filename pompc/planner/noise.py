@@ -27,7 +27,9 @@ class WhiteNoise:
 
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """See :class:`Noise`."""
-        return torch.randn(shape, device=device)
+        *lead, horizon, action = shape
+        # Entry by entry in memory: the model reads one action entry of one step at a time.
+        return torch.randn((horizon, action, *lead), device=device).movedim((0, 1), (-2, -1))
 
 
 class LinearNoise:
@@ -41,8 +43,8 @@ class LinearNoise:
         """See :class:`Noise`."""
         self._mixing = self._mixing.to(device)
         *lead, _, action = shape
-        inputs = torch.randn((*lead, self._mixing.shape[1], action), device=device)
-        return torch.einsum("hk,...ka->...ha", self._mixing, inputs)
+        inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device)
+        return torch.tensordot(self._mixing, inputs, dims=1).movedim((0, 1), (-2, -1))
 
 
 class ColouredNoise(LinearNoise):

@@ -58,7 +58,7 @@ def test_first_action_approaches_the_riccati_solution_as_samples_grow():
         torch.manual_seed(0)
         mppi = planner(
             num_samples=samples,
-            num_iterations=12,
+            num_iterations=16,
             num_elites=samples // 8,
             adapt_std=True,
             init_std=2.0,
