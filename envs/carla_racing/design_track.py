@@ -174,9 +174,9 @@ def _curve(shape: Shape) -> tuple[str, dict[str, float], dict[str, str]]:
         case Spiral():
             return "spiral", {"curvStart": shape.start, "curvEnd": shape.end}, {}
         case ParamPoly3():
-            u = dict(zip(("aU", "bU", "cU", "dU"), shape.u, strict=True))
-            v = dict(zip(("aV", "bV", "cV", "dV"), shape.v, strict=True))
-            return "paramPoly3", u | v, {"pRange": "normalized"}
+            numbers = {f"{letter}U": value for letter, value in zip("abcd", shape.u, strict=True)}
+            numbers |= {f"{letter}V": value for letter, value in zip("abcd", shape.v, strict=True)}
+            return "paramPoly3", numbers, {"pRange": "normalized"}
         case _:
             return "line", {}, {}
 

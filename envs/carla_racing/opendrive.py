@@ -222,7 +222,8 @@ class _RoadReader:
             raise UserError(f"{self.where}: <lanes> has no <laneSection>")
         starts = [self.number(section, "s") for section in sections]
         sides = [
-            (self.side(section, s, "left"), self.side(section, s, "right")) for section, s in zip(sections, starts)
+            (self.side(section, start, "left"), self.side(section, start, "right"))
+            for section, start in zip(sections, starts, strict=True)
         ]
         breaks = {0.0, *starts, *(s for s, _ in offset)}
         breaks |= {s for pair in sides for side in pair for lane in side for s, _ in lane}

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import fresnel
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Samples = tuple[Array, Array, Array, Array]
 """x (or u) and y (or v) [m], heading [rad], curvature [1/m], of one shape."""
 

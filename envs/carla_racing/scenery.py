@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from .track import DangerZone, Track
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Colour = tuple[int, ...]
 
 SUPERSAMPLING = 2
@@ -129,7 +130,7 @@ def _start_line(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
     columns = np.linspace(-half, half, 1 + 2 * round(half / 0.8))
     for row in range(3):
         s = 0.8 * np.array([row - 1.5, row - 0.5])
-        for column, (right, left) in enumerate(zip(columns, columns[1:], strict=False)):
+        for column, (right, left) in enumerate(pairwise(columns)):
             _fill(draw, strip(track, view, s, right, left), LINE if (row + column) % 2 else (24, 24, 26))
 
 

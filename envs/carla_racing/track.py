@@ -16,7 +16,7 @@ from pompc.errors import UserError
 
 from . import opendrive
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 TRACKS = Path(__file__).with_name("tracks")
 SPACING = 0.5
