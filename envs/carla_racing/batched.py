@@ -65,7 +65,7 @@ class BatchedRacing(EnvBase):
     def unpack(self) -> tuple[Car, Opponents, Episode]:
         """The state: entries ``[num_envs]``, of the opponents ``[opponent, num_envs]``."""
         car, count = len(Car._fields), self.config.num_opponents
-        traffic = self._state[car : car + 5 * count].view(5, count, -1)
+        traffic = self._state[car : car + 5 * count].view(5, count, self.num_envs)
         return Car(*self._state[:car]), Opponents(*traffic), Episode(*self._state[car + 5 * count :])
 
     @staticmethod

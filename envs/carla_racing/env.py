@@ -20,7 +20,7 @@ from .task import Episode, Judgement, RacingTask
 from .track import Track
 from .vehicle import Car
 
-RENDER_SIZE = 480
+RENDER_SIZE = (640, 480)
 
 
 class RacingEnv(gymnasium.Env):
@@ -55,7 +55,7 @@ class RacingEnv(gymnasium.Env):
         self.car = self.backend.reset(car.s, car.n, car.e, car.vx)
         self.opponents = opponents
         self.episode = Episode(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        self._overlay, self._speed = None, car.vx
+        self._overlay = None
         return observation.observe(self.road, self.car, opponents)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
@@ -84,12 +84,19 @@ class RacingEnv(gymnasium.Env):
         """The scene seen from above, uint8 ``[height, width, 3]``."""
         if self.render_mode is None:
             return None
-        self._renderer = self._renderer or Renderer(self.track, RENDER_SIZE)
+        if self._renderer is None:
+            self._renderer = Renderer(self.track, RENDER_SIZE)
         car, traffic = self.car, self.opponents
         ego = tuple(float(value) for value in self.track.cartesian(car.s, car.n, car.e))
         others = self.track.cartesian(np.array(traffic.s), np.array(traffic.n), np.zeros(len(traffic.s)))
         fan, chosen = self._overlay or (None, None)
-        hud = {"speed": car.vx, "lap": self.episode.laps, "lap_time": self.episode.lap_time}
+        episode, seconds = self.episode, self.config.control_step
+        hud = {
+            "speed": f"{3.6 * car.vx:.0f} km/h",
+            "lap": f"{episode.laps + 1:.0f}",
+            "time": f"{seconds * (episode.steps - episode.lap_began):.1f} s",
+            "last lap": f"{episode.lap_time:.1f} s" if episode.laps else "-",
+        }
         return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud)
 
     def close(self) -> None:

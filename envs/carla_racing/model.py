@@ -27,7 +27,7 @@ CAR_SIZE = len(Car._fields)
 # The box of the cost parameters: lateral target (m), speed target (m/s), log weights of tracking it and of barriers.
 LOW = (-4.0, 4.0, math.log(0.01), math.log(0.5))
 HIGH = (4.0, 34.0, math.log(1.0), math.log(50.0))
-NOMINAL = (0.0, 14.0, math.log(0.05), math.log(5.0))
+NOMINAL = (0.0, 12.0, math.log(0.05), math.log(5.0))
 
 SPEED_SCALE, HEADING_SCALE, LATERAL_SCALE, RATE_SCALE = 3.0, 0.2, 2.0, 0.04  # m/s, rad, m, rad
 EDGE_MARGIN, ZONE_MARGIN = 1.0, 1.0  # m
@@ -121,8 +121,7 @@ class RacingModel:
         return self._failed(car, look_round(self.road, car, opponents))
 
     def _failed(self, car: Car, around: Surroundings) -> Tensor:
-        fault = faults(self.road, car, around)
-        return fault.off_track | fault.zone | fault.collision | fault.spin
+        return torch.stack(faults(self.road, car, around)).any(0)
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The environment's reward ``[...]``, without the stall rule."""

@@ -139,7 +139,7 @@ class TorchOps:
     def columns(table: Tensor, index: Tensor) -> Sequence[Tensor]:
         """The columns at cells ``[...]``, each ``[...]``."""
         picked = table.index_select(1, index.reshape(-1))
-        return picked.view(-1, *index.shape).unbind(0)
+        return picked.view(len(table), *index.shape).unbind(0)
 
     @staticmethod
     def rows(table: Tensor, index: Tensor) -> Tensor:

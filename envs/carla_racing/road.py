@@ -58,8 +58,8 @@ def tabulate(track: Track, danger_zones: bool) -> Tables:
     kappa = np.interp(s, grid, track.curvature, period=track.length)
     half_width = np.interp(s, grid, track.half_width, period=track.length)
     zones = sorted(track.zones, key=lambda zone: zone.s_start) if danger_zones else []
-    ends = [zone.s_end for zone in zones]
-    if any(end > zone.s_start for end, zone in zip(ends, zones[1:], strict=False)):
+    starts = [zone.s_start for zone in zones[1:]] + [zone.s_start + track.length for zone in zones[:1]]
+    if any(zone.s_end > start for zone, start in zip(zones, starts, strict=True)):
         raise UserError(f"the danger zones of {track.name} overlap along the track: leave a gap between them")
     limit = np.sqrt(OPPONENT_GRIP / np.maximum(np.abs(kappa), 1e-4))
     blocked = np.zeros(cells, dtype=bool)

@@ -53,6 +53,7 @@ class VehicleParameters:
         rear: distance of the rear axle (m).
         height: height of the centre of gravity (m).
         friction: peak tyre friction (tyre set: p_dy1).
+        front_grip: the front axle's grip, relative: road cars understeer at the limit (roll stiffness sits in front).
         stiffness: cornering stiffness per load (1/rad; tyre set: -p_ky1).
         shape: magic-formula shape factor C (tyre set: p_cy1).
         power: engine power (W).
@@ -73,6 +74,7 @@ class VehicleParameters:
     rear: float = 1.4227
     height: float = 0.5749
     friction: float = 1.0489
+    front_grip: float = 0.92
     stiffness: float = 21.92
     shape: float = 1.3507
     power: float = 125e3
@@ -145,7 +147,7 @@ class SingleTrack:
         front_speed = car.vy + p.front * car.r
         sin, cos = ops.sin(delta), ops.cos(delta)
         front_x, front_y = self._axle(
-            p.friction * (self._load * p.rear - transfer),
+            p.front_grip * p.friction * (self._load * p.rear - transfer),
             p.front_brake * brake,
             front_speed * cos - car.vx * sin,
             car.vx * cos + front_speed * sin,

@@ -58,11 +58,26 @@ def test_braking_distance_and_its_limit_of_grip():
     assert 0.8 * BMW.friction * GRAVITY < deceleration < BMW.friction * GRAVITY
 
 
-def test_small_steering_turns_like_a_neutral_car():
-    # Both axles have the same cornering stiffness per load, so the linear single-track has no understeer: r = v delta / L.
-    plant = vehicle(replace(LOSSLESS, steer_rate=10.0))
-    car = drive(plant, at(20.0), 0.01, 0.0, 60)
-    assert car.r == pytest.approx(car.vx * 0.01 * BMW.steer_max / BMW.wheelbase, rel=0.02)
+@pytest.mark.parametrize("grip", [1.0, 0.92])
+def test_small_steering_turns_by_the_understeer_gradient(grip):
+    """r = v delta / (L + K v^2), K = (load / stiffness of the front axle - of the rear axle) / g (linear single-track)."""
+    parameters = replace(LOSSLESS, steer_rate=10.0, front_grip=grip)
+    car = drive(vehicle(parameters), at(20.0), 0.01, 0.0, 60)
+    gradient = (1 / grip - 1) / (BMW.stiffness * GRAVITY)
+    expected = car.vx * 0.01 * BMW.steer_max / (BMW.wheelbase + gradient * car.vx**2)
+    assert car.r == pytest.approx(expected, rel=0.02)
+
+
+def test_at_the_limit_the_car_runs_wide_and_an_equally_gripping_one_spins():
+    sideslip = {}
+    for grip in (BMW.front_grip, 1.0):
+        plant, car, most = vehicle(replace(BMW, front_grip=grip)), at(20.0), 0.0
+        for step in range(200):
+            car = plant.step(car, min(step / 100, 1.0), 0.9)
+            most = max(most, abs(math.atan2(car.vy, car.vx)))
+        sideslip[grip] = most
+    assert sideslip[BMW.front_grip] < 0.2
+    assert sideslip[1.0] > 0.5
 
 
 @pytest.mark.parametrize("speed", [12.0, 20.0, 30.0])
