@@ -13,14 +13,15 @@ from .track import Track
 
 Array = NDArray[np.floating]
 
-VIEW_WIDTH = 84.0  # m of the plane across the picture
+VIEW_WIDTH = 78.0  # m of the plane across the picture
 LOOK_AHEAD = 10.0  # m from the car to the middle of the picture
 MARGIN = 34.0  # m of grass round the track; the camera stops there
 EGO: Colour = (255, 205, 40)
-OPPONENT: Colour = (70, 132, 255)
+OPPONENT: Colour = (186, 104, 255)
 CHOSEN: Colour = (255, 250, 235)
 WORST: Colour = (52, 98, 190, 46)
 BEST: Colour = (64, 255, 214, 200)
+UNRANKED = 0.75  # place between worst and best of a fan without weights
 GLASS: Colour = (16, 20, 26, 190)
 
 
@@ -116,12 +117,10 @@ class Renderer:
 
     def _draw_fan(self, draw: ImageDraw.ImageDraw, view: View, fan: Array, weights: Array | None) -> None:
         """The samples as thin lines, the best last and brightest."""
-        rank = np.linspace(0.0, 1.0, len(fan))
-        order = np.arange(len(fan))
         if weights is None:
-            rank = np.full(len(fan), 0.5)
+            order, rank = np.arange(len(fan)), np.full(len(fan), UNRANKED)
         else:
-            order = np.argsort(weights)
+            order, rank = np.argsort(weights), np.linspace(0.0, 1.0, len(fan))
         lines = view.pixels(fan[order, :, 0], fan[order, :, 1]).reshape(len(fan), -1)
         colours = np.rint(np.array(WORST) + rank[:, None] ** 2 * (np.array(BEST) - WORST)).astype(int)
         width = self._unit(1.0 * SUPERSAMPLING)
@@ -137,7 +136,7 @@ class Renderer:
         draw.circle(points[-1].tolist(), radius, CHOSEN, (20, 20, 24, 255), self._unit(1.6 * SUPERSAMPLING))
 
     def _draw_car(self, draw: ImageDraw.ImageDraw, view: View, pose: Array, colour: Colour) -> None:
-        """A body with wheels, windows and lamps; the body's corners are the car's true corners."""
+        """A body, its corners rounded off, over wheels and a shadow, under windows and lamps."""
         for shape, paint in (*SHADOW, *WHEELS, (BODY, colour), *DETAILS):
             dark = tuple(int(0.72 * value) for value in colour) if paint is None else paint
             draw.polygon(self._on_car(view, pose, shape), dark)
@@ -199,7 +198,7 @@ BODY = (
     (1, -0.5),
 )
 SHADOW = ((tuple((a + 0.03, b - 0.16) for a, b in BODY), (0, 0, 0, 90)),)
-WHEELS = tuple((_box(a, b, 0.16, 0.16), (22, 22, 24)) for a in (0.58, -0.6) for b in (0.94, -0.94))
+WHEELS = tuple((_box(a, b, 0.16, 0.16), (22, 22, 24)) for a in (0.58, -0.6) for b in (0.9, -0.9))
 DETAILS = (
     (_box(-0.18, 0.0, 0.36, 0.62), None),
     (((0.38, 0.8), (0.38, -0.8), (0.14, -0.62), (0.14, 0.62)), (28, 34, 44)),

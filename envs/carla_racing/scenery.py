@@ -23,7 +23,7 @@ LINE: Colour = (232, 232, 228)
 KERB: tuple[Colour, Colour] = ((206, 52, 48), (236, 236, 232))
 KERB_CURVATURE = 1 / 45  # 1/m from which a corner has kerbs
 DANGER: Colour = (226, 44, 44)
-GRAIN = 5  # brightness noise, of 255
+GRAIN = 3  # brightness noise, of 255
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def draw_map(track: Track, view: View, size: tuple[int, int]) -> Image.Image:
     draw.rounded_rectangle((0, 0, image.width - 1, image.height - 1), 12 * SUPERSAMPLING, (16, 20, 26, 190))
     s = np.append(np.arange(len(track.x)) * track.spacing, track.length)
     half = track.half_width_at(s)
-    _fill(draw, strip(track, fine, s, -half, half), (190, 196, 204, 255))
+    _fill(draw, strip(track, fine, s, -half, half), (122, 130, 140, 255))
     for zone in track.zones:
         draw.polygon(outline(track, fine, zone), (*DANGER, 255))
     _fill(draw, strip(track, fine, np.array([-1.0, 1.0]), -half[:2], half[:2]), (16, 20, 26, 255))

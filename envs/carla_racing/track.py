@@ -21,6 +21,9 @@ Array = NDArray[np.floating]
 TRACKS = Path(__file__).with_name("tracks")
 SPACING = 0.5
 """Wanted distance between samples [m]; the nearest divisor of the length is taken."""
+PROJECTION_WINDOW = 30.0
+"""How far [m] along the track ``project`` looks to either side of ``near``."""
+PROJECTION_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,6 @@ class Track:
         return x, y, heading + lap * self.turn
 
 
-PROJECTION_WINDOW = 30.0
-"""How far [m] along the track ``project`` looks to either side of ``near``."""
-PROJECTION_STEPS = 4
-
-
 def _sample(path: Path, roads: list[opendrive.Road]) -> Track:
     """The roads' centre on an even grid of its own arc length."""
     line = _CentreLine(roads)
@@ -172,9 +170,19 @@ def _sample(path: Path, roads: list[opendrive.Road]) -> Track:
     x, y, heading, curvature, half_width = line.at(np.interp(s, line.arc_length, line.grid))
     heading = np.unwrap(heading)
     turn = heading[-1] - heading[0] + float(np.angle(np.exp(1j * (heading[0] - heading[-1]))))
-    zones = sorted(line.zones(), key=lambda zone: zone.s_start)
-    track = (length, length / samples, x, y, heading, curvature, half_width, float(turn))
-    return Track(path.stem, path, *track, tuple(zones))
+    return Track(
+        name=path.stem,
+        path=path,
+        length=length,
+        spacing=length / samples,
+        x=x,
+        y=y,
+        heading=heading,
+        curvature=curvature,
+        half_width=half_width,
+        turn=float(turn),
+        zones=tuple(sorted(line.zones(), key=lambda zone: zone.s_start)),
+    )
 
 
 class _CentreLine:
