@@ -89,12 +89,12 @@ class BatchedRacing(EnvBase):
         if tensordict is not None and "_reset" in tensordict:
             self._state = torch.where(tensordict["_reset"].view(-1), self._state, old)
         car, opponents, episode = self.unpack()
-        result = self._empty(car, opponents)
+        result = self._observed(car, opponents)
         zero = torch.zeros(self.num_envs, 1, device=self.device)
         info = {"success": zero, "cost": zero.clone(), "lap_time": episode.lap_time.unsqueeze(-1)}
         return result.update({**info, "speed": car.vx.unsqueeze(-1)})
 
-    def _empty(self, car: Car, opponents: Opponents) -> TensorDict:
+    def _observed(self, car: Car, opponents: Opponents) -> TensorDict:
         """The observation alone."""
         seen = observation.observe(self.road, car, opponents)
         return TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
@@ -111,7 +111,7 @@ class BatchedRacing(EnvBase):
         scalars = {key: getattr(judgement, key).unsqueeze(-1) for key in ("reward", "terminated", *INFO_KEYS)}
         scalars["truncated"] = truncated.unsqueeze(-1)
         scalars["done"] = scalars["terminated"] | scalars["truncated"]
-        return self._empty(moved, opponents).update(scalars)
+        return self._observed(moved, opponents).update(scalars)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything the next step and the next reset depend on."""

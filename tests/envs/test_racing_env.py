@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from pompc.environment import EnvironmentFamily
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.envs.carla_racing.bench import measure
 from pompc.errors import UserError
 
 
@@ -100,3 +101,10 @@ def test_the_configuration_file_states_the_defaults():
 def test_the_family_keeps_the_contract():
     assert issubclass(CarlaRacing, EnvironmentFamily)
     assert {"success", "cost"} <= set(CarlaRacing.info_keys)
+
+
+def test_the_benchmark_measures_rates():
+    rates = measure(seconds=0.02)
+    assert rates["single_steps_per_s"] > 2000
+    assert rates["batched_4096_steps_per_s"] > 10 * rates["batched_16_steps_per_s"]
+    assert 0 < rates["rollout_4096x20_ms"] < 200
