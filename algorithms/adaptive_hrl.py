@@ -173,8 +173,8 @@ class AdaptiveHRL(OnPolicy):
 
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
         """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
-        fresh = data["virtual"].flatten(0, 1)
-        states, actions = (fresh[key].flatten(0, 1) for key in ("states", "actions"))
+        fresh: TensorDictBase = data["virtual"]
+        states, actions = (torch.flatten(fresh.get(key), 0, 2) for key in ("states", "actions"))
         update = torch.full(states.shape[:1], self.updates, device=states.device)
         rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
         index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]

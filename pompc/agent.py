@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -100,7 +100,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
         tensordict["action"] = first.clamp(-1.0, 1.0)
         tensordict["next", "planner_mean"] = self.planner.shift(mean)
-        self._last = (state, mean, plan[rows, chosen])
+        self._last = (state, mean, cast(Plan, plan[rows, chosen]))
         if explore:
             self.record(tensordict, plan, candidates, chosen)
         return tensordict

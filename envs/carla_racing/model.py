@@ -137,11 +137,16 @@ class RacingModel:
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of a step ``[...]``: where it leads, how much control it takes, a constant for breaking a rule."""
+        return self.judge(state, action, next_state, parameters)[0]
+
+    def judge(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """``running`` and ``terminated`` in one go (``pompc.dynamics.protocols.Judge``)."""
         car, opponents = self._unpack(next_state)
         around = look_round(self.road, car, opponents)
+        failed = self._failed(car, around)
         turned = (car.delta - state[..., 6]) * (1.0 / RATE_SCALE)
         effort = 0.02 * (turned.square() + action.square().sum(-1))
-        return self._standing(car, around, parameters) + effort + FAILURE_COST * self._failed(car, around)
+        return self._standing(car, around, parameters) + effort + FAILURE_COST * failed, failed
 
     def terminal(self, state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of the last state ``[...]``."""

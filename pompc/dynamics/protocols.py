@@ -46,6 +46,17 @@ class Terminating(Protocol):
         ...
 
 
+@runtime_checkable
+class Judge(Protocol):
+    """A model that gives cost and termination of steps in one go, where they share most of their work."""
+
+    def judge(
+        self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What ``Cost.running`` and ``Terminating.terminated`` return: cost ``[...]`` and bool ``[...]``."""
+        ...
+
+
 class TerminalValue(Protocol):
     """The value (a return, larger is better) a planner adds at the end of its horizon."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from tensordict import TensorDict
@@ -22,7 +23,7 @@ def others(plan: Plan, chosen: Tensor) -> Plan:
     batch, candidates = plan.batch_size
     index = torch.arange(candidates - 1, device=chosen.device).expand(batch, -1)
     index = index + (index >= chosen.unsqueeze(1))
-    return plan[torch.arange(batch, device=chosen.device).unsqueeze(1), index]
+    return cast(Plan, plan[torch.arange(batch, device=chosen.device).unsqueeze(1), index])
 
 
 def all_others(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from pompc.dynamics.protocols import Cost, Dynamics, TerminalValue, Terminating
+from pompc.dynamics.protocols import Cost, Dynamics, Judge, TerminalValue, Terminating
 from pompc.errors import NonFiniteError, UserError
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
@@ -130,7 +131,7 @@ class MPPI:
         if self.init_std.ndim and self.init_std.shape != (action_dim,):
             raise UserError(f"planner.init_std needs one number or {action_dim}, not {self.init_std.numel()}")
         self.noise = NOISES[config.noise](config)
-        self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
+        self._judge = self._choose_judge()
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=self.device)
         self.model_steps = 0
         self._rollout = torch.compile(self.rollout) if config.compile else self.rollout
@@ -243,13 +244,13 @@ class MPPI:
         """Discounted cost of every sample ``[batch, candidate, sample]``; nothing is charged after a termination."""
         now, then, last = states[..., :-1, :], states[..., 1:, :], states[..., -1, :]
         step_parameters = None if parameters is None else parameters[:, :, None, None, :]
-        running = self.cost.running(now, actions, then, step_parameters)
+        running, terminated = self._judge(now, actions, then, step_parameters)
         final = self.cost.terminal(last, None if parameters is None else parameters[:, :, None, :])
         if terminal_value is not None:
             final = final - terminal_value(last)
         total = torch.cat([running, final.unsqueeze(-1)], dim=-1) * self.discounts
-        if self._terminated is not None:
-            over = self._terminated(now, actions, then).cumsum(-1) > 0
+        if terminated is not None:
+            over = terminated.cumsum(-1) > 0
             total = torch.cat([total[..., :1], total[..., 1:].masked_fill(over, 0.0)], dim=-1)
         cost = total.sum(-1)
         if self.config.control_cost:
@@ -281,6 +282,15 @@ class MPPI:
         """A warm start for the next step: drop the first action of ``[..., horizon, action]``, fill the end."""
         last = mean[..., -1:, :]
         return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
+
+    def _choose_judge(self) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
+        if isinstance(self.cost, Judge) and self.cost is self.dynamics:
+            return self.cost.judge
+        ends = self.dynamics.terminated if isinstance(self.dynamics, Terminating) else None
+        return lambda now, actions, then, parameters: (
+            self.cost.running(now, actions, then, parameters),
+            None if ends is None else ends(now, actions, then),
+        )
 
     def _require_finite(self, cost: Tensor, total: Tensor) -> Tensor:
         finite = torch.isfinite(cost)
