@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -173,8 +173,8 @@ class AdaptiveHRL(OnPolicy):
 
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
         """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
-        fresh: TensorDictBase = data["virtual"]
-        states, actions = (torch.flatten(fresh.get(key), 0, 2) for key in ("states", "actions"))
+        states = cast(Tensor, data["virtual", "states"]).flatten(0, 2)
+        actions = cast(Tensor, data["virtual", "actions"]).flatten(0, 2)
         update = torch.full(states.shape[:1], self.updates, device=states.device)
         rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
         index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]

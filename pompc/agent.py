@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -65,7 +65,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.planner: MPPI | None = None
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.updates = 0
-        self._last: tuple[Tensor, Tensor, Plan] | None = None
+        self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
         self.in_keys = ["observation"]
         self.out_keys = ["action"]
 
@@ -100,7 +100,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
         tensordict["action"] = first.clamp(-1.0, 1.0)
         tensordict["next", "planner_mean"] = self.planner.shift(mean)
-        self._last = (state, mean, cast(Plan, plan[rows, chosen]))
+        self._last = (state, mean, plan, chosen)
         if explore:
             self.record(tensordict, plan, candidates, chosen)
         return tensordict
@@ -121,9 +121,9 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """
         if self.planner is None or self._last is None:
             return None
-        state, mean, plan = self._last
-        chosen = self.planner.rollout(state[:1], mean[:1, None, None])[0, 0, 0]
-        return plan.states[0][plan.costs[0].argsort()], chosen
+        state, mean, plan, chosen = self._last
+        planned = self.planner.rollout(state[:1], mean[:1, None, None])[0, 0, 0]
+        return plan.states[0, chosen[0]][plan.costs[0, chosen[0]].argsort()], planned
 
     # -- hooks of the planner ----------------------------------------------------------------------------------------
 

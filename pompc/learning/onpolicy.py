@@ -86,8 +86,8 @@ class OnPolicy(MPPIRL):
         self.to(problem.device)
         self.ppo = self._clipped_loss()
         self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), lr=config.learning_rate, eps=1e-5),
-            "values": torch.optim.Adam(self.values.parameters(), lr=config.learning_rate, eps=1e-5),
+            "actor": torch.optim.Adam(self.actor.parameters(), lr=config.learning_rate, eps=1e-5, fused=True),
+            "values": torch.optim.Adam(self.values.parameters(), lr=config.learning_rate, eps=1e-5, fused=True),
         }
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from tensordict import TensorDict
@@ -18,18 +17,17 @@ VirtualSource = Callable[[Plan, Tensor, MPPI, int], tuple[Tensor, Tensor]]
 """``(plan, chosen [batch], planner, count)`` to states ``[batch, rollout, horizon + 1, state]`` and their actions."""
 
 
-def others(plan: Plan, chosen: Tensor) -> Plan:
-    """The candidates that were not executed: batch size ``[batch, candidate - 1]``, in order."""
+def others(plan: Plan, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The candidates that were not executed, in order: rows ``[batch, 1]`` and candidates ``[batch, candidate - 1]``."""
     batch, candidates = plan.batch_size
     index = torch.arange(candidates - 1, device=chosen.device).expand(batch, -1)
-    index = index + (index >= chosen.unsqueeze(1))
-    return cast(Plan, plan[torch.arange(batch, device=chosen.device).unsqueeze(1), index])
+    return torch.arange(batch, device=chosen.device).unsqueeze(1), index + (index >= chosen.unsqueeze(1))
 
 
 def all_others(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
     """Every sample of every candidate that was not executed: ``(M - 1) K`` rollouts."""
     rest = others(plan, chosen)
-    return rest.states.flatten(1, 2), rest.actions.flatten(1, 2)
+    return plan.states[rest].flatten(1, 2), plan.actions[rest].flatten(1, 2)
 
 
 def others_plus_rest(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
@@ -48,20 +46,17 @@ def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Ten
 
     They follow what the plan would do; resampling is systematic.
     """
-    rest = others(plan, chosen)
-    index = systematic_resample(rest.weights, count)
-    rows = torch.arange(index.shape[0], device=index.device).view(-1, 1, 1)
-    columns = torch.arange(index.shape[1], device=index.device).view(1, -1, 1)
-    return rest.states[rows, columns, index].flatten(1, 2), rest.actions[rows, columns, index].flatten(1, 2)
+    rows, candidates = others(plan, chosen)
+    drawn = (rows.unsqueeze(2), candidates.unsqueeze(2), systematic_resample(plan.weights[rows, candidates], count))
+    return plan.states[drawn].flatten(1, 2), plan.actions[drawn].flatten(1, 2)
 
 
 def nominal(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
     """The rollout of the mean plan of every candidate not executed: ``M - 1`` rollouts."""
-    rest = others(plan, chosen)
-    start = rest.states[:, 0, 0, 0]
-    states = planner.rollout(start, rest.mean.unsqueeze(1)).squeeze(1)
-    planner.model_steps += rest.mean[..., 0].numel()
-    return states, rest.mean
+    mean = plan.mean[others(plan, chosen)]
+    states = planner.rollout(plan.states[:, 0, 0, 0], mean.unsqueeze(1)).squeeze(1)
+    planner.model_steps += mean[..., 0].numel()
+    return states, mean
 
 
 VIRTUAL_SOURCES: dict[str, VirtualSource] = {

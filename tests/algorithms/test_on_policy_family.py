@@ -77,11 +77,9 @@ def test_the_executed_candidate_is_one_of_m_chosen_uniformly():
     assert drawn.shape == (4, 16, 4, 1)
     match = (drawn == data["policy_action"].unsqueeze(2)).all(-1)
     assert (match.sum(-1) == 1).all()
-    plan = agent._last[2]
-    wide = torch.cat([plan.unsqueeze(1)] * 4, 1)
     counts = torch.zeros(4)
     for _ in range(500):
-        counts += torch.bincount(SELECTORS["uniform"](wide, None), minlength=4)
+        counts += torch.bincount(SELECTORS["uniform"](agent._last[2], None), minlength=4)
     assert (counts / counts.sum() - 0.25).abs().max() < 0.03
 
 
