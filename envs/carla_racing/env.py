@@ -71,7 +71,7 @@ class RacingEnv(gymnasium.Env):
         return seen, judgement.reward, judgement.terminated, truncated, info(judgement)
 
     def overlay(self, fan: Tensor, chosen: Tensor) -> None:
-        """Show planned model states in the next frame: samples ``[n, time, state]`` and the plan ``[time, state]``."""
+        """Show planned model states in the next frame: samples, best first ``[n, time, state]``, and the plan ``[time, state]``."""
         self._overlay = (self._to_plane(fan), self._to_plane(chosen))
 
     def _to_plane(self, states: Tensor) -> np.ndarray:
@@ -97,7 +97,8 @@ class RacingEnv(gymnasium.Env):
             "time": f"{seconds * (episode.steps - episode.lap_began):.1f} s",
             "last lap": f"{episode.lap_time:.1f} s" if episode.laps else "-",
         }
-        return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud)
+        merit = None if fan is None else -np.arange(len(fan))
+        return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud, merit)
 
     def close(self) -> None:
         self.backend.close()

@@ -40,7 +40,7 @@ class MPPIConfig:
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017).
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero as long as one finite sample is left.
-        compile: compile the rollout with ``torch.compile`` (seconds on the first plan).
+        compile: compile the dynamics with ``torch.compile`` (needs a C++ compiler; seconds on the first plan).
     """
 
     horizon: int = 20
@@ -134,7 +134,7 @@ class MPPI:
         self._judge = self._choose_judge()
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=self.device)
         self.model_steps = 0
-        self._rollout = torch.compile(self.rollout) if config.compile else self.rollout
+        self._step = torch.compile(dynamics.step) if config.compile else dynamics.step
 
     @torch.no_grad()
     def plan(
@@ -172,7 +172,7 @@ class MPPI:
         for iteration in range(self.config.num_iterations):
             drawn = None if noise is None else noise[iteration]
             actions = self.sample(mean, std, proposals, drawn)
-            states = self._rollout(state, actions)
+            states = self.rollout(state, actions)
             costs = self.evaluate(states, actions, parameters, terminal_value, mean, std)
             mean, std, weights = self.update(actions, costs, mean, std)
             self.model_steps += actions[..., 0].numel()
@@ -229,7 +229,7 @@ class MPPI:
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
         for action in actions.unbind(-2):
-            states.append(self.dynamics.step(states[-1], action))
+            states.append(self._step(states[-1], action))
         return stack_time(states)
 
     def evaluate(

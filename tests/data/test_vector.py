@@ -7,13 +7,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from torchrl.envs.utils import check_env_specs
+
+from pompc.data.vector import vectorise
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
 from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
-from torchrl.envs.utils import check_env_specs
-
-from pompc.data.vector import vectorise
 from pompc.errors import UserError
 
 FAMILIES = {

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from pompc.envs.dm_control import DMControl, DMControlConfig
 
+from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError
 
 

@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
 
+from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
 from pompc.errors import UserError
 
 UNIT = np.array([1.0], np.float32)

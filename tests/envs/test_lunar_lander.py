@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 
 from pompc.dynamics.protocols import TaskModel
+from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.errors import UserError
 
 UNITS = ["x", "y", "vx", "vy", "angle", "spin"]
