@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for add in (_add_run, _add_eval, _add_bench, _add_list, _add_show):
+    for add in (_add_run, _add_eval, _add_compare, _add_bench, _add_list, _add_show):
         add(commands)
     args, rest = parser.parse_known_args(argv)
     for text in rest:
@@ -87,6 +87,19 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record the first episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
     parser.set_defaults(handler=_eval)
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="put runs side by side: table and curves",
+        description="Last evaluations and learning curves of runs on one environment; equal algorithms are seeds.",
+    )
+    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
+    parser.add_argument(
+        "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
+    )
+    parser.set_defaults(handler=_compare)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -169,6 +182,14 @@ def _eval(args: argparse.Namespace) -> int:
     return evaluate_checkpoint(
         args.path, episodes=args.episodes, seed=args.seed, video=args.video, overrides=args.overrides
     )
+
+
+def _compare(args: argparse.Namespace) -> int:
+    if args.out.suffix != ".png":
+        raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
+    from pompc.report.compare import compare
+
+    return compare(args.paths, args.out)
 
 
 def _bench(args: argparse.Namespace) -> int:
