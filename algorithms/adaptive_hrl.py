@@ -46,7 +46,8 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
         candidates: high-level actions per step, ``M``.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
-        execute_steps: controls of a plan that are executed before the next decision.
+        decision_steps: steps for which a high-level action is kept, the planner replanning every step.
+        execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: the policy's mean starts at the environment's nominal high-level action.
         value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
         virtual_source: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
@@ -65,6 +66,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     bootstrap: float = 0.8
     candidates: int = 4
     selector: str = "uniform"
+    decision_steps: int = 1
     execute_steps: int = 1
     start_at_nominal: bool = True
     value_weight: float = 0.0
@@ -114,14 +116,21 @@ class AdaptiveHRL(OnPolicy):
         """The model state behind an observation."""
         return self.model.state(observation)
 
-    def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict:
-        """``M`` draws of the policy when exploring, its mean otherwise; squashed into the box of cost parameters."""
+    def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
+        """``M`` draws of the policy when exploring, its mean otherwise; squashed into the box of cost parameters.
+
+        While a decision is held, it takes the first place.
+        """
+        observation = tensordict["observation"]
         if explore:
             drawn, log_prob = self.sample_policy(observation, self.config.candidates)
         else:
             drawn = self.actor(self.normaliser(observation))[0].unsqueeze(1)
             log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
-        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
+        fresh = torch.ones_like(log_prob)
+        fresh[:, :1] = (~self._held(tensordict, "decision_left")).float()
+        drawn = torch.where(fresh.unsqueeze(-1) > 0, drawn, tensordict["decision"].unsqueeze(1))
+        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob, "fresh": fresh}
         return TensorDict(entries, batch_size=drawn.shape[:2])
 
     def terminal_value(self) -> TerminalValue | None:
@@ -131,26 +140,32 @@ class AdaptiveHRL(OnPolicy):
         factor = self.config.value_weight / self.return_scale.factor
         return lambda state: factor * self.mean_value(self.model.observe(state))
 
-    def select(self, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
-        """One candidate per environment; there is a single one when not exploring."""
+    def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
+        """One candidate per environment: the decision in hand, or a new one for the next ``decision_steps``."""
         assert candidates is not None
-        if not explore:
-            return super().select(plan, candidates, explore)
-        if self.needs_returns:
-            candidates["returns"] = model_return(plan, self.model, self.mean_value, **self._scoring())
-        return SELECTORS[self.config.selector](plan, candidates.get("returns"))
-
-    def primers(self) -> dict[str, TensorSpec]:
-        """The warm start, and how many controls of it are still to be executed."""
-        return {**super().primers(), "planner_hold": Unbounded((1,), device=self.problem.device)}
+        held = self._hold(tensordict, "decision_left", self.config.decision_steps)
+        chosen = super().select(tensordict, plan, candidates, explore)
+        if explore:
+            if self.needs_returns:
+                candidates["returns"] = model_return(plan, self.model, self.mean_value, **self._scoring())
+            drawn = SELECTORS[self.config.selector](plan, candidates.get("returns"))
+            chosen = torch.where(held.squeeze(-1), chosen, drawn)
+        rows = torch.arange(len(chosen), device=chosen.device)
+        tensordict["next", "decision"] = candidates["drawn"][rows, chosen]
+        tensordict["decided"] = (~held).float()
+        return chosen
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
         """Keep the plan in hand until ``execute_steps`` of its controls are executed."""
-        hold = (tensordict["planner_hold"] > 0) & ~tensordict["is_init"]
-        left = torch.where(hold, tensordict["planner_hold"] - 1, self.config.execute_steps - 1.0)
-        tensordict["next", "planner_hold"] = left
-        tensordict["decided"] = (~hold).float()
-        return torch.where(hold.unsqueeze(-1), tensordict["planner_mean"], mean)
+        held = self._hold(tensordict, "plan_left", self.config.execute_steps)
+        tensordict["decided"] = tensordict["decided"] * (~held).float()
+        return torch.where(held.unsqueeze(-1), tensordict["planner_mean"], mean)
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """The warm start and the decision in hand, and for how many steps both are still to be kept."""
+        device = self.problem.device
+        counters = {name: Unbounded((1,), device=device) for name in ("plan_left", "decision_left")}
+        return {**super().primers(), **counters, "decision": Unbounded((self.model.parameter_dim,), device=device)}
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
         """The executed candidate for the real buffer, rollouts of the others for the virtual one."""
@@ -160,7 +175,7 @@ class AdaptiveHRL(OnPolicy):
         tensordict["policy_action"], tensordict["log_prob"] = executed["drawn"], executed["log_prob"]
         tensordict["effective_samples"] = plan.effective_samples.mean(1, keepdim=True)
         if self.needs_returns:
-            tensordict["candidates"] = candidates.select("drawn", "log_prob", "returns").auto_batch_size_(1)
+            tensordict["candidates"] = candidates.select("drawn", "log_prob", "fresh", "returns").auto_batch_size_(1)
         if self.learns_from_virtual:
             states, actions = self.source(plan, chosen, self.planner, self.config.virtual_count)
             tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
@@ -195,7 +210,7 @@ class AdaptiveHRL(OnPolicy):
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """PPO on executed decisions, plus rho times the first step of the other candidates where asked."""
-        batch["advantage"] = batch["advantage"] * batch["decided"]  # no policy gradient while a plan is held
+        batch["advantage"] = batch["advantage"] * batch["decided"]  # none while something is held
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
         if self.config.virtual_policy and ratio > 0:
@@ -210,7 +225,7 @@ class AdaptiveHRL(OnPolicy):
         """
         candidates = batch["candidates"]
         advantage = candidates["returns"] - batch["value"].unsqueeze(-1)
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8) * candidates["fresh"]
         rows = {
             "observation": batch["observation"].unsqueeze(1).expand(-1, advantage.shape[1], -1),
             "policy_action": candidates["drawn"],
@@ -259,6 +274,14 @@ class AdaptiveHRL(OnPolicy):
         """Restore what :meth:`training_state` returned."""
         super().load_training_state(state)
         self.virtual_buffer.load_state_dict(state["virtual_buffer"])
+
+    def _held(self, tensordict: TensorDictBase, counter: str) -> Tensor:
+        return (tensordict[counter] > 0) & ~tensordict["is_init"]
+
+    def _hold(self, tensordict: TensorDictBase, counter: str, steps: int) -> Tensor:
+        held = self._held(tensordict, counter)
+        tensordict["next", counter] = torch.where(held, tensordict[counter] - 1, steps - 1.0)
+        return held
 
     def _scoring(self) -> dict[str, float]:
         return {"reward_scale": self.return_scale.factor, "discount": self.config.discount}

@@ -53,10 +53,10 @@ class MPPIAgent(MPPIRL):
         """The model state behind an observation."""
         return self.model.state(observation)
 
-    def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict:
+    def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
         """One candidate: the nominal parameters."""
-        nominal = self.model.parameters(self.model.nominal).expand(len(observation), 1, -1)
-        return TensorDict({"parameters": nominal}, batch_size=[len(observation), 1])
+        nominal = self.model.parameters(self.model.nominal).expand(len(tensordict), 1, -1)
+        return TensorDict({"parameters": nominal}, batch_size=[len(tensordict), 1])
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Count; there is nothing to learn."""

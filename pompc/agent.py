@@ -83,9 +83,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """One decision: candidates of cost parameters, one plan over all of them, one candidate executed."""
         assert self.planner is not None, "an agent without a planner overrides act"
-        observation = tensordict["observation"]
-        state = self.encode(observation)
-        candidates = self.cost_parameters(observation, explore)
+        state = self.encode(tensordict["observation"])
+        candidates = self.cost_parameters(tensordict, explore)
         plan = self.planner.plan(
             state,
             parameters=None if candidates is None else candidates["parameters"],
@@ -94,7 +93,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
             proposals=self.proposals(state),
             terminal_value=self.terminal_value(),
         )
-        chosen = self.select(plan, candidates, explore)
+        chosen = self.select(tensordict, plan, candidates, explore)
         rows = torch.arange(len(chosen), device=chosen.device)
         mean = self.commit(tensordict, plan.mean[rows, chosen])
         first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
@@ -131,7 +130,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """The state the planner starts from: ``[batch, observation]`` -> ``[batch, state]``."""
         return observation
 
-    def cost_parameters(self, observation: Tensor, explore: bool) -> TensorDict | None:
+    def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict | None:
         """Candidates of cost parameters: ``parameters [batch, candidate, parameter]`` and what they were made of."""
         return None
 
@@ -143,7 +142,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """The value at the end of the horizon."""
         return None
 
-    def select(self, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
+    def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
         """Which candidate is executed: indices ``[batch]``."""
         return torch.zeros(plan.batch_size[0], dtype=torch.long, device=self.problem.device)
 

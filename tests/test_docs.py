@@ -52,8 +52,8 @@ def _importable(monkeypatch):
 def test_the_algorithm_of_the_extending_page_learns():
     names = example("docs/extending.md", "algorithm")
     planner = MPPIConfig(horizon=4, num_samples=8)
-    config = names["OptimisticConfig"](batch_size=64, planner=planner)
-    metrics = one_update(Line(LineConfig()), lambda problem: names["Optimistic"](config, problem))
+    config = names["TrustingConfig"](batch_size=64, planner=planner)
+    metrics = one_update(Line(LineConfig()), lambda problem: names["Trusting"](config, problem))
     assert metrics["virtual_ratio"] == 0.3
 
 

@@ -88,7 +88,7 @@ def test_acting_without_exploration_uses_one_candidate_and_writes_only_the_actio
     env = FAMILY.vectorise(2, seed=0)
     td = env.reset()
     td["is_init"] = torch.ones(2, 1, dtype=torch.bool)
-    td["planner_mean"], td["planner_hold"] = torch.zeros(2, 5, 1), torch.zeros(2, 1)
+    td.update({name: spec.zero(torch.Size([2])) for name, spec in agent.primers().items()})
     with set_exploration_type(ExplorationType.DETERMINISTIC):
         steps = agent.model_steps
         out = agent(td)
@@ -106,13 +106,27 @@ def test_the_plan_is_kept_for_execute_steps():
     torch.testing.assert_close(data["action"][:, 1], held)
 
 
+def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
+    agent = hierarchical(decision_steps=4, virtual_policy=True)
+    (data,) = collect(agent)
+    decided = data["decided"][..., 0]
+    assert decided[:, :8].tolist() == [[1, 0, 0, 0] * 2] * 4
+    actions = data["policy_action"][..., 0]
+    assert (actions[:, :4] == actions[:, :1]).all()
+    assert (actions[:, 4] != actions[:, 0]).all()
+    assert (data["action"][:, 1] != data["next", "planner_mean"][:, 0, 0]).any()
+    fresh = data["candidates", "fresh"]
+    assert (fresh[..., 0] == decided).all()
+    assert (fresh[..., 1:] == 1).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"virtual_source": "all"},
         {"virtual_source": "others_plus_rest", "mix": "loss"},
         {"virtual_source": "nominal", "kl_weight": 0.1},
-        {"virtual_policy": True, "execute_steps": 2},
+        {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
         {"selector": "softmax_value", "value_weight": 1.0, "virtual_window": 3},
         {"selector": "argmin_cost", "virtual_ratio": 0.8},
         {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
