@@ -127,10 +127,9 @@ class AdaptiveHRL(OnPolicy):
         else:
             drawn = self.actor(self.normaliser(observation))[0].unsqueeze(1)
             log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
-        fresh = torch.ones_like(log_prob)
-        fresh[:, :1] = (~self._held(tensordict, "decision_left")).float()
-        drawn = torch.where(fresh.unsqueeze(-1) > 0, drawn, tensordict["decision"].unsqueeze(1))
-        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob, "fresh": fresh}
+        held = self._held(tensordict, "decision_left")
+        drawn = torch.cat([torch.where(held, tensordict["decision"], drawn[:, 0]).unsqueeze(1), drawn[:, 1:]], dim=1)
+        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
         return TensorDict(entries, batch_size=drawn.shape[:2])
 
     def terminal_value(self) -> TerminalValue | None:
@@ -175,7 +174,7 @@ class AdaptiveHRL(OnPolicy):
         tensordict["policy_action"], tensordict["log_prob"] = executed["drawn"], executed["log_prob"]
         tensordict["effective_samples"] = plan.effective_samples.mean(1, keepdim=True)
         if self.needs_returns:
-            tensordict["candidates"] = candidates.select("drawn", "log_prob", "fresh", "returns").auto_batch_size_(1)
+            tensordict["candidates"] = candidates.select("drawn", "log_prob", "returns").auto_batch_size_(1)
         if self.learns_from_virtual:
             states, actions = self.source(plan, chosen, self.planner, self.config.virtual_count)
             tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
@@ -209,8 +208,8 @@ class AdaptiveHRL(OnPolicy):
         return rows
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
-        """PPO on executed decisions, plus rho times the first step of the other candidates where asked."""
-        batch["advantage"] = batch["advantage"] * batch["decided"]  # none while something is held
+        """PPO on decisions, plus rho times the first step of the other candidates where asked."""
+        batch = batch[batch["decided"].squeeze(-1) > 0]  # what is held was not drawn for this state
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
         if self.config.virtual_policy and ratio > 0:
@@ -225,7 +224,7 @@ class AdaptiveHRL(OnPolicy):
         """
         candidates = batch["candidates"]
         advantage = candidates["returns"] - batch["value"].unsqueeze(-1)
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8) * candidates["fresh"]
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         rows = {
             "observation": batch["observation"].unsqueeze(1).expand(-1, advantage.shape[1], -1),
             "policy_action": candidates["drawn"],

@@ -208,11 +208,13 @@ class OnPolicy(MPPIRL):
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate plus lambda times the divergence from the planner."""
+        names = {"clip_fraction": "clip_fraction", "kl_approx": "policy_kl", "entropy": "entropy"}
+        if len(batch) == 0:
+            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(names.values(), 0.0)
         losses = self.ppo(batch)
         loss = losses["loss_objective"] + losses["loss_entropy"]
         if self.kl_weight.value > 0:
             loss = loss + self.kl_weight.value * self.planner_prior(batch).mean()
-        names = {"clip_fraction": "clip_fraction", "kl_approx": "policy_kl", "entropy": "entropy"}
         return loss, {name: losses[key].item() for key, name in names.items()}
 
     def diagnostics(self, data: TensorDictBase) -> dict[str, float]:

@@ -115,9 +115,10 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
     assert (actions[:, :4] == actions[:, :1]).all()
     assert (actions[:, 4] != actions[:, 0]).all()
     assert (data["action"][:, 1] != data["next", "planner_mean"][:, 0, 0]).any()
-    fresh = data["candidates", "fresh"]
-    assert (fresh[..., 0] == decided).all()
-    assert (fresh[..., 1:] == 1).all()
+    held = decided == 0
+    assert (data["candidates", "drawn"][held][:, 0, 0] == actions[held]).all()
+    losses = agent.ppo(agent.real_batch(data)[decided.flatten() > 0])
+    assert losses["clip_fraction"] == 0
 
 
 @pytest.mark.parametrize(
