@@ -36,8 +36,8 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
     """``env`` with everything an agent reads beyond the observation.
 
     Adds ``is_init [N, 1]`` (first step of an episode), the running ``episode_reward [N, 1]`` and ``step_count [N, 1]``,
-    and, where ``agent.primers()`` names any, the planner state: zeros at every reset, afterwards what the agent wrote to
-    ``("next", name)``. All of it lives in the TensorDict, so batches of environments and checkpoints need no more.
+    and, where ``agent.primers()`` names any, the planner state: zeros at every reset, afterwards what the agent wrote
+    to ``("next", name)``. All of it lives in the TensorDict, so batches of environments and checkpoints need no more.
 
     Raises (when stepped):
         NonFiniteError: the action is not finite.
@@ -56,9 +56,9 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
 class ResumableCollector(Collector):
     """A single-process TorchRL collector whose state can be taken and put back between two batches.
 
-    TorchRL's own ``state_dict`` starts new episodes after loading. Here the TensorDict carried from step to step and the
-    environment's ``snapshot()`` are kept as well, so that collection continues bit for bit. The random states of python,
-    numpy and torch are not part of it.
+    TorchRL's own ``state_dict`` starts new episodes after loading. Here the TensorDict carried from step to step and
+    the environment's ``snapshot()`` are kept as well, so that collection continues bit for bit. The random states of
+    python, numpy and torch are not part of it.
 
     Args:
         env: the vectorised environment, batch size ``[num_envs]``, with ``snapshot()`` and ``restore(dict)``.
@@ -67,7 +67,7 @@ class ResumableCollector(Collector):
     """
 
     def __init__(self, env: EnvBase, agent: Any, *, frames_per_batch: int) -> None:
-        self._source = env
+        self._source: Any = env
         super().__init__(
             with_agent_state(env, agent),
             agent,
@@ -103,9 +103,8 @@ class ResumableCollector(Collector):
         """Continue from ``snapshot()`` without resetting an environment."""
         self._source.restore(state["env"])
         carrier = TensorDict(state["carrier"], batch_size=self.env.batch_size, device=self._carrier.device)
-        missing = set(self._carrier.keys()) ^ set(carrier.keys())
-        if missing:
-            raise ValueError(f"the collector state does not fit this agent and environment: keys {sorted(missing)}")
+        if missing := set(self._carrier.keys()) - set(carrier.keys()):
+            raise ValueError(f"the collector state does not fit this agent and environment: it lacks {sorted(missing)}")
         self._carrier = carrier
 
 

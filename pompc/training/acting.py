@@ -28,6 +28,7 @@ def acting(agent: MPPIRL, seed: int) -> Iterator[None]:
         with isolated(seed), torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
             yield
     finally:
-        agent.model_steps = model_steps
+        if agent.planner is not None:
+            agent.planner.model_steps = model_steps
         for module, training in modes.items():
             module.training = training

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDictBase
@@ -138,7 +138,7 @@ def evaluate_checkpoint(
     """
     file = find_checkpoint(Path(path))
     state = checkpoint.load(file)
-    cfg: DictConfig = with_overrides(OmegaConf.create(state["config"]), overrides)
+    cfg = with_overrides(DictConfig(state["config"]), overrides)
     options = run_config(cfg)
     torch.set_num_threads(options.threads)
     parts = assemble(cfg)

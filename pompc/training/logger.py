@@ -39,7 +39,7 @@ class CSVLog:
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < position:
             raise UserError(
-                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it, or delete the run directory"
+                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it or delete the run directory"
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed in close()
@@ -118,7 +118,7 @@ class WandbLog:
     def __init__(self, directory: Path, run_id: str, options: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         self._run: Any = None
         self._wandb: Any = None
-        mode = wandb_mode(options["mode"])
+        mode: Any = wandb_mode(options["mode"])
         if mode == "disabled":
             return
         try:

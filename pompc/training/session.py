@@ -161,10 +161,15 @@ class Session:
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:
-    """Episodes that ended in a batch ``[num_envs, T]``: their number and means; nan where none ended."""
-    after = data["next"]
-    done = after["done"].squeeze(-1)
-    means = {"return": after["episode_reward"], "length": after["step_count"]}
-    means |= {key: after[key] for key in info_keys}
-    rows = {name: value[done].double().mean().item() for name, value in means.items()}
-    return {"episodes": int(done.sum()), **rows}
+    """What a batch ``[num_envs, T]`` says about the task.
+
+    Returns:
+        The number of ``episodes`` that ended in it and their means (nan where none ended): return, length, last value of
+        every info key; but ``cost_per_step`` over all transitions in the place of the cost.
+    """
+    done = data["next", "done"].squeeze(-1)
+    keys = {"return": "episode_reward", "length": "step_count"} | {key: key for key in info_keys if key != "cost"}
+    row = {name: data["next", key][done].double().nanmean().item() for name, key in keys.items()}
+    if "cost" in info_keys:
+        row["cost_per_step"] = data["next", "cost"].double().nanmean().item()
+    return {"episodes": int(done.sum()), **row}

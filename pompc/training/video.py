@@ -35,11 +35,11 @@ def record_episode(
     env = family.make(render_mode="rgb_array")
     fps = env.metadata.get("render_fps", 30) / family.action_repeat
     try:
-        with acting(agent, seed):
-            # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
-            with imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2) as writer:
-                for frame in _frames(env, agent, seed, device):
-                    writer.append_data(_even(frame))
+        # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
+        writer = imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2)
+        with acting(agent, seed), writer:
+            for frame in _frames(env, agent, seed, device):
+                writer.append_data(_even(frame))
     finally:
         env.close()
     return path
@@ -49,7 +49,7 @@ def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device |
     """Frames ``[height, width, 3]`` uint8: each shows the state in which the drawn plan was made."""
     overlay = getattr(env.unwrapped, "overlay", None)
     observation, _ = env.reset(seed=seed)
-    carried = {name: spec.zero((1,)) for name, spec in agent.primers().items()}
+    carried = {name: spec.zero(torch.Size([1])) for name, spec in agent.primers().items()}
     for index in range(MAX_FRAMES):
         td = TensorDict({**carried, **_inputs(observation, index == 0)}, batch_size=[1], device=device)
         td = agent(td)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
-from tensordict.nn import TensorDictModuleBase
 from torch import nn
 from torchrl.data import Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
-from torchrl.envs.utils import ExplorationType, exploration_type
 
+from pompc.agent import MPPIRL
 from pompc.environment import EnvironmentFamily
 from pompc.errors import NonFiniteError, UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Entry
@@ -52,7 +52,7 @@ class PointEnv(EnvBase):
 
     def _reset(self, td: TensorDictBase | None = None, **_: Any) -> TensorDict:
         mask = torch.ones(*self.batch_size, 1, dtype=torch.bool)
-        if td is not None and "_reset" in td.keys():
+        if td is not None and "_reset" in td:
             mask = td["_reset"].reshape(mask.shape)
         start = torch.rand(*self.batch_size, 1, generator=self._generator) * 2 - 1
         self._position = torch.where(mask, start, self._position)
@@ -132,7 +132,7 @@ class Point(EnvironmentFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyConfig:
-    """Attributes: ``steps_per_env`` of a batch; ``nan_at`` the learn call whose loss is nan; ``too_far`` a bad action."""
+    """Attributes: ``steps_per_env`` per batch; ``nan_at`` the learn call that fails; two ways of a bad action."""
 
     steps_per_env: int = 4
     nan_at: int = -1
@@ -140,20 +140,17 @@ class ToyConfig:
     nan_action: bool = False
 
 
-class Toy(TensorDictModuleBase):
+class Toy(MPPIRL):
     """A random policy around a learned linear mean, with planner state, a counter and an optimiser with momentum."""
 
     Config = ToyConfig
 
     def __init__(self, config: ToyConfig, problem: Any) -> None:
-        super().__init__()
-        self.in_keys, self.out_keys = ["observation", "is_init", "memory"], ["action", ("next", "memory")]
-        self.config, self.problem = config, problem
+        super().__init__(config, problem)
+        self.planner = SimpleNamespace(model_steps=0)  # type: ignore[assignment]
         self.mean = nn.Linear(problem.observation_dim + 3, problem.action_dim)
         self.register_buffer("scale", torch.ones(()))
-        self.optimiser = torch.optim.Adam(self.parameters(), lr=1e-2)
-        self.calls = 0
-        self.model_steps = 0
+        self.optimisers = {"adam": torch.optim.Adam(self.parameters(), lr=1e-2)}
 
     @property
     def frames_per_batch(self) -> int:
@@ -162,38 +159,31 @@ class Toy(TensorDictModuleBase):
     def primers(self) -> dict[str, Any]:
         return {"memory": Unbounded((3,), dtype=torch.float32)}
 
-    def forward(self, td: TensorDictBase) -> TensorDictBase:
+    def act(self, td: TensorDictBase, explore: bool) -> TensorDictBase:
         assert not bool(td["memory"][td["is_init"].squeeze(-1)].any()), "the planner state must be zero at a start"
         mean = self.mean(torch.cat([td["observation"], td["memory"]], dim=-1))
-        noise = torch.randn_like(mean) if exploration_type() == ExplorationType.RANDOM else torch.zeros_like(mean)
+        noise = torch.randn_like(mean) if explore else torch.zeros_like(mean)
         action = torch.tanh(mean + 0.3 * noise)
         if self.training:
             self.scale.mul_(0.999)
-        self.model_steps += len(mean)
+        self.planner.model_steps += len(mean)
         td["action"] = action * (torch.nan if self.config.nan_action else 3.0 if self.config.too_far else 1.0)
         # a view with strides of its own, as a planner that shifts its plan may write
         td["next", "memory"] = torch.stack([td["memory"][:, 1], td["memory"][:, 2] + 1, action[:, 0]]).T
         return td
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        self.calls += 1
-        if self.calls == self.config.nan_at:
+        self.updates += 1
+        if self.updates == self.config.nan_at:
             raise NonFiniteError("loss/value", "here")
         pick = torch.randperm(data.numel())[: max(data.numel() // 2, 1)]
         batch = data.reshape(-1)[pick]
         mean = self.mean(torch.cat([batch["observation"], batch["memory"]], dim=-1))
         loss = ((mean - batch["action"]) ** 2 * torch.exp(batch["next", "reward"])).mean()
-        self.optimiser.zero_grad()
+        self.optimisers["adam"].zero_grad()
         loss.backward()
-        self.optimiser.step()
-        return {"loss/policy": loss.item(), "calls": float(self.calls)}
-
-    def training_state(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser.state_dict(), "calls": self.calls, "model_steps": self.model_steps}
-
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.calls, self.model_steps = state["calls"], state["model_steps"]
+        self.optimisers["adam"].step()
+        return {"loss/policy": loss.item(), "updates": float(self.updates)}
 
     def overlay(self, td: TensorDictBase) -> tuple[torch.Tensor, torch.Tensor] | None:
         return torch.zeros(5, 4, 2), torch.zeros(4, 2)
