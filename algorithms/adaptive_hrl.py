@@ -66,7 +66,8 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     bootstrap: float = 0.8
     candidates: int = 4
     selector: str = "uniform"
-    decision_steps: int = 1
+    initial_std: float = 0.3
+    decision_steps: int = 5
     execute_steps: int = 1
     start_at_nominal: bool = True
     value_weight: float = 0.0

@@ -24,7 +24,7 @@ class MPPIAgentConfig:
         planner: options of the planner; by default as many samples as ``adaptive_hrl`` has over all its candidates.
     """
 
-    batch_size: int = 2048
+    batch_size: int = 4096
     planner: MPPIConfig = field(default_factory=lambda: MPPIConfig(num_samples=256))
 
 

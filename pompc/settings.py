@@ -77,7 +77,7 @@ class RunConfig:
         wandb: the Weights & Biases run.
     """
 
-    steps: int = 300_000
+    steps: int = 500_000
     num_envs: int = 16
     seed: int = 0
     device: str = "cpu"

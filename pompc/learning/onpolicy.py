@@ -23,7 +23,10 @@ from pompc.learning.virtual import MIXES
 
 @dataclass(frozen=True, kw_only=True)
 class OnPolicyConfig:
-    """Options of :class:`OnPolicy` (Schulman et al. 2017; defaults as commonly used for continuous control).
+    """Options of :class:`OnPolicy` (Schulman et al. 2017).
+
+    The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95): on the racing task, where
+    a mistake shows after seconds and is rare, ``ppo`` too does much better with these.
 
     Attributes:
         batch_size: environment steps per learning update (``N_upd``), over all environments.
@@ -43,12 +46,12 @@ class OnPolicyConfig:
         bootstrap: probability that a row is shown to a member of the ensemble.
     """
 
-    batch_size: int = 2048
+    batch_size: int = 4096
     epochs: int = 10
-    minibatch: int = 256
-    learning_rate: float = 3e-4
-    discount: float = 0.99
-    gae_lambda: float = 0.95
+    minibatch: int = 512
+    learning_rate: float = 5e-4
+    discount: float = 0.995
+    gae_lambda: float = 0.97
     clip: float = 0.2
     entropy: float = 0.0
     max_grad_norm: float = 0.5

@@ -54,13 +54,20 @@ class EvalResult:
 
 
 def evaluate(
-    agent: MPPIRL, family: EnvironmentFamily, *, episodes: int, seed: int, device: torch.device | str = "cpu"
+    agent: MPPIRL,
+    family: EnvironmentFamily,
+    *,
+    episodes: int,
+    seed: int,
+    noise_seed: int,
+    device: torch.device | str = "cpu",
 ) -> EvalResult:
     """Play ``episodes`` episodes, one per row of a vectorised environment seeded with ``seed``.
 
-    The same agent and seed give the same result; random states, modes and counters of the training do not change.
+    ``noise_seed`` seeds what the agent draws while acting, such as the planner's samples. The same agent and seeds give
+    the same result; random states, modes and counters of the training do not change.
     """
-    with acting(agent, seed):
+    with acting(agent, noise_seed):
         env = with_agent_state(family.vectorise(episodes, seed=seed, device=device), agent)
         try:
             return EvalResult(_first_episodes(env, agent, family.info_keys))
@@ -152,7 +159,9 @@ def evaluate_checkpoint(
     parts.env.close()
     episodes = episodes or options.eval.episodes
     seed = options.eval.seed if seed is None else seed
-    result = evaluate(parts.agent, parts.family, episodes=episodes, seed=seed, device=parts.device)
+    result = evaluate(
+        parts.agent, parts.family, episodes=episodes, seed=seed, noise_seed=options.seed, device=parts.device
+    )
     console = Console()
     console.print(_table(result, f"{file}, step {state['manifest']['step']:,}, seed {seed}"))
     if video is not None:

@@ -99,7 +99,14 @@ class Session:
     def evaluate(self) -> tuple[EvalResult, bool]:
         """Evaluate, write eval.csv and eval_episodes.csv, draw the curve; whether it was the best so far."""
         options, step = self.options.eval, self.counters.step
-        result = evaluate(self.agent, self.family, episodes=options.episodes, seed=options.seed, device=self.device)
+        result = evaluate(
+            self.agent,
+            self.family,
+            episodes=options.episodes,
+            seed=options.seed,
+            noise_seed=self.options.seed,
+            device=self.device,
+        )
         mean = result.mean()
         head = {"step": step, "reward": mean.pop("reward"), "seed": self.options.seed}
         self.logs["eval"].write({**head, **mean})

@@ -31,7 +31,7 @@ def problem(num_envs=4):
 
 
 def hierarchical(**options):
-    return AdaptiveHRL(AdaptiveHRLConfig(**{"planner": PLANNER, **SMALL, **options}), problem())
+    return AdaptiveHRL(AdaptiveHRLConfig(**{"planner": PLANNER, "decision_steps": 1, **SMALL, **options}), problem())
 
 
 def collect(agent, batches=1):
