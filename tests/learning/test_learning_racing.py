@@ -1,0 +1,41 @@
+"""A short training run on the racing task that must get better."""
+
+import pytest
+import torch
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from pompc.agent import Problem
+from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
+from pompc.data.collector import make_collector, with_agent_state
+from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.planner import MPPIConfig
+
+
+def mean_return(agent, family, steps=200):
+    """Return of the first ten seconds, over 16 starts."""
+    env = with_agent_state(family.vectorise(16, seed=77), agent)
+    with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
+        data = env.rollout(steps, agent, break_when_any_done=False)
+    ended = data["next", "done"].cumsum(1) - data["next", "done"].long() > 0
+    return data["next", "reward"].masked_fill(ended, 0.0).sum(1).mean().item()
+
+
+@pytest.mark.learning
+def test_racing_return_rises():
+    """From a policy that drives at 7 m/s: it must learn to go faster and still stay on the track."""
+    family = CarlaRacing(CarlaRacingConfig())
+    config = AdaptiveHRLConfig(
+        planner=MPPIConfig(horizon=15, num_samples=32), batch_size=2048, minibatch=256, learning_rate=1e-3
+    )
+    problem = Problem(
+        observation_dim=34, action_dim=2, num_envs=32, task_model=family.task_model, device=torch.device("cpu")
+    )
+    agent = AdaptiveHRL(config, problem)
+    with torch.no_grad():
+        agent.actor.net[-1].bias[1] = -0.8
+    before = mean_return(agent, family)
+    collector = make_collector(family.vectorise(32, seed=0), agent, agent.frames_per_batch)
+    for _, data in zip(range(12), collector, strict=False):
+        agent.learn(data)
+    after = mean_return(agent, family)
+    assert after > 1.25 * before > 0, (before, after)
