@@ -10,7 +10,6 @@ No equation of the paper was available; everything not in its description is an 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,22 +17,15 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
-from torchrl.modules import IndependentNormal
 
 from pompc.agent import Problem
 from pompc.dynamics.protocols import TerminalValue
 from pompc.errors import UserError
+from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
 from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
 from pompc.learning.schedules import ScheduleConfig
-from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_return, virtual_targets
+from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_errors, model_return, virtual_targets
 from pompc.planner import MPPI, MPPIConfig, Plan
-
-SELECTORS: dict[str, Callable[[Plan, Tensor | None], Tensor]] = {
-    "uniform": lambda plan, returns: torch.randint(plan.batch_size[1], plan.batch_size[:1], device=plan.mean.device),
-    "argmin_cost": lambda plan, returns: plan.soft_value.argmin(-1),
-    "softmax_value": lambda plan, returns: torch.multinomial(torch.softmax(returns, -1), 1).squeeze(-1),
-}
-"""Who is executed. Only ``uniform``, the paper's, keeps PPO on-policy without a correction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +120,7 @@ class AdaptiveHRL(OnPolicy):
         else:
             drawn = self.actor(self.normaliser(observation))[0].unsqueeze(1)
             log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
-        held = self._held(tensordict, "decision_left")
+        held = is_held(tensordict, "decision_left")
         drawn = torch.cat([torch.where(held, tensordict["decision"], drawn[:, 0]).unsqueeze(1), drawn[:, 1:]], dim=1)
         entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
         return TensorDict(entries, batch_size=drawn.shape[:2])
@@ -143,7 +135,7 @@ class AdaptiveHRL(OnPolicy):
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
         """One candidate per environment: the decision in hand, or a new one for the next ``decision_steps``."""
         assert candidates is not None
-        held = self._hold(tensordict, "decision_left", self.config.decision_steps)
+        held = count_down(tensordict, "decision_left", self.config.decision_steps)
         chosen = super().select(tensordict, plan, candidates, explore)
         if explore:
             if self.needs_returns:
@@ -157,7 +149,7 @@ class AdaptiveHRL(OnPolicy):
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
         """Keep the plan in hand until ``execute_steps`` of its controls are executed."""
-        held = self._hold(tensordict, "plan_left", self.config.execute_steps)
+        held = count_down(tensordict, "plan_left", self.config.execute_steps)
         tensordict["decided"] = tensordict["decided"] * (~held).float()
         return torch.where(held.unsqueeze(-1), tensordict["planner_mean"], mean)
 
@@ -214,55 +206,17 @@ class AdaptiveHRL(OnPolicy):
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
         if self.config.virtual_policy and ratio > 0:
-            loss = (1 - ratio) * loss + ratio * self.ppo(self.virtual_decisions(batch))["loss_objective"]
+            loss = (1 - ratio) * loss + ratio * self.ppo(candidate_decisions(batch))["loss_objective"]
         return loss, metrics
 
-    def virtual_decisions(self, batch: TensorDictBase) -> TensorDict:
-        """All candidates of every row as decisions of the old policy, with their model returns as advantages.
-
-        Each is an independent draw of the old policy at a real state, so the plain PPO ratio holds; later steps of a
-        rollout are not: their high-level action is held.
-        """
-        candidates = batch["candidates"]
-        advantage = candidates["returns"] - batch["value"].unsqueeze(-1)
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        rows = {
-            "observation": batch["observation"].unsqueeze(1).expand(-1, advantage.shape[1], -1),
-            "policy_action": candidates["drawn"],
-            "log_prob": candidates["log_prob"],
-            "advantage": advantage.unsqueeze(-1),
-        }
-        return TensorDict(rows, batch_size=advantage.shape).flatten(0, 1)
-
     def planner_prior(self, batch: TensorDictBase) -> Tensor:
-        """Cross-entropy of the policy with the planner's distribution over candidates, by model return ``[row]``.
-
-        The forward divergence KL(planner, policy) up to a constant; this project's reading of lambda for a policy whose
-        actions are cost parameters.
-        """
-        candidates = batch["candidates"]
-        returns = candidates["returns"]
-        spread = returns - returns.mean(-1, keepdim=True)
-        weights = torch.softmax(spread / (spread.std() + 1e-8) / self.config.prior_temperature, dim=-1)
+        """Cross-entropy of the policy with the planner's distribution over candidates ``[row]``."""
         mean, std = self.actor(batch["observation"])
-        density = IndependentNormal(mean.unsqueeze(1), std.unsqueeze(1)).log_prob(candidates["drawn"])
-        return -(weights * density).sum(-1)
+        return candidate_cross_entropy(mean, std, batch["candidates"], self.config.prior_temperature)
 
-    @torch.no_grad()
     def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
-        """Effective sample size, and one-step model errors on executed steps: estimates of ``alpha_P`` and ``alpha_r``."""
-        state, action = self.model.state(data["observation"]), data["action"]
-        then = self.model.step(state, action)
-        observed = data["next", "observation"]
-        error = (self.model.observe(then) - observed).abs().mean(-1)
-        reward = (self.model.reward(state, action, then) - data["next", "reward"].squeeze(-1)).abs()
-        return {
-            "effective_samples": data["effective_samples"].mean().item(),
-            "model_error": error.mean().item(),
-            "model_error_max": error.max().item(),
-            "reward_error": reward.mean().item(),
-            "reward_error_max": reward.max().item(),
-        }
+        """Effective sample size of the plans, and the model's errors on executed steps."""
+        return {"effective_samples": data["effective_samples"].mean().item(), **model_errors(data, self.model)}
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
@@ -274,14 +228,6 @@ class AdaptiveHRL(OnPolicy):
         """Restore what :meth:`training_state` returned."""
         super().load_training_state(state)
         self.virtual_buffer.load_state_dict(state["virtual_buffer"])
-
-    def _held(self, tensordict: TensorDictBase, counter: str) -> Tensor:
-        return (tensordict[counter] > 0) & ~tensordict["is_init"]
-
-    def _hold(self, tensordict: TensorDictBase, counter: str, steps: int) -> Tensor:
-        held = self._held(tensordict, counter)
-        tensordict["next", counter] = torch.where(held, tensordict[counter] - 1, steps - 1.0)
-        return held
 
     def _scoring(self) -> dict[str, float]:
         return {"reward_scale": self.return_scale.factor, "discount": self.config.discount}

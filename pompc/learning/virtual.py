@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
@@ -131,6 +131,22 @@ def model_return(
     powers = discount ** torch.arange(total.shape[-1], device=total.device)
     sums = (total * powers).sum(-1)
     return (torch.where(plan.weights > 0, sums, 0.0) * plan.weights).sum(-1)
+
+
+@torch.no_grad()
+def model_errors(data: TensorDictBase, model: TaskModel) -> dict[str, float]:
+    """One-step errors of the model on executed transitions, mean and maximum.
+
+    Estimates, while learning, of the dynamics error ``alpha_P`` (here: mean absolute error of the next observation, in its
+    units) and of the reward error ``alpha_r``.
+    """
+    state, action = model.state(data["observation"]), data["action"]
+    then = model.step(state, action)
+    observed = (model.observe(then) - data["next", "observation"]).abs().mean(-1)
+    reward = (model.reward(state, action, then) - data["next", "reward"].squeeze(-1)).abs()
+    errors = {"model_error": observed, "reward_error": reward}
+    largest = {f"{name}_max": error.max().item() for name, error in errors.items()}
+    return {**{name: error.mean().item() for name, error in errors.items()}, **largest}
 
 
 def mix_by_sampling(ratio: float, batch: int) -> tuple[int, int, float, float]:

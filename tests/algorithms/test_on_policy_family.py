@@ -8,11 +8,12 @@ from line import Line, LineConfig
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from pompc.agent import Problem
-from pompc.algorithms.adaptive_hrl import SELECTORS, AdaptiveHRL, AdaptiveHRLConfig
+from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 from pompc.algorithms.mppi import MPPIAgent, MPPIAgentConfig
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.data.collector import make_collector
 from pompc.errors import NonFiniteError, UserError
+from pompc.learning.candidates import SELECTORS
 from pompc.planner import MPPIConfig
 
 FAMILY = Line(LineConfig())

@@ -2,26 +2,15 @@
 
 import pytest
 import torch
+from line import LineModel
 
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
 from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_return, others, virtual_targets
 from pompc.planner import MPPI, MPPIConfig
 
 
-class Line:
-    """A point on a line: reward is its position, the episode ends beyond 3."""
-
-    state_dim, action_dim, parameter_dim = 1, 1, 1
-    nominal = torch.zeros(1)
-
-    def state(self, observation):
-        return observation
-
-    def observe(self, state):
-        return state
-
-    def parameters(self, high_action):
-        return high_action
+class Line(LineModel):
+    """Steps of one action, reward is the position, the episode ends beyond 3."""
 
     def step(self, state, action):
         return state + action
@@ -31,12 +20,6 @@ class Line:
 
     def terminated(self, state, action, next_state):
         return next_state[..., 0] > 3
-
-    def running(self, state, action, next_state, parameters):
-        return (next_state - parameters)[..., 0].square()
-
-    def terminal(self, state, parameters):
-        return torch.zeros_like(state[..., 0])
 
 
 def value(observation):
