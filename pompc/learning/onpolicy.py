@@ -32,7 +32,8 @@ class OnPolicyConfig:
         batch_size: environment steps per learning update (``N_upd``), over all environments.
         epochs: passes over a batch.
         minibatch: rows per gradient step.
-        learning_rate: of Adam, actor and values.
+        learning_rate: of Adam, actor and values, at the start.
+        learning_rate_decay: its factor per update; depends on no total, so that a run can be continued.
         discount: gamma per agent step.
         gae_lambda: of the generalised advantage estimate.
         clip: of the probability ratio.
@@ -50,6 +51,7 @@ class OnPolicyConfig:
     epochs: int = 10
     minibatch: int = 512
     learning_rate: float = 5e-4
+    learning_rate_decay: float = 0.985
     discount: float = 0.995
     gae_lambda: float = 0.97
     clip: float = 0.2
@@ -121,6 +123,9 @@ class OnPolicy(MPPIRL):
         real = self.real_batch(data)
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
         ratio = self.virtual_ratio.value
+        rate = self.config.learning_rate * self.config.learning_rate_decay**self.updates
+        for group in (group for optimiser in self.optimisers.values() for group in optimiser.param_groups):
+            group["lr"] = rate
         losses = [self.step(batch, rows) for batch, rows in self.minibatches(real, virtual)]
         metrics = {key: sum(loss[key] for loss in losses) / len(losses) for key in losses[0]}
         with torch.no_grad():

@@ -17,7 +17,7 @@ from pompc.learning.candidates import SELECTORS
 from pompc.planner import MPPIConfig
 
 FAMILY = Line(LineConfig())
-SMALL = {"batch_size": 64, "minibatch": 16, "epochs": 2}
+SMALL = {"batch_size": 64, "minibatch": 16, "epochs": 2, "learning_rate_decay": 1.0}
 PLANNER = MPPIConfig(horizon=5, num_samples=8, num_zero_mean=2)
 
 
