@@ -40,7 +40,7 @@ class CarlaRacingConfig:
     backend: str = "embedded"
     control_step: float = 0.05
     substep: float = 0.01
-    time_limit: float = 45.0
+    time_limit: float = 50.0
     reward_speed: float = 20.0
     off_track_penalty: float = 20.0
     zone_penalty: float = 20.0

@@ -47,12 +47,12 @@ class OnPolicyConfig:
         bootstrap: probability that a row is shown to a member of the ensemble.
     """
 
-    batch_size: int = 4096
+    batch_size: int = 8192
     epochs: int = 10
-    minibatch: int = 512
-    learning_rate: float = 5e-4
-    learning_rate_decay: float = 0.985
-    discount: float = 0.995
+    minibatch: int = 1024
+    learning_rate: float = 7e-4
+    learning_rate_decay: float = 0.97
+    discount: float = 0.998
     gae_lambda: float = 0.97
     clip: float = 0.2
     entropy: float = 0.0
