@@ -27,6 +27,7 @@ class KinematicBicycle:
         self.dt, self.substeps = dt, substeps
         self._steer_gain = 1.0 - math.exp(-dt / parameters.steer_lag)
         self._drive_gain = 1.0 - math.exp(-dt / parameters.drive_lag)
+        self._one = ops.constant(1.0)
 
     def step(self, car: Car, steer: Value, drive: Value) -> Car:
         """One control step under ``steer`` and ``drive``, both in [-1, 1]."""
@@ -36,19 +37,33 @@ class KinematicBicycle:
 
     def _substep(self, car: Car, steer: Value, drive: Value) -> Car:
         ops, p, dt = self.ops, self.parameters, self.dt
-        turn = (steer * p.steer_max - car.delta) * self._steer_gain
+        turn = ops.plus(steer * (p.steer_max * self._steer_gain), car.delta, -self._steer_gain)
         delta = car.delta + ops.clamp(turn, -dt * p.steer_rate, dt * p.steer_rate)
-        command = car.a + (drive - car.a) * self._drive_gain
-        engine = ops.minimum((dt * p.power / p.mass) / ops.maximum(car.vx, 1.0), dt * p.drive_force / p.mass)
-        brake_gain = dt * p.brake_force / p.mass
-        gained = ops.minimum(command, 0.0) * brake_gain + ops.maximum(command, 0.0) * engine
-        slowed = car.vx * (1.0 - car.vx * (dt * p.drag / p.mass)) - dt * p.rolling / p.mass
-        vx = ops.maximum(slowed + gained, 0.0)
+        command = ops.lerp(car.a, drive, self._drive_gain)
+        vx = self._speed(car.vx, command)
         r = vx * ops.tan(delta) * (1.0 / p.wheelbase)
         vy = p.rear * r
         kappa = self.curvature(car.s)
-        heading = car.e + (0.5 * dt) * (r - kappa * vx)
+        heading = ops.plus(car.e, ops.plus_product(r, kappa, vx, -1.0), 0.5 * dt)
         sin, cos = ops.sin(heading), ops.cos(heading)
-        ds = (vx * cos - vy * sin) / ops.maximum(1.0 - car.n * kappa, LEAST_SCALE) * dt
-        n = car.n + dt * (vx * sin + vy * cos)
-        return Car(car.s + ds, n, car.e + dt * r - kappa * ds, vx, vy, r, delta, command)
+        scale = ops.maximum(ops.plus_product(self._one, car.n, kappa, -1.0), LEAST_SCALE)
+        progress = ops.plus_product(vx * cos, vy, sin, -1.0) / scale
+        return Car(
+            s=ops.plus(car.s, progress, dt),
+            n=ops.plus(car.n, ops.plus_product(vx * sin, vy, cos), dt),
+            e=ops.plus(car.e, ops.plus_product(r, kappa, progress, -1.0), dt),
+            vx=vx,
+            vy=vy,
+            r=r,
+            delta=delta,
+            a=command,
+        )
+
+    def _speed(self, vx: Value, command: Value) -> Value:
+        """The forward speed (m/s) a sub-step later under the drive command at the wheels."""
+        ops, p, impulse = self.ops, self.parameters, self.dt / self.parameters.mass
+        resisted = ops.plus_product(vx, vx, vx, -impulse * p.drag) - impulse * p.rolling
+        braked = ops.plus(resisted, ops.minimum(command, 0.0), impulse * p.brake_force)
+        # The engine gives its power over the speed, but no more than its force: that is, its power at this speed.
+        speed = ops.maximum(vx, max(p.power / p.drive_force, 1.0))
+        return ops.maximum(ops.plus_quotient(braked, ops.maximum(command, 0.0), speed, impulse * p.power), 0.0)

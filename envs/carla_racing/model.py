@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ NOMINAL = (0.0, 12.0, math.log(0.05), math.log(5.0))
 SPEED_SCALE, HEADING_SCALE, LATERAL_SCALE, RATE_SCALE = 3.0, 0.2, 2.0, 0.04  # m/s, rad, m, rad
 EDGE_MARGIN, ZONE_MARGIN = 1.0, 1.0  # m
 PASS_LENGTH, PASS_WIDTH = 9.0, 2.9  # m: half axes of the ellipse kept free around an opponent
+EFFORT = 0.02  # of full control, and of turning the wheels by RATE_SCALE in a step
 FAILURE_COST = 300.0  # more than any plan can save by ending early
 TERMINAL_WEIGHT = 5.0
 
@@ -82,6 +84,7 @@ class RacingModel:
         )
         low, high = torch.tensor(LOW, device=device), torch.tensor(HIGH, device=device)
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
+        self._one = ops.constant(1.0)
         self.nominal = (torch.tensor(NOMINAL, device=device) - self._centre) / self._half_range
 
     def state(self, observation_: Tensor) -> Tensor:
@@ -96,12 +99,13 @@ class RacingModel:
     def _unpack(self, state: Tensor) -> tuple[Car, Opponents]:
         """Entries ``[...]``, of the opponents ``[opponent, ...]``; their cruise and lane are unknown (the speed stands in).
 
-        Reading a column of a big batch costs more than computing with it: those used often are copied once.
+        Reading a column of a big batch costs more than computing with it: where a state's entries lie side by side in
+        memory, they are copied apart once.
         """
         rows = state.movedim(-1, 0)
-        s, n, v = rows[CAR_SIZE:].view(3, self.opponents, *rows.shape[1:]) if self.opponents else (rows[:0],) * 3
-        car = Car(*rows[:CAR_SIZE].unbind(0))
-        return car._replace(s=car.s.contiguous(), n=car.n.contiguous()), Opponents(s, n, v, v, v)
+        rows = rows.contiguous() if state.stride(-1) == 1 else rows
+        s, n, v = rows[CAR_SIZE:].unflatten(0, (3, self.opponents)).unbind(0)
+        return Car(*rows[:CAR_SIZE].unbind(0)), Opponents(s, n, v, v, v)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """One control step: ``state [..., state]``, ``action [..., 2]`` -> ``[..., state]``.
@@ -112,8 +116,8 @@ class RacingModel:
         steer, drive = action.movedim(-1, 0).unbind(0)
         car = self._vehicle.step(Car(*rows[:CAR_SIZE].unbind(0)), steer, drive)
         fixed = CAR_SIZE + self.opponents  # from here on nothing changes: the opponents' offsets and speeds
-        places = rows[CAR_SIZE:fixed] + self.config.control_step * rows[fixed + self.opponents :]
-        return torch.cat((*(entry.unsqueeze(0) for entry in car), places, rows[fixed:])).movedim(0, -1)
+        places = torch.add(rows[CAR_SIZE:fixed], rows[fixed + self.opponents :], alpha=self.config.control_step)
+        return torch.stack((*car, *places.unbind(0), *rows[fixed:].unbind(0))).movedim(0, -1)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Whether ``next_state`` breaks a rule (the stall rule needs a memory and is left out): bool ``[...]``."""
@@ -121,7 +125,7 @@ class RacingModel:
         return self._failed(car, look_round(self.road, car, opponents))
 
     def _failed(self, car: Car, around: Surroundings) -> Tensor:
-        return torch.stack(faults(self.road, car, around)).any(0)
+        return reduce(torch.logical_or, faults(self.road, car, around))
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The environment's reward ``[...]``, without the stall rule."""
@@ -144,9 +148,11 @@ class RacingModel:
         car, opponents = self._unpack(next_state)
         around = look_round(self.road, car, opponents)
         failed = self._failed(car, around)
-        turned = (car.delta - state[..., 6]) * (1.0 / RATE_SCALE)
-        effort = 0.02 * (turned.square() + action.square().sum(-1))
-        return self._standing(car, around, parameters) + effort + FAILURE_COST * failed, failed
+        turned = car.delta - state[..., 6]
+        cost = self._standing(car, around, parameters).addcmul_(turned, turned, value=EFFORT / RATE_SCALE**2)
+        for control in action.unbind(-1):
+            cost.addcmul_(control, control, value=EFFORT)
+        return cost.add_(failed, alpha=FAILURE_COST), failed
 
     def terminal(self, state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of the last state ``[...]``."""
@@ -154,12 +160,19 @@ class RacingModel:
         return TERMINAL_WEIGHT * self._standing(car, look_round(self.road, car, opponents), parameters)
 
     def _standing(self, car: Car, around: Surroundings, parameters: Tensor) -> Tensor:
-        """Cost of being in a state ``[...]``: speed and lateral target, heading, barriers before everything solid."""
+        """Cost of being in a state ``[...]``: speed and lateral target, heading, barriers before everything solid.
+
+        Fused and in place: on the planner's batches, memory is what costs.
+        """
         lateral, speed, tracking, barrier = parameters.unbind(-1)
-        missed = (1.0 + ((car.vx - speed) * (1.0 / SPEED_SCALE)).square()).sqrt() - 1.0
-        aside = tracking * ((car.n - lateral) * (1.0 / LATERAL_SCALE)).square()
-        heading = (0.1 / HEADING_SCALE**2) * car.e.square()
-        edge = (1.0 - around.edge * (1.0 / EDGE_MARGIN)).clamp(min=0.0).square()
-        zone = (1.0 - around.zone * (1.0 / ZONE_MARGIN)).clamp(min=0.0).square() * around.nearness
-        far = (around.gaps * (1.0 / PASS_LENGTH)).square() + (around.sides * (1.0 / PASS_WIDTH)).square()
-        return missed + aside + heading + barrier * (edge + zone + (1.0 - far).clamp(min=0.0).sum(0))
+        missed, aside = car.vx - speed, car.n - lateral
+        cost = torch.addcmul(self._one, missed, missed, value=1.0 / SPEED_SCALE**2).sqrt_().sub_(1.0)
+        cost.addcmul_(tracking * aside, aside, value=1.0 / LATERAL_SCALE**2)
+        cost.addcmul_(car.e, car.e, value=0.1 / HEADING_SCALE**2)
+        edge, zone = around.edge.clamp(max=EDGE_MARGIN) - EDGE_MARGIN, around.zone.clamp(max=ZONE_MARGIN) - ZONE_MARGIN
+        solid = (edge * edge).mul_(1.0 / EDGE_MARGIN**2)
+        solid.addcmul_(zone * around.nearness, zone, value=1.0 / ZONE_MARGIN**2)
+        for gap, side in zip(around.gaps.unbind(0), around.sides.unbind(0), strict=True):
+            inside = torch.addcmul(self._one, gap, gap, value=-1.0 / PASS_LENGTH**2)
+            solid.add_(inside.addcmul_(side, side, value=-1.0 / PASS_WIDTH**2).clamp_(min=0.0))
+        return cost.addcmul_(barrier, solid)

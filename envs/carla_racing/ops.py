@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class ScalarOps:
 
     sin, cos, tan, sqrt, atan = math.sin, math.cos, math.tan, math.sqrt, math.atan
     asinh, sinh, exp, floor = math.asinh, math.sinh, math.exp, math.floor
-    abs, minimum, maximum = abs, min, max
+    abs, minimum, maximum, round = abs, min, max, round
 
     @staticmethod
     def clamp(value: float, low: float, high: float) -> float:
@@ -38,6 +39,30 @@ class ScalarOps:
     @staticmethod
     def remainder(value: float, period: float) -> float:
         return value % period
+
+    @staticmethod
+    def plus(value: float, other: float, scale: float) -> float:
+        """``value + scale * other``."""
+        return value + scale * other
+
+    @staticmethod
+    def plus_product(value: float, left: float, right: float, scale: float = 1.0) -> float:
+        """``value + scale * left * right``."""
+        return value + scale * left * right
+
+    @staticmethod
+    def plus_quotient(value: float, top: float, bottom: float, scale: float) -> float:
+        """``value + scale * top / bottom``."""
+        return value + scale * top / bottom
+
+    @staticmethod
+    def lerp(start: float, end: float, weight: float) -> float:
+        return start + weight * (end - start)
+
+    @staticmethod
+    def constant(value: float) -> float:
+        """A number as what ``plus`` and its kind begin with."""
+        return value
 
     @staticmethod
     def logical_or(left: bool, right: bool) -> bool:
@@ -99,7 +124,7 @@ class TorchOps:
 
     sin, cos, tan, sqrt, atan = torch.sin, torch.cos, torch.tan, torch.sqrt, torch.atan
     asinh, sinh, exp, floor = torch.asinh, torch.sinh, torch.exp, torch.floor
-    abs, clamp, where = torch.abs, torch.clamp, torch.where
+    abs, clamp, where, round, lerp = torch.abs, torch.clamp, torch.where, torch.round, torch.lerp
     logical_or, logical_and = torch.logical_or, torch.logical_and
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -116,7 +141,24 @@ class TorchOps:
     @staticmethod
     def remainder(value: Tensor, period: float) -> Tensor:
         """In [0, period], up to rounding; several times faster than ``torch.remainder``."""
-        return value - period * (value * (1.0 / period)).floor()
+        return torch.add(value, (value * (1.0 / period)).floor(), alpha=-period)
+
+    # One kernel each: on the planner's batches, calls and passes over memory are what costs.
+
+    @staticmethod
+    def plus(value: Tensor, other: Tensor, scale: float) -> Tensor:
+        return torch.add(value, other, alpha=scale)
+
+    @staticmethod
+    def plus_product(value: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+        return torch.addcmul(value, left, right, value=scale)
+
+    @staticmethod
+    def plus_quotient(value: Tensor, top: Tensor, bottom: Tensor, scale: float) -> Tensor:
+        return torch.addcdiv(value, top, bottom, value=scale)
+
+    def constant(self, value: float) -> Tensor:
+        return torch.tensor(value, device=self.device)
 
     @staticmethod
     def number(condition: Tensor) -> Tensor:
@@ -124,7 +166,7 @@ class TorchOps:
 
     @staticmethod
     def cell(value: Tensor) -> Tensor:
-        return value.long()
+        return value.int()
 
     def table(self, array: np.ndarray) -> Tensor:
         """``[cells, column]`` (or ``[cells]``) with its first row repeated at the end."""
@@ -137,9 +179,13 @@ class TorchOps:
 
     @staticmethod
     def columns(table: Tensor, index: Tensor) -> Sequence[Tensor]:
-        """The columns at cells ``[...]``, each ``[...]``."""
-        picked = table.index_select(1, index.reshape(-1))
-        return picked.view(len(table), *index.shape).unbind(0)
+        """The columns at cells ``[...]``, each ``[...]`` in the memory order of ``index``: mixed orders are slow."""
+        if index.is_contiguous():
+            return table.index_select(1, index.view(-1)).view(len(table), *index.shape).unbind(0)
+        order = sorted(range(index.ndim), key=index.stride, reverse=True)
+        laid = index.permute(order)
+        picked = table.index_select(1, laid.reshape(-1)).view(len(table), *laid.shape)
+        return picked.permute(0, *(1 + order.index(dim) for dim in range(index.ndim))).unbind(0)
 
     @staticmethod
     def rows(table: Tensor, index: Tensor) -> Tensor:
@@ -158,7 +204,8 @@ class TorchOps:
 
     @staticmethod
     def any(conditions: Tensor) -> Tensor:
-        return conditions.any(0)
+        # One by one: several times faster than a reduction over so few.
+        return reduce(torch.logical_or, conditions.unbind(0)) if len(conditions) else conditions.any(0)
 
     @staticmethod
     def pack(values: Sequence[Tensor], row: Tensor, lists: Sequence[Tensor]) -> Tensor:

@@ -153,9 +153,10 @@ class Road:
         self._preview = ops.table(tables.preview)
         self._starts = ops.columns_table(tables.starts[:, None] / self.per_metre)
         self._num_starts = len(tables.starts)
+        self._half = ops.constant(0.5)
 
     def _nearest(self, s: Value) -> Value:
-        return self.ops.cell(self.ops.remainder(s * self.per_metre + 0.5, self.cells))
+        return self.ops.cell(self.ops.remainder(self.ops.plus(self._half, s, self.per_metre), self.cells))
 
     def curvature(self, s: Value) -> Value:
         """Curvature (1/m), interpolated linearly."""
@@ -191,9 +192,9 @@ class Road:
         return self.ops.remainder(s, self.length)
 
     def gap(self, s: Value, other: Value) -> Value:
-        """The shorter way along the loop from ``s`` to ``other``, in [-length / 2, length / 2)."""
+        """The shorter way along the loop from ``s`` to ``other``, in [-length / 2, length / 2]."""
         distance = other - s
-        return distance - self.length * self.ops.floor(distance * (1.0 / self.length) + 0.5)
+        return self.ops.plus(distance, self.ops.round(distance * (1.0 / self.length)), -self.length)
 
 
 PREVIEW_SIZE = len(PREVIEW) + 4 * ZONES_AHEAD
