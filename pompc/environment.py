@@ -58,3 +58,12 @@ class EnvironmentFamily(ABC):
             f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm without a planner model "
             "(ppo), or an environment that has one (acrobot, lunar_lander, carla_racing)"
         )
+
+    @classmethod
+    def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
+        """Speed of the family's own parts for ``pompc bench``, each measured for about ``seconds``; none by default.
+
+        Returns:
+            Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
+        """
+        return {}

@@ -10,6 +10,7 @@ from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
 from .batched import INFO_KEYS, BatchedRacing
+from .bench import measure
 from .config import CarlaRacingConfig
 from .env import RacingEnv
 from .model import RacingModel
@@ -44,3 +45,7 @@ class CarlaRacing(EnvironmentFamily):
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         return RacingModel(self.config, device)
+
+    @classmethod
+    def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
+        return measure(seconds, device)

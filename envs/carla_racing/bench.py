@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 import torch
+
+from pompc.report.timing import duration
 
 from .batched import BatchedRacing
 from .config import CarlaRacingConfig
 from .env import RacingEnv
 from .model import RacingModel
-
-
-def _rate(action: Callable[[], object], seconds: float) -> float:
-    """Calls per second of the fastest of several rounds (other work on the machine only ever slows one down)."""
-    action()
-    best, end = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start, calls = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds / 5:
-            action()
-            calls += 1
-        best = max(best, calls / (time.perf_counter() - start))
-    return best
 
 
 def _single(config: CarlaRacingConfig, seconds: float) -> float:
@@ -40,32 +26,36 @@ def _single(config: CarlaRacingConfig, seconds: float) -> float:
         if terminated or truncated:
             env.reset()
 
-    return _rate(step, seconds)
+    return 1.0 / duration(step, seconds)
 
 
-def _batched(config: CarlaRacingConfig, num_envs: int, seconds: float) -> float:
-    env = BatchedRacing(config, num_envs)
+def _batched(config: CarlaRacingConfig, num_envs: int, seconds: float, device: torch.device | str) -> float:
+    env = BatchedRacing(config, num_envs, device=device)
     carrier = env.reset()
-    carrier["action"] = torch.rand(num_envs, 2) * 2 - 1
-    return num_envs * _rate(lambda: env.step(carrier), seconds)
+    carrier["action"] = torch.rand(num_envs, 2, device=device) * 2 - 1
+    return num_envs / duration(lambda: env.step(carrier), seconds, device)
 
 
-def _rollout(config: CarlaRacingConfig, rows: int, horizon: int, seconds: float) -> float:
-    model = RacingModel(config)
-    start = model.state(BatchedRacing(config, rows).reset()["observation"])
-    actions = torch.rand(horizon, rows, 2) * 2 - 1
+def _rollout(config: CarlaRacingConfig, rows: int, horizon: int, seconds: float, device: torch.device | str) -> float:
+    model = RacingModel(config, device)
+    start = model.state(BatchedRacing(config, rows, device=device).reset()["observation"])
+    actions = torch.rand(horizon, rows, 2, device=device) * 2 - 1
 
     def roll() -> None:
         state = start
         for action in actions:
             state = model.step(state, action)
 
-    return 1e3 / _rate(roll, seconds)
+    return 1e3 * duration(roll, seconds, device)
 
 
 @torch.no_grad()
-def measure(seconds: float = 1.0) -> dict[str, float]:
+def measure(seconds: float = 1.0, device: torch.device | str = "cpu") -> dict[str, float]:
     """Measure every rate for about ``seconds``.
+
+    Args:
+        seconds: per rate.
+        device: of everything but the gymnasium environment, which has none.
 
     Returns:
         ``single_steps_per_s`` of the gymnasium environment, ``batched_<n>_steps_per_s`` (steps of a car) of the
@@ -74,7 +64,7 @@ def measure(seconds: float = 1.0) -> dict[str, float]:
     config = CarlaRacingConfig()
     return {
         "single_steps_per_s": _single(config, seconds),
-        "batched_16_steps_per_s": _batched(config, 16, seconds),
-        "batched_4096_steps_per_s": _batched(config, 4096, seconds),
-        "rollout_4096x20_ms": _rollout(config, 4096, 20, seconds),
+        "batched_16_steps_per_s": _batched(config, 16, seconds, device),
+        "batched_4096_steps_per_s": _batched(config, 4096, seconds, device),
+        "rollout_4096x20_ms": _rollout(config, 4096, 20, seconds, device),
     }

@@ -1,0 +1,65 @@
+"""Timing on a machine that does other things, too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+ROUNDS = 5
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A block in which torch has ``count`` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def durations(
+    actions: Mapping[str, Callable[[], object]], seconds: float, device: torch.device | str = "cpu"
+) -> dict[str, float]:
+    """Seconds per call of every action, in its fastest round: other work on the machine only ever slows one down.
+
+    The rounds of the actions alternate, so that their ratios see the same machine.
+
+    Args:
+        actions: name -> what is timed; called once before to warm up.
+        seconds: for each action, about; one call per round at least.
+        device: waited for at the end of every round.
+    """
+    best = dict.fromkeys(actions, float("inf"))
+    for action in actions.values():
+        action()
+    for _ in range(ROUNDS):
+        for name, action in actions.items():
+            best[name] = min(best[name], _round(action, seconds / ROUNDS, torch.device(device)))
+    return best
+
+
+def duration(action: Callable[[], object], seconds: float, device: torch.device | str = "cpu") -> float:
+    """Seconds per call of one action; see ``durations``."""
+    return durations({"it": action}, seconds, device)["it"]
+
+
+def _round(action: Callable[[], object], seconds: float, device: torch.device) -> float:
+    wait(device)
+    start, calls, spent = time.perf_counter(), 0, 0.0
+    while spent < seconds or not calls:
+        action()
+        calls += 1
+        spent = time.perf_counter() - start
+    wait(device)
+    return (time.perf_counter() - start) / calls
+
+
+def wait(device: torch.device) -> None:
+    """Until everything queued on a CUDA device is done; the CPU has no queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

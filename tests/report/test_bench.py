@@ -1,0 +1,115 @@
+"""The benchmark: what it measures and writes; how fast this machine is, is nobody's property to test."""
+
+import json
+import math
+from contextlib import suppress
+
+import pytest
+import torch
+
+from pompc.environment import EnvironmentFamily
+from pompc.errors import UserError
+from pompc.report import bench as module
+from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, bench, machine
+from pompc.report.timing import duration, durations, threads
+
+TINY = BenchSettings(
+    seconds=1e-3, num_envs=2, candidates=2, samples=8, horizon=3, batch_size=64, iterations=1, device="cpu"
+)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name not in ON_REQUEST])
+def test_a_measurement_gives_finite_positive_numbers_with_units(name):
+    values = MEASUREMENTS[name](TINY)
+    assert values
+    for key, value in values.items():
+        assert math.isfinite(value)
+        assert value > 0
+        assert key.endswith(tuple(UNITS))
+    assert all(value <= 1 for key, value in values.items() if key.endswith("_share"))
+
+
+def test_one_measurement_is_printed_and_written_with_its_machine(tmp_path, capsys):
+    assert bench("planner", TINY) == 0
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert content["machine"] == json.loads(json.dumps(machine()))
+    assert content["machine"]["torch"] == torch.__version__
+    assert content["machine"]["cores"] >= 1
+    values = content["measurements"]["planner"]
+    assert values["batching_ratio"] == pytest.approx(values["one_by_one_ms"] / values["plan_ms"])
+    printed = capsys.readouterr().out
+    assert "two_threads" in printed
+    assert "bench.json" in printed
+
+
+def test_all_measurements_but_those_on_request_run_by_default(tmp_path, monkeypatch):
+    seen = []
+    stand_ins = {name: lambda settings, name=name: seen.append(name) or {"it_ms": 1.0} for name in MEASUREMENTS}
+    monkeypatch.setattr(module, "MEASUREMENTS", stand_ins)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench(None, TINY) == 0
+    assert seen == ["racing", "planner", "training", "collector"]
+    assert list(json.loads((tmp_path / "bench.json").read_text())["measurements"]) == seen
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="'speed'; there are: racing, planner, training, collector, planner_compile"):
+        bench("speed")
+    assert not list(tmp_path.iterdir())
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+        bench("planner_compile", TINY)
+
+
+def test_random_state_and_threads_are_left_alone():
+    before = torch.get_rng_state()
+    bench("planner", TINY)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == 1
+    with suppress(ZeroDivisionError), threads(2):
+        assert torch.get_num_threads() == 2
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 1
+
+
+def test_a_family_measures_nothing_unless_it_says_so():
+    assert EnvironmentFamily.bench(1.0) == {}
+
+
+class Clock:
+    """Time that passes only when told."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_the_fastest_round_counts(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("pompc.report.timing.time", clock)
+    costs = {"a": iter([9.0, 3.0, 2.0, 5.0, 4.0, 3.0]), "b": iter([1.0] * 6)}
+
+    def act(name):
+        clock.now += next(costs[name])
+
+    assert durations({name: lambda name=name: act(name) for name in costs}, seconds=5.0) == {"a": 2.0, "b": 1.0}
+
+
+def test_a_round_is_divided_by_its_calls(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("pompc.report.timing.time", clock)
+
+    def act():
+        clock.now += 0.25
+
+    assert duration(act, seconds=10.0) == 0.25
