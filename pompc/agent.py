@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 from pompc.dynamics.protocols import TaskModel, TerminalValue
 from pompc.learning.schedules import make_schedule
 from pompc.planner import MPPI, Plan
+
+# TorchRL announces every storage on the terminal, in the middle of the progress bar.
+logging.getLogger("torchrl").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, kw_only=True)

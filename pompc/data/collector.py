@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 from torchrl.collectors import Collector
 from torchrl.data import Composite
 from torchrl.envs import EnvBase, InitTracker, RewardSum, StepCounter, TensorDictPrimer, Transform, TransformedEnv
@@ -13,12 +14,39 @@ from torchrl.envs import EnvBase, InitTracker, RewardSum, StepCounter, TensorDic
 from pompc.errors import NonFiniteError
 
 
+class NonFiniteStepError(NonFiniteError):
+    """An action, observation or reward that is not finite.
+
+    Args:
+        name: which of them.
+        where: the place in it, in words.
+        batch: the step ``[num_envs]`` it was found in, as far as it came.
+    """
+
+    def __init__(self, name: str, where: str, batch: TensorDictBase) -> None:
+        super().__init__(name, where)
+        self.batch = batch
+
+
 class ActionBoundsError(ValueError):
-    """An agent wrote an action outside [-1, 1]."""
+    """An agent wrote an action outside [-1, 1].
+
+    Args:
+        largest: its largest magnitude.
+        batch: the step ``[num_envs]`` it was written in.
+    """
+
+    def __init__(self, largest: float, batch: TensorDictBase) -> None:
+        super().__init__(f"action outside [-1, 1]: largest magnitude {largest:.6g}")
+        self.batch = batch
 
 
-class ActionGuard(Transform):
-    """Stops a bad ``action [N, A]`` before an environment (and its simulator) sees it."""
+class StepGuard(Transform):
+    """Stops a bad number where it appears.
+
+    An ``action [N, A]`` must be finite and in bounds before an environment (and its simulator) sees it; the observation
+    and the reward that come back must be finite before an agent does.
+    """
 
     def __init__(self) -> None:
         super().__init__(in_keys_inv=["action"], out_keys_inv=["action"])
@@ -26,10 +54,27 @@ class ActionGuard(Transform):
     def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict.get("action")
         if not bool((action.abs() <= 1.0).all()):  # nan fails every comparison
-            if not bool(torch.isfinite(action).all()):
-                raise NonFiniteError("action", "sent to the environment")
-            raise ActionBoundsError(f"action outside [-1, 1]: largest magnitude {action.abs().max().item():.6g}")
+            _require_finite("action", action, tensordict)
+            raise ActionBoundsError(action.abs().max().item(), tensordict)
         return tensordict
+
+    def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
+        for name in ("observation", "reward"):
+            if not bool(torch.isfinite(next_tensordict[name]).all()):
+                step = tensordict.copy().set("next", next_tensordict)
+                _require_finite(name, next_tensordict[name], step)
+        return next_tensordict
+
+    def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        _require_finite("observation", tensordict_reset["observation"], tensordict_reset)
+        return tensordict_reset
+
+
+def _require_finite(name: str, values: Tensor, batch: TensorDictBase) -> None:
+    bad = ~torch.isfinite(values)
+    if bool(bad.any()):
+        row, *entry = bad.nonzero()[0].tolist()
+        raise NonFiniteStepError(name, f"environment {row}, entry {entry[0] if entry else 0}", batch)
 
 
 def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
@@ -40,11 +85,11 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
     to ``("next", name)``. All of it lives in the TensorDict, so batches of environments and checkpoints need no more.
 
     Raises (when stepped):
-        NonFiniteError: the action is not finite.
+        NonFiniteStepError: an action, observation or reward is not finite.
         ActionBoundsError: the action lies outside [-1, 1].
     """
     transformed = TransformedEnv(env, InitTracker(), auto_unwrap=False)
-    transformed.append_transform(ActionGuard())
+    transformed.append_transform(StepGuard())
     transformed.append_transform(RewardSum())
     transformed.append_transform(StepCounter())
     if primers := agent.primers():

@@ -21,8 +21,20 @@ VERSION = 1
 _PRIMITIVES = (type(None), bool, int, float, str, bytes)
 
 
-class CheckpointWriteError(RuntimeError):
-    """The checkpoint could not be written; the previous one is kept."""
+class WriteError(RuntimeError):
+    """A file of the run could not be written; what was there before is kept.
+
+    Args:
+        path: the file.
+        error: what the operating system said.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        super().__init__(
+            f"cannot write {path} ({reason}); the previous checkpoint is kept: make room there and run the same command "
+            "to continue"
+        )
 
 
 def manifest(*, algo: str, env: str, seed: int, step: int, config_hash: str) -> dict[str, Any]:
@@ -69,7 +81,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Replace ``path`` by ``content``: a kill or a power cut at any moment leaves the old file or the new one.
 
     Raises:
-        CheckpointWriteError: the disk is full or unwritable; nothing has changed.
+        WriteError: the disk is full or unwritable; nothing has changed.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -87,37 +99,30 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise CheckpointWriteError(
-            f"cannot write {path} ({error.strerror or error}); the previous checkpoint is kept: "
-            "free space there and run the same command to continue"
-        ) from error
+        raise WriteError(path, error) from error
 
 
-def load(path: Path, *, algo: str | None = None) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
-    Args:
-        path: the ``.pt`` file.
-        algo: the algorithm that is going to load it, ``None`` for any.
-
     Raises:
-        UserError: missing, truncated, not a checkpoint of this library, another version or another algorithm.
+        UserError: missing, unreadable, truncated, not a checkpoint of this library, or of another version.
     """
     fix = "delete it to start anew, or restore a copy"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error}): {fix}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
     header = state.get("manifest") if isinstance(state, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of pompc: {fix}")
-    if header["version"] != VERSION:
+    if header.get("version") != VERSION:
+        writer = header.get("versions", {}).get("pompc", "that wrote it")
         raise UserError(
-            f"{path} has checkpoint version {header['version']}, this pompc reads {VERSION}: "
-            f"use pompc {header['versions']['pompc']}"
+            f"{path} has checkpoint version {header.get('version')}, this pompc reads {VERSION}: use pompc {writer}"
         )
-    if algo is not None and header["algo"] != algo:
-        raise UserError(f"{path} was written by {header['algo']}, not {algo}: run it with --algo {header['algo']}")
     return state

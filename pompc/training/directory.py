@@ -88,10 +88,17 @@ class RunDirectory:
         Raises:
             UserError: the directory's run differs in one of them.
         """
-        known = self.status()
+        self.require_same(self / "run.json", self.status(), identity)
+
+    def require_same(self, file: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
+        """Refuse ``file`` where what it says about itself, ``known``, contradicts ``identity``.
+
+        Raises:
+            UserError: they differ.
+        """
         for key, value in identity.items():
             if key in known and known[key] != value:
                 raise UserError(
-                    f"{self.path} holds a run with another configuration ({key} {known[key]}, now {value}): "
-                    "give another run_dir=, or delete it"
+                    f"{file} is of a run with another configuration ({key} {known[key]}, now {value}): "
+                    f"give another run_dir=, or delete {self.path}"
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -14,19 +15,20 @@ from typing import Any
 from urllib.parse import urlparse
 
 from pompc.errors import UserError
+from pompc.training.checkpoint import WriteError
 
 Scalar = int | float | str
 
 
 class CSVLog:
-    """One CSV file: the header comes from the first row, every row is flushed, and its end can be restored.
+    """One CSV file: the header comes from the first row, rows are written whole, and its end can be restored.
 
     Floats are written with all their digits (``repr``), so equal files mean equal runs.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: io.TextIOWrapper | None = None
+        self._file: io.FileIO | None = None
         self._columns: list[str] | None = None
 
     def truncate(self, position: int) -> None:
@@ -42,7 +44,8 @@ class CSVLog:
                 f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it or delete the run directory"
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        # Unbuffered, so that a row that failed is not written later; closed in close().
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self._file.truncate(position)
         self._columns = None
         if position:
@@ -54,24 +57,45 @@ class CSVLog:
 
         Raises:
             ValueError: its columns are not those of the first row.
+            WriteError: the disk is full; the file is as before.
         """
         if self._file is None:
             self.truncate(self.path.stat().st_size if self.path.exists() else 0)
-        assert self._file is not None
-        writer = csv.writer(self._file, lineterminator="\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        columns = list(row)
         if self._columns is None:
-            self._columns = list(row)
-            writer.writerow(self._columns)
-        if list(row) != self._columns:
-            raise ValueError(f"{self.path.name} has columns {self._columns}, the row has {list(row)}")
+            writer.writerow(columns)
+        elif columns != self._columns:
+            raise ValueError(f"{self.path.name} has columns {self._columns}, the row has {columns}")
         writer.writerow(repr(value) if isinstance(value, float) else value for value in row.values())
-        self._file.flush()
+        self._append(text.getvalue().encode())
+        self._columns = columns
+
+    def _append(self, content: bytes) -> None:
+        assert self._file is not None
+        end = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise WriteError(self.path, error) from error
 
     def position(self) -> int:
-        """The number of bytes that are safely on disk: call it when a checkpoint is written."""
+        """The number of bytes that are safely on disk: call it when a checkpoint is written.
+
+        Raises:
+            WriteError: they could not be brought there.
+        """
         if self._file is None:
             return 0
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WriteError(self.path, error) from error
         return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from tensordict import TensorDictBase
 
 from pompc.data.collector import ActionBoundsError
 from pompc.errors import NonFiniteError
@@ -36,11 +39,11 @@ def train(session: Session) -> Iterator[Record]:
     Raises:
         NonFiniteError: an observation, reward, action, loss or planner cost; the batch is in the crash folder.
         ActionBoundsError: an action outside [-1, 1]; likewise.
-        CheckpointWriteError: the disk is full.
+        WriteError: the disk is full.
     """
     options, counters = session.options, session.counters
     if counters.evaluated < 0:
-        result, best = session.evaluate()
+        result, best = _evaluation(session)
         session.save(last=False, best=best)
         yield Record(counters.step, evaluation=result)
     while counters.step < options.steps:
@@ -49,25 +52,37 @@ def train(session: Session) -> Iterator[Record]:
         finished = counters.step >= options.steps
         result, best = None, False
         if finished or _crossed(options.eval.every, before, counters.step):
-            result, best = session.evaluate()
+            result, best = _evaluation(session)
         session.save(last=finished or _crossed(options.checkpoint.every, before, counters.step), best=best)
         yield Record(counters.step, metrics, result)
 
 
 def _iteration(session: Session) -> dict[str, float]:
-    """Collect, learn, log; a number that is not finite leaves the batch behind."""
-    step = session.counters.step
-    data = session.collector.carried
-    try:
+    """Collect, learn, log."""
+    with _evidence(session, "iteration", session.collector.carried):
         data = session.collector.rollout()
-        guard.check_batch(data, step)
+    with _evidence(session, "iteration", data):
         metrics = session.agent.learn(data)
-        guard.check_metrics(metrics, step)
-    except (NonFiniteError, ActionBoundsError) as error:
-        path = guard.dump_batch(data, session.directory.path, step)
-        error.add_note(f"in the iteration that began at environment step {step}; the batch is in {path}")
-        raise
+        guard.check_metrics(metrics)
     return session.log_training(data, metrics)
+
+
+def _evaluation(session: Session) -> tuple[EvalResult, bool]:
+    """Evaluate, without any trace in the training."""
+    with _evidence(session, "evaluation", session.collector.carried):
+        return session.evaluate()
+
+
+@contextmanager
+def _evidence(session: Session, what: str, batch: TensorDictBase) -> Iterator[None]:
+    """A number that is not finite leaves behind the step it was found in, or else ``batch``."""
+    try:
+        yield
+    except (NonFiniteError, ActionBoundsError) as error:
+        step = session.counters.step
+        dumped = guard.dump_batch(getattr(error, "batch", batch), session.directory.path, step)
+        error.add_note(f"in the {what} that began at environment step {step}; {dumped}")
+        raise
 
 
 def _crossed(every: int, before: int, after: int) -> bool:

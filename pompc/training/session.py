@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
-from pompc.config import RunConfig, config_hash, run_config
+from pompc.config import RunConfig, config_hash, run_config, to_yaml
 from pompc.data.collector import make_collector
 from pompc.registry import environment_label
 from pompc.report.curves import plot_learning_curve
@@ -71,7 +71,7 @@ class Session:
         else:
             for log in self.logs.values():
                 log.truncate(0)
-        OmegaConf.save(cfg, directory / "config.yaml")
+        checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
         run_id = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self.wandb = WandbLog(directory.path, run_id, plain["wandb"], plain)
@@ -157,7 +157,8 @@ class Session:
         }
 
     def _load(self) -> None:
-        state = checkpoint.load(self.directory.last, algo=self.cfg.algo.name)
+        state = checkpoint.load(self.directory.last)
+        self.directory.require_same(self.directory.last, state["manifest"], identity(self.cfg))
         self.agent.load_state_dict(state["agent"])
         self.agent.load_training_state(state["training"])
         self.collector.restore(state["collector"])
