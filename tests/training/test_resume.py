@@ -1,0 +1,93 @@
+"""Stop at any step and resume: the files and the tensors are those of the run that never stopped."""
+
+import pytest
+from small import assert_same, complete, config, differences, files, final_state, start_and_stop
+
+from pompc.training import session
+
+HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
+RUNS = [
+    pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
+    pytest.param("adaptive_hrl", "acrobot", HELD, id="adaptive_hrl-acrobot-held"),
+    pytest.param("adaptive_hrl", "carla_racing", (), id="adaptive_hrl-carla_racing"),
+    pytest.param("adaptive_hrl", "carla_racing", HELD, id="adaptive_hrl-carla_racing-held"),
+    pytest.param("ppo", "acrobot", (), id="ppo-acrobot"),
+    pytest.param("ppo", "carla_racing", (), id="ppo-carla_racing"),
+    pytest.param("ppo", "dmc/cartpole-swingup", ("steps=256",), id="ppo-dmc"),
+    pytest.param("ppo", "gym/Pendulum-v1", (), id="ppo-gym"),
+    pytest.param("mppi", "acrobot", (), id="mppi-acrobot"),
+    pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    """Drawing takes longer than training here."""
+    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Runs from start to end, each made once."""
+    runs = {}
+
+    def get(*arguments):
+        if arguments not in runs:
+            runs[arguments] = complete(config(tmp_path_factory.mktemp("whole"), *arguments))
+        return runs[arguments]
+
+    return get
+
+
+@pytest.mark.parametrize(("algo", "env", "overrides"), RUNS)
+def test_a_run_stopped_again_and_again_equals_one_that_never_was(algo, env, overrides, uninterrupted, tmp_path):
+    cfg = config(tmp_path, algo, env, *overrides)
+    start_and_stop(cfg, 1)  # after the evaluation before training
+    start_and_stop(cfg, 3)
+    assert_same(uninterrupted(algo, env, *overrides), complete(cfg))
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3, 4])
+def test_what_a_killed_run_wrote_after_its_checkpoint_is_done_again(killed_after, uninterrupted, tmp_path):
+    cfg = config(tmp_path, "adaptive_hrl", "acrobot", "checkpoint.every=50")
+    start_and_stop(cfg, killed_after, save=False)
+    assert_same(uninterrupted("adaptive_hrl", "acrobot"), complete(cfg))
+
+
+def test_a_checkpoint_comes_with_the_first_batch_that_reaches_a_multiple(tmp_path):
+    last = tmp_path / "checkpoints" / "last.pt"
+    cfg = config(tmp_path, "ppo", "acrobot", "checkpoint.every=50")  # batches end at 32, 64, 96, 128
+    steps = []
+    for records in (2, 3, 1, 2):  # a start from the beginning has the evaluation at step 0 as its first record
+        start_and_stop(cfg, records, save=False)
+        steps.append(final_state(tmp_path)["manifest"]["step"] if last.exists() else None)
+    assert steps == [None, 64, 64, 128]
+
+
+@pytest.mark.parametrize(
+    ("algo", "first", "evaluations_equal"),
+    [("adaptive_hrl", 64, True), ("adaptive_hrl", 96, False), ("ppo", 64, True), ("mppi", 96, False)],
+)
+def test_more_steps_continue_a_finished_run(algo, first, evaluations_equal, uninterrupted, tmp_path):
+    """The training is that of the longer run. Its evaluations are, too, where the shorter one ended at a due evaluation
+    (``eval.every`` is 64); elsewhere the shorter run's last evaluation is one row more."""
+    whole = uninterrupted(algo, "acrobot")
+    complete(config(tmp_path, algo, "acrobot", f"steps={first}"))
+    longer = complete(config(tmp_path, algo, "acrobot"))
+    a, b = files(whole), files(longer)
+    assert a["metrics.csv"] == b["metrics.csv"]
+    assert (a == b) == evaluations_equal
+    rows = [row.split(b",")[0] for row in b["eval.csv"].splitlines() if row not in a["eval.csv"].splitlines()]
+    assert rows == ([] if evaluations_equal else [b"96"])
+    states = [final_state(run) for run in (whole, longer)]
+    for state in states:
+        del state["logs"], state["counters"]["best"]
+    assert differences(*states) == []
+
+
+def test_the_comparison_sees_a_single_bit(uninterrupted):
+    a, b = (final_state(uninterrupted("ppo", "acrobot")) for _ in range(2))
+    assert differences(a, b) == []
+    weight = b["agent"]["actor.log_std"]
+    weight[0] = weight[0].nextafter(weight.new_tensor(9.0))
+    assert ".agent.actor.log_std" in differences(a, b)
