@@ -17,7 +17,7 @@ from torchrl.envs import EnvBase
 
 from pompc.agent import MPPIRL
 from pompc.environment import EnvironmentFamily
-from pompc.errors import NonFiniteError, UserError
+from pompc.errors import NonFiniteError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Entry
 
 LIMIT = 11  # odd, so that episodes end inside batches
@@ -204,11 +204,9 @@ def toy_config(directory: Any, *overrides: str) -> Any:
     return compose("toy", "point", [*small, "wandb.mode=disabled", f"run_dir={directory}", *overrides])
 
 
-if __name__ == "__main__":  # toy.py DIRECTORY [overrides]: a run in a process of its own
+def run_toy(output: str, directory: str, *overrides: str) -> None:
+    """A run for a process of its own, its output in a file; ends the process with the exit code of the command line."""
     from pompc.training.run import run
 
-    try:
-        sys.exit(run(toy_config(*sys.argv[1:])))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    with open(output, "w") as sys.stdout:
+        sys.exit(run(toy_config(directory, *overrides)))
