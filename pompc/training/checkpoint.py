@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pickle
+import zipfile
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,17 @@ from pompc.errors import UserError
 FORMAT = "pompc-checkpoint"
 VERSION = 1
 _PRIMITIVES = (type(None), bool, int, float, str, bytes)
+# What zipfile, pickle and torch raise on bytes that are not what they expect.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+)
 
 
 class WriteError(RuntimeError):
@@ -110,12 +122,15 @@ def load(path: Path) -> dict[str, Any]:
     """
     fix = "delete it to start anew, or restore a copy"
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch itself does not compare checksums
+                raise UserError(f"{path} is damaged ({damaged}): {fix}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): {fix}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
     header = state.get("manifest") if isinstance(state, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:

@@ -115,12 +115,19 @@ class Session:
             row = {"step": step, "reward": episode["reward"], "seed": self.options.seed, "episode": index, **rest}
             self.logs["eval_episodes"].write(row)
         self.wandb.log("eval", step, {**head, **mean})
-        curve = plot_learning_curve([self.directory / "eval.csv"], self.directory / "curve.png", title=self.title)
-        self.wandb.media("curve", step, curve)
+        self._plot()
         self.counters.evaluated = step
         improved = head["reward"] > self.counters.best
         self.counters.best = max(self.counters.best, head["reward"]) if improved else self.counters.best
         return result, improved
+
+    def _plot(self) -> None:
+        curve = self.directory / "curve.png"
+        try:
+            plot_learning_curve([self.directory / "eval.csv"], curve, title=self.title)
+        except OSError as error:
+            raise checkpoint.WriteError(curve, error) from error
+        self.wandb.media("curve", self.counters.step, curve)
 
     @property
     def title(self) -> str:

@@ -1,7 +1,6 @@
 """A run that is told to stop writes a checkpoint and says so; one that is killed loses nothing that matters."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -19,14 +18,6 @@ from pompc.errors import UserError
 from pompc.training.run import StopRequest, run
 
 LENGTH = ("steps=1600", "eval.every=800", "checkpoint.every=160")  # 100 batches, about a second
-
-
-@pytest.fixture(scope="module")
-def context():
-    """Processes that start in no time because torch is loaded once, in the server that they are forked from."""
-    forked = multiprocessing.get_context("forkserver")
-    forked.set_forkserver_preload(["torchrl.collectors", "matplotlib.figure"])
-    return forked
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,13 @@
+"""Processes for tests that send signals."""
+
+import multiprocessing
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def context():
+    """Processes that start in no time: forked from a server that has loaded what takes seconds to load."""
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload(["pompc.training.run", "pompc.agent", "pytest"])
+    return forked

@@ -1,0 +1,257 @@
+"""A checkpoint is there whole or as it was before, whatever happens while it is written; what is not one is refused."""
+
+import errno
+import os
+import pickle
+import random
+import resource
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from small import assert_same, complete, config, start_and_stop
+from toy import toy_config
+
+from pompc.errors import UserError
+from pompc.training import checkpoint, session
+from pompc.training.checkpoint import WriteError
+from pompc.training.evaluate import find_checkpoint
+from pompc.training.logger import CSVLog
+from pompc.training.run import run
+
+HEADER = {"algo": "toy", "env": "point", "seed": 0, "config_hash": "01234567"}
+
+
+def content(step: int, size: int = 300) -> memoryview:
+    state = {"manifest": checkpoint.manifest(**HEADER, step=step), "weights": torch.full((size,), float(step))}
+    return checkpoint.serialise(state)
+
+
+def refusal(path: Path) -> str:
+    """The one line that a user sees."""
+    with pytest.raises(UserError) as error:
+        checkpoint.load(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def write_for_ever(path: str) -> None:
+    for step in range(1, 10**9):
+        checkpoint.write_atomic(Path(path), content(step, 2_000_000))
+
+
+def test_a_kill_while_writing_leaves_a_whole_checkpoint(context, tmp_path):
+    path, draw, steps, cut_off = tmp_path / "last.pt", random.Random(0), set(), 0
+    for _ in range(8):
+        path.unlink(missing_ok=True)
+        process = context.Process(target=write_for_ever, args=(str(path),))
+        process.start()
+        while not path.exists():
+            assert process.exitcode is None
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0.0, 0.1))
+        process.kill()
+        process.join(30)
+        state = checkpoint.load(path)
+        assert torch.equal(state["weights"], torch.full((2_000_000,), float(state["manifest"]["step"])))
+        steps.add(state["manifest"]["step"])
+        cut_off += (tmp_path / "last.pt.tmp").exists()
+    assert len(steps) > 1
+    assert cut_off > 0  # some kills did come in the middle of a write
+    checkpoint.write_atomic(path, content(7))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    state = {"manifest": checkpoint.manifest(**HEADER, step=3), "list": [torch.arange(3), (1, 2.5, None, b"x", "y")]}
+    checkpoint.write_atomic(tmp_path / "new" / "a.pt", checkpoint.serialise(state))
+    loaded = checkpoint.load(tmp_path / "new" / "a.pt")
+    assert loaded["manifest"] == state["manifest"]
+    assert loaded["manifest"]["versions"].keys() == {"pompc", "torch", "torchrl", "tensordict"}
+    assert torch.equal(loaded["list"][0], state["list"][0])
+    assert loaded["list"][1] == state["list"][1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [({"a": [0, {1, 2}]}, "checkpoint.a[1] is a set"), ({"a": {"b": torch.Size([1])}}, "checkpoint.a.b is a Size")],
+)
+def test_what_would_not_come_back_is_not_saved(bad, path):
+    with pytest.raises(TypeError) as error:
+        checkpoint.serialise(bad)
+    assert str(error.value).startswith(path)
+
+
+def test_a_truncated_or_damaged_checkpoint_is_refused(tmp_path):
+    path, whole = tmp_path / "last.pt", bytes(content(1))
+    for size in [0, 1, *range(4, len(whole), len(whole) // 60), len(whole) - 22, len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        assert "truncated or not a checkpoint of pompc: delete it" in refusal(path)
+    start = whole.index(torch.ones(20).numpy().tobytes())
+    path.write_bytes(whole[:start] + b"\x01" + whole[start + 1 :])
+    assert "damaged" in refusal(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (str(Path(os.environ["EVIL"])),)
+
+
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.txt", "hello")
+
+
+FOREIGN = {
+    "zip": _zip,
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"manifest": {"format": checkpoint.FORMAT}})),
+    "text": lambda path: path.write_text("step,reward\n"),
+    "weights": lambda path: torch.save(torch.nn.Linear(2, 2).state_dict(), path),
+    "module": lambda path: torch.save(torch.nn.Linear(2, 2), path),
+    "list": lambda path: torch.save([1, 2], path),
+    "manifest": lambda path: torch.save({"manifest": "mine"}, path),
+    "code": lambda path: torch.save(Evil(), path),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_is_refused_and_never_executed(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("EVIL", str(tmp_path / "executed"))
+    FOREIGN[kind](tmp_path / "last.pt")
+    assert "not a checkpoint of pompc: delete it" in refusal(tmp_path / "last.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_another_version_a_folder_and_nothing_are_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    assert "no checkpoint" in refusal(path)
+    header = {**checkpoint.manifest(**HEADER, step=1), "version": 99, "versions": {"pompc": "9.9"}}
+    torch.save({"manifest": header}, path)
+    assert "has checkpoint version 99, this pompc reads 1: use pompc 9.9" in refusal(path)
+    torch.save({"manifest": {"format": checkpoint.FORMAT}}, path)
+    assert "has checkpoint version None" in refusal(path)
+    path.unlink()
+    path.mkdir()
+    assert "cannot read" in refusal(path)
+
+
+@pytest.mark.parametrize("forgotten", [(), ("run.json",)], ids=["as it is", "run.json deleted"])
+@pytest.mark.parametrize(
+    ("algo", "change", "said"),
+    [
+        ("mppi", (), "(algo ppo, now mppi)"),
+        ("ppo", ("algo.clip=0.3",), "(config_hash "),
+        ("ppo", ("seed=1",), "(seed 0, now 1)"),
+    ],
+)
+def test_a_directory_of_another_run_is_refused(algo, change, said, forgotten, tmp_path):
+    complete(config(tmp_path, "ppo", "acrobot", "eval.episodes=1", "steps=32"))
+    for name in forgotten:
+        (tmp_path / name).unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    with pytest.raises(UserError) as error:
+        run(config(tmp_path, algo, "acrobot", "eval.episodes=1", *change))
+    assert said in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    assert "give another run_dir=" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_truncated_checkpoint_stops_a_run_before_it_touches_anything(tmp_path):
+    cfg = config(tmp_path, "ppo", "acrobot", "eval.episodes=1")
+    start_and_stop(cfg, 3)
+    last = tmp_path / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    metrics = (tmp_path / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match="truncated or not a checkpoint of pompc: delete it to start anew"):
+        run(cfg)
+    assert (tmp_path / "metrics.csv").read_bytes() == metrics
+    last.unlink()
+    assert run(cfg) == 0
+
+
+def test_which_checkpoint_a_directory_stands_for(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint in"):
+        find_checkpoint(tmp_path)
+    for name in ("last.pt", "best.pt"):
+        checkpoint.write_atomic(tmp_path / "checkpoints" / name, content(1))
+        assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / name
+    assert find_checkpoint(tmp_path / "checkpoints" / "last.pt").name == "last.pt"
+
+
+def full(*arguments) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_keeps_the_previous_checkpoint(call, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.write_atomic(path, content(1))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(
+            WriteError, match=r"cannot write .*last.pt \(No space left on device\).*run the same command"
+        ):
+            checkpoint.write_atomic(path, content(2))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    assert path.read_bytes() == before
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """A block in which no file can grow beyond ``size`` bytes; writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("file", "limit"),
+    [("metrics.csv", None), ("last.pt", 20_000), ("curve.png", 35_000)],  # a checkpoint has 28 kB, the picture 42 kB
+)
+def test_a_run_that_meets_a_full_disk_fails_clearly_and_continues_later(file, limit, tmp_path, monkeypatch):
+    if file != "curve.png":
+        monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
+    whole, cut = (toy_config(tmp_path / name, "eval.every=320", "eval.video=false") for name in ("whole", "cut"))
+    complete(whole)
+    start_and_stop(cut, 11)
+    last = (tmp_path / "cut" / "checkpoints" / "last.pt").read_bytes()
+    limit = limit or (tmp_path / "cut" / "metrics.csv").stat().st_size + 20  # in the middle of a row
+    with file_limit(limit), pytest.raises(WriteError) as error:
+        run(cut)
+    assert str(error.value).startswith(f"cannot write {tmp_path / 'cut'}")
+    assert file in str(error.value)
+    assert (tmp_path / "cut" / "checkpoints" / "last.pt").read_bytes() == last or file == "curve.png"
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert_same(tmp_path / "whole", complete(cut))
+
+
+def test_a_row_is_written_whole_or_not_at_all(tmp_path):
+    log = CSVLog(tmp_path / "a.csv")
+    log.write({"step": 1, "text": "x" * 50})
+    before = log.path.read_bytes()
+    with file_limit(len(before) + 20), pytest.raises(WriteError, match="File too large"):
+        log.write({"step": 2, "text": "y" * 50})
+    assert log.path.read_bytes() == before
+    log.write({"step": 3, "text": "z"})
+    log.close()
+    assert log.path.read_bytes() == before + b"3,z\n"
+
+
+def test_a_first_row_that_failed_leaves_no_header(tmp_path):
+    log = CSVLog(tmp_path / "a.csv")
+    with file_limit(8), pytest.raises(WriteError):
+        log.write({"step": 1, "text": "abcdef"})
+    log.write({"step": 2, "text": "b"})
+    log.close()
+    assert log.path.read_text() == "step,text\n2,b\n"
