@@ -1,0 +1,262 @@
+"""What goes wrong stops a run with the name of the thing, the step and the evidence, or is one line for the user."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import config, environment
+from toy import PointEnv, Toy, toy_config
+
+from pompc import cli
+from pompc.config import compose
+from pompc.data.collector import ActionBoundsError
+from pompc.errors import NonFiniteError, UserError
+from pompc.planner import MPPI
+from pompc.training import directory, evaluate
+from pompc.training.run import run
+
+SHORT = ("steps=160", "eval.every=1000", "eval.video=false")
+
+
+def spoil_step(monkeypatch, key: str, value: float, at: int) -> None:
+    """Environment 2 of the training's four gives ``value`` for ``key`` in its step number ``at``."""
+    step, calls = PointEnv._step, [0]
+
+    def spoiled(self, td):
+        result = step(self, td)
+        if self.batch_size[0] == 4:
+            calls[0] += 1
+            if calls[0] == at:
+                result[key][2, -1] = value
+        return result
+
+    monkeypatch.setattr(PointEnv, "_step", spoiled)
+
+
+def spoil_agent(monkeypatch, method: str, change: Callable[[Any], Any]) -> None:
+    """Replace what a method of the toy returns in its sixth call by a training (evaluation acts in eval mode)."""
+    original, calls = getattr(Toy, method), [0]
+
+    def spoiled(self, td, *rest):
+        result = original(self, td, *rest)
+        calls[0] += self.training
+        return change(result) if self.training and calls[0] == 6 else result
+
+    monkeypatch.setattr(Toy, method, spoiled)
+
+
+def with_action(value: float) -> Callable[[Any], Any]:
+    def change(td):
+        td["action"][1] = value
+        return td
+
+    return change
+
+
+def with_loss(value: float) -> Callable[[Any], Any]:
+    return lambda metrics: {**metrics, "loss/policy": value}
+
+
+NAN, INF = float("nan"), float("inf")
+# What is spoiled, how, the error, the name in it, and the step at which the iteration began: batches have 16 steps, 4 per
+# environment.
+FAULTS = [
+    ("observation", lambda patch: spoil_step(patch, "observation", NAN, 10), NonFiniteError, "observation", 32),
+    ("observation inf", lambda patch: spoil_step(patch, "observation", INF, 3), NonFiniteError, "observation", 0),
+    ("reward", lambda patch: spoil_step(patch, "reward", -INF, 10), NonFiniteError, "reward", 32),
+    ("action", lambda patch: spoil_agent(patch, "act", with_action(NAN)), NonFiniteError, "action", 16),
+    ("action inf", lambda patch: spoil_agent(patch, "act", with_action(INF)), NonFiniteError, "action", 16),
+    ("bounds", lambda patch: spoil_agent(patch, "act", with_action(1.5)), ActionBoundsError, "action", 16),
+    ("loss", lambda patch: spoil_agent(patch, "learn", with_loss(NAN)), NonFiniteError, "loss/policy", 80),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "kind", "name", "step"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_a_bad_number_stops_the_run_and_leaves_its_batch(spoil, kind, name, step, tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    with pytest.raises(kind, match=f"^{name} ") as error:
+        run(toy_config(tmp_path, *SHORT))
+    path = tmp_path / "crash" / f"step_{step}.pt"
+    assert error.value.__notes__ == [f"in the iteration that began at environment step {step}; the batch is in {path}"]
+    batch = torch.load(path, weights_only=True)
+    bad = {"reward": ("next", "reward"), "observation": ("next", "observation")}.get(name, ("action",))
+    for key in bad:
+        batch = batch[key]
+    assert batch.shape[0] == 4
+    if name != "loss/policy":
+        good = torch.isfinite(batch) & (batch.abs() <= 1.0 if name == "action" else torch.tensor(True))
+        assert (~good).nonzero()[0, 0] == (1 if name == "action" else 2)
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert len(rows) == (0 if step == 0 else 1 + step // 16)
+
+
+def test_a_run_continues_where_its_fault_is_gone(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        spoil_step(patch, "reward", NAN, 30)
+        with pytest.raises(NonFiniteError):
+            run(toy_config(tmp_path, *SHORT))
+    assert run(toy_config(tmp_path, *SHORT)) == 0
+
+
+def test_a_bad_observation_at_a_start_is_named(tmp_path, monkeypatch):
+    reset = PointEnv._reset
+    monkeypatch.setattr(PointEnv, "_reset", lambda self, *a, **k: reset(self, *a, **k).apply_(_spoil_observation))
+    with pytest.raises(NonFiniteError, match=r"observation is not finite \(environment 1, entry 0\)"):
+        run(toy_config(tmp_path, *SHORT))
+
+
+def _spoil_observation(values: torch.Tensor) -> torch.Tensor:
+    if values.shape[-1] == 2:
+        values[1] = NAN
+    return values
+
+
+def test_a_bad_number_in_an_evaluation_is_said_to_be_there(tmp_path, monkeypatch):
+    step = PointEnv._step
+
+    def spoiled(self, td):
+        result = step(self, td)
+        result["reward"][:] = NAN if self.batch_size[0] == 3 else result["reward"]
+        return result
+
+    monkeypatch.setattr(PointEnv, "_step", spoiled)
+    with pytest.raises(NonFiniteError, match="reward") as error:
+        run(toy_config(tmp_path, *SHORT))
+    assert "in the evaluation that began at environment step 0" in error.value.__notes__[0]
+    assert torch.load(tmp_path / "crash" / "step_0.pt", weights_only=True)["next"]["reward"].shape == (3, 1)
+
+
+def test_a_planner_cost_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    from pompc.algorithms import mppi
+
+    class Spoiled(MPPI):
+        def rollout(self, state, actions):
+            return super().rollout(state, actions) * NAN
+
+    monkeypatch.setattr(mppi, "MPPI", Spoiled)
+    with pytest.raises(NonFiniteError, match="cost") as error:
+        run(config(tmp_path, "mppi", "acrobot"))
+    assert "step_0.pt" in error.value.__notes__[0]
+    assert "observation" in torch.load(tmp_path / "crash" / "step_0.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("minibatch", [16, 32], ids=["two gradient steps", "one gradient step"])
+@pytest.mark.parametrize("algo", ["ppo", "adaptive_hrl"])
+def test_a_policy_that_learning_destroyed_is_named(algo, minibatch, tmp_path):
+    """A huge learning rate makes parameters inf or nan while the loss before was finite."""
+    huge = (f"algo.minibatch={minibatch}", "algo.learning_rate=1e38", "algo.max_grad_norm=1e30", "eval.episodes=1")
+    with pytest.raises(NonFiniteError) as error:
+        run(config(tmp_path, algo, "acrobot", *huge))
+    assert list((tmp_path / "crash").glob("step_*.pt"))
+    assert error.value.__notes__
+
+
+def test_the_command_line_shows_the_traceback_and_exits_with_1(tmp_path):
+    code = (
+        "import sys, toy, pompc.cli as cli; toy.register(); "
+        "sys.exit(cli.main(['run', '--algo', 'toy', '--env', 'point', 'algo.nan_at=1', *sys.argv[1:]]))"
+    )
+    environ = environment()
+    environ["PYTHONPATH"] = f"{Path(__file__).parent}:{environ['PYTHONPATH']}"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        f"run_dir={tmp_path}",
+        "wandb.mode=disabled",
+        "num_envs=2",
+        "eval.episodes=1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    assert done.returncode == 1
+    *trace, error, note = done.stderr.splitlines()
+    assert trace[0] == "Traceback (most recent call last):"
+    assert error == "pompc.errors.NonFiniteError: loss/value is not finite (here)"
+    assert note == f"in the iteration that began at environment step 0; the batch is in {tmp_path}/crash/step_0.pt"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--algo", "adaptive_hrl", "--env", "dmc/cartpole-swingup"], "has no explicit dynamics to plan with: take"),
+        (["--algo", "mppi", "--env", "gym/Pendulum-v1"], "has no explicit dynamics to plan with: take"),
+        (["--algo", "ppo", "--env", "acrobot", "device=cuda:77"], "device cuda:77: torch sees"),
+        (["--algo", "ppo", "--env", "acrobot", "device=tpu"], "device must be cpu, cuda, cuda:N or auto, not 'tpu'"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_exit_code_2(arguments, said, tmp_path, capsys):
+    assert cli.main(["run", *arguments, f"run_dir={tmp_path}", "wandb.mode=disabled"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("pompc: error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_an_unwritable_directory_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    arguments = [
+        "run",
+        "--algo",
+        "ppo",
+        "--env",
+        "acrobot",
+        "wandb.mode=disabled",
+        f"run_dir={tmp_path / 'file' / 'run'}",
+    ]
+    assert cli.main(arguments) == 2
+    assert (
+        f"cannot write {tmp_path / 'file' / 'run'} (Not a directory): give another run_dir=" in capsys.readouterr().err
+    )
+
+
+def test_a_directory_without_permission_is_one_line(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(directory, "open", refused, raising=False)
+    with pytest.raises(UserError, match=r"cannot write .* \(Permission denied\): give another run_dir="):
+        run(compose("ppo", "acrobot", [f"run_dir={tmp_path}"]))
+
+
+def test_an_episode_that_never_ends_is_said_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "MAX_EPISODE_STEPS", 5)
+    with pytest.raises(UserError, match="did not end within 5 steps: give the environment a limit"):
+        run(toy_config(tmp_path, *SHORT))
+
+
+def test_wandb_without_a_login_is_offline_and_quiet(tmp_path, monkeypatch, capfd):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    cfg = toy_config(tmp_path / "run", "steps=32", "wandb.mode=auto")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert run(cfg) == 0
+        assert run(toy_config(tmp_path / "run", "steps=64", "wandb.mode=auto")) == 0  # a resumed run, too
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "wandb:" not in out
+    assert (
+        len(out.splitlines()) == 7
+    )  # start, evaluation (before training and at the end), end; the second has one less
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize("where", ["init", "log"])
+def test_a_failure_of_wandb_is_one_warning_and_costs_nothing(where, tmp_path, monkeypatch):
+    import wandb
+
+    def fail(*_, **__):
+        raise RuntimeError("the service is gone")
+
+    monkeypatch.setattr(wandb if where == "init" else wandb.Run, where, fail)
+    with pytest.warns(UserWarning, match="wandb stopped .*the service is gone.*training goes on") as seen:
+        assert run(toy_config(tmp_path, "steps=64", "eval.video=false", "wandb.mode=offline")) == 0
+    assert len([warning for warning in seen if "wandb" in str(warning.message)]) == 1
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 5
