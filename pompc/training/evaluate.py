@@ -163,15 +163,17 @@ def evaluate_checkpoint(
         parts.agent, parts.family, episodes=episodes, seed=seed, noise_seed=options.seed, device=parts.device
     )
     console = Console()
-    console.print(_table(result, f"{file}, step {state['manifest']['step']:,}, seed {seed}"))
+    title = f"{file}, step {state['manifest']['step']:,}, seed {seed}"
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(_table(result))
     if video is not None:
         record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
-        console.print(f"video: {video}")
+        console.print(f"video: {video}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _table(result: EvalResult, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(result: EvalResult) -> Table:
+    table = Table()
     for heading in ("", f"mean of {len(result.episodes)}", "std", "min", "max"):
         table.add_column(heading, justify="right" if heading else "left")
     for name in result.episodes[0]:

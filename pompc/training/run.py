@@ -100,7 +100,7 @@ def _work(session: Session, stop: StopRequest, console: Console) -> int:
 
 
 def _film(session: Session) -> None:
-    """The first evaluation episode; a machine that cannot render costs the film, not the run."""
+    """One episode of what was learned; a machine that cannot render costs the film, not the run."""
     path = session.directory / "video.mp4"
     try:
         record_episode(session.agent, session.family, path, seed=session.options.eval.seed, device=session.device)

@@ -1,0 +1,196 @@
+"""Evaluation plays whole first episodes, always the same ones, and leaves no trace in the training."""
+
+import csv
+import math
+import random
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+import torch
+from small import complete, config, differences
+from toy import LIMIT, PointEnv, Toy, toy_config
+
+from pompc import cli
+from pompc.agent import MPPIRL
+from pompc.errors import UserError
+from pompc.training.assemble import assemble
+from pompc.training.evaluate import EvalResult, evaluate, evaluate_checkpoint
+from pompc.training.seeding import random_state
+from pompc.training.video import record_episode
+
+
+def parts(algo: str, env: str):
+    torch.manual_seed(0)
+    return assemble(config(Path("unused"), algo, env))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of adaptive_hrl on acrobot: 3 episodes an evaluation."""
+    return complete(config(tmp_path_factory.mktemp("run"), "adaptive_hrl", "acrobot", "steps=64", "eval.episodes=3"))
+
+
+@pytest.mark.parametrize("algo", ["adaptive_hrl", "ppo", "mppi"])
+def test_evaluation_leaves_no_trace_and_is_the_same_every_time(algo):
+    made = parts(algo, "acrobot")
+    agent = made.agent
+    for index, module in enumerate(agent.modules()):
+        module.training = index % 2 == 0  # modes need not be the same everywhere
+    torch.rand(5), random.random(), np.random.rand()  # noqa: NPY002
+    if agent.planner is not None:
+        agent.planner.model_steps = 17
+
+    def state():
+        modes = {name: module.training for name, module in agent.named_modules()}
+        return {
+            "modes": modes,
+            "tensors": {name: tensor.clone() for name, tensor in agent.state_dict().items()},
+            "training": agent.training_state(),
+            "random": random_state(),
+        }
+
+    before = state()
+    first = evaluate(agent, made.family, episodes=3, seed=5, noise_seed=3)
+    assert differences(before, state()) == []
+    torch.manual_seed(99)
+    again = evaluate(agent, made.family, episodes=3, seed=5, noise_seed=3)
+    assert differences(first.episodes, again.episodes) == []
+
+
+def test_the_seed_decides_the_episodes_and_the_noise_seed_what_the_agent_draws():
+    made = parts("mppi", "lunar_lander")
+
+    def returns(seed: int, noise_seed: int) -> list[float]:
+        result = evaluate(made.agent, made.family, episodes=2, seed=seed, noise_seed=noise_seed)
+        return result.column("reward").tolist()
+
+    assert returns(1, 3) == returns(1, 3)
+    assert len({*returns(1, 3), *returns(2, 3), *returns(1, 4)}) == 6
+
+
+def test_random_states_and_modes_come_back_when_an_evaluation_fails(monkeypatch):
+    made = parts("ppo", "acrobot")
+    monkeypatch.setattr(type(made.agent), "act", lambda *_: 1 / 0)
+    made.agent.train()
+    before = random_state()
+    with pytest.raises(ZeroDivisionError):
+        evaluate(made.agent, made.family, episodes=1, seed=0, noise_seed=3)
+    assert differences(before, random_state()) == []
+    assert all(module.training for module in made.agent.modules())
+
+
+def test_only_first_episodes_count(tmp_path, monkeypatch):
+    """Pushed to the right, points that start there end before the others, which are stepped on to their end."""
+
+    def push(self, td, explore):
+        td["action"] = torch.ones(len(td), 1)
+        td["next", "memory"] = torch.zeros(len(td), 3)
+        return td
+
+    monkeypatch.setattr(Toy, "act", push)
+    made = assemble(toy_config(tmp_path))
+    result = evaluate(made.agent, made.family, episodes=6, seed=4, noise_seed=3)
+
+    env = PointEnv(6, 4, "cpu")
+    env.set_seed(4)
+    start = env.reset()["observation"][:, 0].double()
+    for row, episode in zip(start.tolist(), result.episodes, strict=True):
+        path = [row + 0.2 * (step + 1) for step in range(LIMIT)]
+        path = path[: next((i + 1 for i, x in enumerate(path) if i + 1 >= LIMIT - 3 * (x > 1.2)))]
+        assert episode["length"] == len(path)
+        assert episode["reward"] == pytest.approx(-sum(map(abs, path)), abs=1e-4)
+        assert episode["success"] == float(any(abs(x) < 0.1 for x in path))
+        assert episode["cost"] == sum(abs(x) > 1 for x in path)
+    assert len({episode["length"] for episode in result.episodes}) > 1
+
+
+def test_means_are_over_the_episodes_that_know_a_quantity():
+    result = EvalResult([{"reward": 1.0, "lap": 3.0, "x": math.nan}, {"reward": 2.0, "lap": math.nan, "x": math.nan}])
+    mean = result.mean()
+    assert (mean["reward"], mean["lap"]) == (1.5, 3.0)
+    assert math.isnan(mean["x"])
+
+
+def row(out: str, name: str) -> list[str]:
+    """The cells of a line of the printed table."""
+    line = next(line for line in out.splitlines() if line.strip("│ ").startswith(name))
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_pompc_eval_plays_what_the_training_evaluated(finished, capsys):
+    with open(finished / "eval_episodes.csv", newline="") as file:
+        last = [float(line["reward"]) for line in csv.DictReader(file) if line["step"] == "64"]
+    assert cli.main(["eval", str(finished / "checkpoints" / "last.pt")]) == 0
+    out = capsys.readouterr().out
+    assert f"{np.mean(last):.4g}" == row(out, "reward")[1]
+    assert "mean of 3" in out
+    assert out.splitlines()[0] == f"{finished / 'checkpoints' / 'last.pt'}, step 64, seed 1000"
+    assert cli.main(["eval", str(finished)]) == 0
+    assert capsys.readouterr().out.startswith(f"{finished / 'checkpoints' / 'best.pt'}, step ")
+
+
+def test_pompc_eval_takes_episodes_seed_and_overrides(finished, capsys):
+    arguments = ["eval", str(finished), "--episodes", "2", "--seed", "7", "env.time_limit=5", "planner.num_samples=5"]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mean of 2" in out
+    assert "seed 7" in out
+    assert row(out, "length")[1:] == ["5", "0", "5", "5"]
+
+
+def test_pompc_eval_refuses_what_does_not_fit(finished, tmp_path, capsys):
+    for overrides, said in ((["algo.hidden=[8]"], "does not fit the changed configuration"), (["env.x=1"], "env.x")):
+        with pytest.raises(UserError, match=said) as error:
+            evaluate_checkpoint(finished, overrides=overrides)
+        assert "\n" not in str(error.value)
+    assert cli.main(["eval", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with imageio.get_reader(path) as reader:
+        return list(reader.iter_data())
+
+
+def test_a_video_of_a_checkpoint_can_be_read(finished, tmp_path, capsys):
+    path = tmp_path / "new" / "acrobot.mp4"
+    assert cli.main(["eval", str(finished), "--episodes", "1", "--video", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"video: {path}"
+    seen = frames(path)
+    assert len(seen) == 13  # 12 steps and the end
+    assert {frame.shape for frame in seen} == {(320, 320, 3)}
+    assert np.ptp(seen[0]) > 100
+    assert any(not np.array_equal(seen[0], frame) for frame in seen)
+
+
+def test_a_racing_video_shows_the_planners_fan(tmp_path, monkeypatch):
+    fast = ("steps=32", "eval.episodes=1", "planner.horizon=20", "planner.num_samples=64")
+    run = complete(config(tmp_path / "run", "mppi", "carla_racing", *fast))
+    evaluate_checkpoint(run, episodes=1, video=tmp_path / "fan.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(MPPIRL, "overlay", lambda self, td: None)
+        evaluate_checkpoint(run, episodes=1, video=tmp_path / "plain.mp4")
+    fan, plain = (np.stack(frames(tmp_path / name)).astype(int) for name in ("fan.mp4", "plain.mp4"))
+    assert fan.shape == plain.shape
+    assert len(fan) == 13
+    changed = (np.abs(fan - plain).max(axis=-1) > 60).mean(axis=(1, 2))
+    assert changed[:-1].min() > 2e-4, changed  # at least 60 pixels; the last frame comes after the last plan
+    assert changed.max() < 0.1, changed
+
+
+def test_frames_of_odd_size_and_an_environment_without_an_overlay(tmp_path):
+    made = assemble(toy_config(tmp_path))
+    path = record_episode(made.agent, made.family, tmp_path / "video.mp4", seed=0)
+    assert {frame.shape for frame in frames(path)} == {(64, 96, 3)}
+
+
+def test_a_run_whose_film_fails_is_finished_all_the_same(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr("toy.PointGym.render", broken)
+    with pytest.warns(UserWarning, match="no video .*no display.*everything else is written"):
+        complete(toy_config(tmp_path, "steps=32"))
+    assert not (tmp_path / "video.mp4").exists()
