@@ -1,0 +1,39 @@
+"""Every algorithm runs on every environment, or says in one line why it cannot."""
+
+import csv
+import math
+
+import pytest
+from small import ALGORITHMS, ENVIRONMENTS, complete, config
+
+from pompc import registry
+from pompc.errors import UserError
+
+WITHOUT_MODEL = ("dmc/cartpole-swingup", "gym/Pendulum-v1")
+PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
+
+
+def test_none_is_left_out():
+    assert ALGORITHMS.keys() == registry.ALGORITHMS.builtin.keys()
+    assert {name.partition("/")[0] for name in ENVIRONMENTS} == registry.ENVIRONMENTS.builtin.keys()
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_few_steps(algo, env, tmp_path):
+    cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
+    if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
+        with pytest.raises(
+            UserError, match="has no explicit dynamics to plan with: take an algorithm without"
+        ) as error:
+            complete(cfg)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "metrics.csv").exists()
+        return
+    complete(cfg)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    repeat = 2 if env.startswith("dmc/") else 1
+    assert [int(row["step"]) for row in rows] == [16 * repeat * (i + 1) for i in range(math.ceil(48 / 16 / repeat))]
+    assert all(math.isfinite(float(row["reward"])) for row in rows)
+    assert (tmp_path / "checkpoints" / "last.pt").exists()

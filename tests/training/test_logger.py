@@ -1,0 +1,198 @@
+"""Files that can be cut back to a checkpoint, progress for people who watch and for those who do not, and the curve."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from small import complete
+from toy import toy_config
+
+from pompc.errors import UserError
+from pompc.report.curves import plot_learning_curve
+from pompc.training import progress
+from pompc.training.evaluate import EvalResult
+from pompc.training.logger import CSVLog, WandbLog, wandb_mode
+from pompc.training.loop import Record
+from pompc.training.progress import RunProgress
+
+NAN = float("nan")
+
+
+def log(path: Path) -> CSVLog:
+    return CSVLog(path / "sub" / "log.csv")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_numbers_come_back_with_all_their_digits(tmp_path):
+    written = log(tmp_path)
+    values = [0.1 + 0.2, 1e-300, -0.0, NAN, float("inf"), 1 / 3]
+    for step, value in enumerate(values):
+        written.write({"step": step, "value": value, "text": 'a "b", c'})
+    assert [repr(float(row["value"])) for row in rows(written.path)] == [repr(value) for value in values]
+    assert {row["text"] for row in rows(written.path)} == {'a "b", c'}
+
+
+def test_rows_after_a_position_are_cut_away_and_the_header_stays(tmp_path):
+    first = log(tmp_path)
+    assert first.position() == 0
+    first.write({"step": 1, "x": 0.5})
+    position, kept = first.position(), first.path.read_bytes()
+    first.write({"step": 2, "x": 0.25})
+    with open(first.path, "ab") as file:
+        file.write(b"3,0.1")  # half a row, as a kill leaves it
+    first.close()
+
+    second = log(tmp_path)
+    second.truncate(position)
+    assert second.path.read_bytes() == kept
+    second.write({"step": 2, "x": 0.75})
+    second.close()
+    assert second.path.read_bytes() == kept + b"2,0.75\n"
+    second.truncate(0)
+    assert second.path.read_bytes() == b""
+    second.write({"other": 1})  # a new header
+    assert second.path.read_bytes() == b"other\n1\n"
+
+
+def test_a_file_shorter_than_its_checkpoint_is_refused(tmp_path):
+    shortened = log(tmp_path)
+    shortened.write({"step": 1})
+    with pytest.raises(UserError, match=r"log.csv has 7 bytes, the checkpoint knows 99: restore it or delete the run"):
+        shortened.truncate(99)
+    assert shortened.path.read_bytes() == b"step\n1\n"
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+@pytest.mark.parametrize("row", [{"step": 2, "y": 1.0}, {"x": 1.0, "step": 2}, {"step": 2, "x": 1.0, "y": 1.0}])
+def test_columns_never_change(row, reopened, tmp_path):
+    written = log(tmp_path)
+    written.write({"step": 1, "x": 0.5})
+    if reopened:
+        written.close()
+        written = log(tmp_path)
+    with pytest.raises(ValueError, match="columns"):
+        written.write(row)
+    assert written.path.read_bytes() == b"step,x\n1,0.5\n"
+
+
+def test_the_files_of_a_run(tmp_path):
+    run = complete(toy_config(tmp_path, "eval.video=false"))
+    heads = {name: (run / f"{name}.csv").read_text().splitlines()[0] for name in ("metrics", "eval", "timing")}
+    assert heads["eval"].startswith("step,reward,seed,success,cost,length")
+    assert heads["timing"] == "step,wall_s,env_steps_per_s,model_steps"
+    assert "wall" not in heads["metrics"]  # time would make two equal runs differ
+    assert "steps_per_s" not in heads["metrics"]
+    steps = {name: [int(row["step"]) for row in rows(run / f"{name}.csv")] for name in ("metrics", "timing", "eval")}
+    assert steps["metrics"] == steps["timing"] == list(range(16, 321, 16))
+    assert steps["eval"] == [0, 96, 192, 288, 320]
+    episodes = rows(run / "eval_episodes.csv")
+    assert [(int(row["step"]), int(row["episode"])) for row in episodes] == [
+        (s, e) for s in steps["eval"] for e in range(3)
+    ]
+    mean = sum(float(row["reward"]) for row in episodes[:3]) / 3
+    assert float(rows(run / "eval.csv")[0]["reward"]) == pytest.approx(mean, abs=1e-12)
+    wall = [float(row["wall_s"]) for row in rows(run / "timing.csv")]
+    assert wall == sorted(wall)
+    with Image.open(run / "curve.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (960, 600)
+
+
+def test_a_curve_with_one_row_and_one_without_any(tmp_path):
+    (tmp_path / "a.csv").write_text("step,reward,seed\n0,1.5,0\n")
+    (tmp_path / "b.csv").write_text("step,reward,seed\n")
+    for name in ("a", "b"):
+        with Image.open(plot_learning_curve([tmp_path / f"{name}.csv"], tmp_path / f"{name}.png")) as picture:
+            assert picture.format == "PNG"
+
+
+def evaluation(*returns: float) -> EvalResult:
+    return EvalResult([{"reward": value, "success": NAN, "length": 11.0} for value in returns])
+
+
+def watch(console: Console, records: list[Record]) -> None:
+    with RunProgress(1000, 0, console) as shown:
+        for record in records:
+            shown.update(record)
+
+
+def test_without_a_terminal_there_are_few_lines(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    with RunProgress(1000, 0, console) as shown:
+        for step in range(0, 1001, 10):
+            shown.update(Record(step, {"return": -3.5 if step > 500 else NAN}, evaluation(1, 2) if not step else None))
+            now[0] += 0.25
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "        0 / 1,000  evaluation: return 1.5 ± 0.707  length 11"
+    assert len(lines) == 3  # and one every ten seconds
+    assert lines[1].startswith("      410 / 1,000  ")
+    assert lines[2] == "      820 / 1,000  return -3.5  40 steps/s"
+    assert "\x1b" not in out.getvalue()
+
+
+def test_on_a_terminal_there_is_a_bar_with_what_matters():
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None)
+    watch(console, [Record(500, {"return": -3.25, "success": 0.5}), Record(1000, {"return": NAN, "success": 0.75})])
+    last = out.getvalue().splitlines()[-2]  # then the cursor comes back
+    for text in ("1,000 / 1,000 steps", "100%", "steps/s", "return -3.25", "success 0.75"):
+        assert text in last
+
+
+@pytest.mark.parametrize(
+    ("environment", "netrc", "mode"),
+    [
+        ({}, "", "offline"),
+        ({"WANDB_API_KEY": "x"}, "", "online"),
+        ({}, "machine api.wandb.ai login user password x\n", "online"),
+        ({}, "machine elsewhere.org login user password x\n", "offline"),
+        ({"WANDB_BASE_URL": "https://wandb.here.org"}, "machine wandb.here.org login u password x\n", "online"),
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "x"}, "", "disabled"),
+        ({}, "not a netrc file", "offline"),
+    ],
+)
+def test_wandb_is_online_only_with_a_login(environment, netrc, mode, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "netrc").write_text(netrc)
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert wandb_mode("auto") == mode
+    assert wandb_mode("disabled") == "disabled"
+    assert wandb_mode("offline") == "offline"
+
+
+def test_wandb_gets_only_finite_numbers_and_keeps_its_id(tmp_path, monkeypatch):
+    import wandb
+
+    class Run:
+        logged: list[dict] = []  # noqa: RUF012
+
+        def log(self, row):
+            self.logged.append(row)
+
+        def define_metric(self, *_, **__): ...
+
+        def finish(self): ...
+
+    asked = {}
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or Run())
+    options = {"mode": "online", "project": "p", "group": None, "tags": ["a"]}
+    sent = WandbLog(tmp_path, "an-id", options, {"steps": 1})
+    sent.log("train", 16, {"step": 16, "a": 1.5, "b": NAN, "c": float("inf"), "d": "text", "e": 2})
+    sent.close()
+    sent.log("train", 32, {"a": 1.0})  # after the end: nothing
+    assert Run.logged == [{"env_step": 16, "train/a": 1.5, "train/e": 2}]
+    assert (asked["id"], asked["mode"], asked["resume"]) == ("an-id", "online", "allow")
