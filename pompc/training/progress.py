@@ -8,12 +8,23 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
 
 from pompc.training.evaluate import EvalResult
 from pompc.training.loop import Record
 
 LINE_EVERY_S = 10.0
+
+
+class _TimeLeft(ProgressColumn):
+    """Counts down to the task's ``end``; rich's own column forgets its estimate when updates are half a minute apart."""
+
+    def render(self, task: Task) -> Text:
+        if not math.isfinite(task.fields["end"]):
+            return Text("-:--:--")
+        minutes, seconds = divmod(round(max(task.fields["end"] - time.monotonic(), 0.0)), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
 
 
 class RunProgress:
@@ -29,16 +40,16 @@ class RunProgress:
         self._console = console
         self._total = total
         self._bar = Progress(
-            TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} steps"),
+            SpinnerColumn(),
+            TextColumn("{task.completed:,.0f} / {task.total:,.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=total, completed=start, rate="", facts="")
+        self._task = self._bar.add_task("", total=total, completed=start, rate="", facts="", end=math.inf)
         self._began, self._start = time.monotonic(), start
         self._last_line = time.monotonic()
         self._facts: dict[str, float] = {}
@@ -55,13 +66,18 @@ class RunProgress:
         for name in ("return", "success"):
             if math.isfinite(record.metrics.get(name, math.nan)):
                 self._facts[name] = record.metrics[name]
-        rate = (record.step - self._start) / max(time.monotonic() - self._began, 1e-9)
+        now = time.monotonic()
+        if not record.metrics:
+            self._began = now  # the evaluation before training says nothing about its speed
+        rate = (record.step - self._start) / max(now - self._began, 1e-9)
+        end = now + (self._total - record.step) / rate if rate > 0 else math.inf
         facts = "  ".join(f"{name} {value:.3g}" for name, value in self._facts.items())
         speed = f"{rate:,.0f} steps/s"
-        self._bar.update(self._task, completed=min(record.step, self._total), rate=speed, facts=facts)
+        shown = {"completed": min(record.step, self._total), "rate": speed if rate else "", "facts": facts, "end": end}
+        self._bar.update(self._task, **shown)
         if record.evaluation is not None:
             self._say(record, _describe(record.evaluation))
-        elif not self._console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
+        elif not self._console.is_terminal and now - self._last_line > LINE_EVERY_S:
             self._say(record, f"{facts}  {speed}".strip())
 
     def _say(self, record: Record, text: str) -> None:

@@ -117,12 +117,6 @@ def evaluation(*returns: float) -> EvalResult:
     return EvalResult([{"reward": value, "success": NAN, "length": 11.0} for value in returns])
 
 
-def watch(console: Console, records: list[Record]) -> None:
-    with RunProgress(1000, 0, console) as shown:
-        for record in records:
-            shown.update(record)
-
-
 def test_without_a_terminal_there_are_few_lines(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
@@ -140,13 +134,23 @@ def test_without_a_terminal_there_are_few_lines(monkeypatch):
     assert "\x1b" not in out.getvalue()
 
 
-def test_on_a_terminal_there_is_a_bar_with_what_matters():
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_there_is_a_bar_with_what_matters(width, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     out = io.StringIO()
-    console = Console(file=out, width=120, force_terminal=True, color_system=None)
-    watch(console, [Record(500, {"return": -3.25, "success": 0.5}), Record(1000, {"return": NAN, "success": 0.75})])
-    last = out.getvalue().splitlines()[-2]  # then the cursor comes back
-    for text in ("1,000 / 1,000 steps", "100%", "steps/s", "return -3.25", "success 0.75"):
-        assert text in last
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    with RunProgress(300_000, 0, console) as shown:
+        now[0] += 60
+        shown.update(Record(0, evaluation=evaluation(1, 2)))  # this minute does not count
+        now[0] += 40
+        shown.update(Record(8_000, {"return": -123.45, "success": 0.5125}))
+        shown.update(Record(16_000, {"return": NAN, "success": NAN}))
+        now[0] += 10  # time goes on between two batches
+    line = out.getvalue().splitlines()[-2]  # then the cursor comes back
+    assert "━" in line or "╸" in line
+    for text in ("16,000 / 300,000", "400 steps/s", "return -123  success 0.512", "0:11:40"):
+        assert text in line
 
 
 @pytest.mark.parametrize(
