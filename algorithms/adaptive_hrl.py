@@ -44,7 +44,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
         virtual_source: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
         virtual_count: rollouts per candidate for ``weighted``.
-        virtual_rollouts: rollouts that one update turns into value targets, at most.
+        virtual_rollouts: rollouts that one update adds to the virtual buffer, at most; all it holds become targets.
         virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer with the real one.
         mix: ``sampling`` (a share rho of every minibatch) or ``loss`` (a weight rho on its loss).
         virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
@@ -72,6 +72,13 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     prior_temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        positive = ("decision_steps", "execute_steps", "virtual_count", "virtual_rollouts", "virtual_window")
+        for name in (*positive, "prior_temperature"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        if self.planner.stochastic and self.execute_steps > 1:
+            raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
         tables = (("selector", SELECTORS), ("virtual_source", VIRTUAL_SOURCES), ("mix", MIXES))
         for name, table in tables:
             if getattr(self, name) not in table:
@@ -100,7 +107,11 @@ class AdaptiveHRL(OnPolicy):
         capacity = config.virtual_rollouts * config.virtual_window
         self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device=problem.device))
         self.source = VIRTUAL_SOURCES[config.virtual_source]
-        needs = (config.virtual_policy, self.kl_weight.value > 0, config.selector == "softmax_value")
+        largest = max(self.virtual_ratio.value, self.virtual_ratio.config.minimum)
+        if config.mix == "sampling" and largest > 0.95:
+            raise UserError(f"virtual_ratio {largest} leaves no real rows in a minibatch: take algo.mix=loss")
+        kl_used = max(self.kl_weight.value, self.kl_weight.config.minimum) > 0
+        needs = (config.virtual_policy, kl_used, config.selector == "softmax_value")
         self.needs_returns = any(needs)
 
     # -- acting ------------------------------------------------------------------------------------------------------
@@ -186,7 +197,7 @@ class AdaptiveHRL(OnPolicy):
         rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
         index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]
         self.virtual_buffer.extend(rollouts[index])
-        kept = self.virtual_buffer[:]
+        kept = self.virtual_buffer[:].to(self.problem.device)  # a checkpoint is loaded onto the CPU
         kept = kept[kept["update"] > self.updates - self.config.virtual_window]
         with torch.no_grad():
             rows = virtual_targets(
@@ -205,8 +216,8 @@ class AdaptiveHRL(OnPolicy):
         batch = batch[batch["decided"].squeeze(-1) > 0]  # what is held was not drawn for this state
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
-        if self.config.virtual_policy and ratio > 0:
-            loss = (1 - ratio) * loss + ratio * self.ppo(candidate_decisions(batch))["loss_objective"]
+        if self.config.virtual_policy and ratio > 0 and len(batch) > 0:
+            loss = loss + ratio * self.ppo(candidate_decisions(batch))["loss_objective"]
         return loss, metrics
 
     def planner_prior(self, batch: TensorDictBase) -> Tensor:

@@ -200,7 +200,7 @@ class AcrobotModel:
     state_dim = 5
     action_dim = 1
     parameter_dim = 3
-    DANGER_COST = 200.0  # more than any safe trajectory of 40 steps
+    DANGER_COST = 1e4  # ending early saves the rest of a plan's cost: more than that even at the largest weights
     TERMINAL_WEIGHT = 5.0
 
     def __init__(self, config: AcrobotConfig, device: torch.device | str = "cpu") -> None:

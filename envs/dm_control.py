@@ -79,7 +79,7 @@ class SuiteEnv(gymnasium.Env):
             environment_kwargs={"flat_observation": True},
         )
         spec = self._env.action_spec()
-        if max(np.abs(spec.minimum).max(), np.abs(spec.maximum).max()) >= mujoco.mjMAXVAL:  # MuJoCo's "no limit"
+        if max(np.abs(spec.minimum).max(), np.abs(spec.maximum).max()) >= mujoco.mjMAXVAL:  # MuJoCo's "no limit"  # pyright: ignore[reportAttributeAccessIssue]
             raise UserError(f"{config.task} has unbounded actions, which cannot be scaled to [-1, 1]")
         self._low = np.broadcast_to(spec.minimum, spec.shape)
         self._range = np.broadcast_to(spec.maximum, spec.shape) - self._low
@@ -116,7 +116,7 @@ class SuiteEnv(gymnasium.Env):
 
         try:
             return self._env.physics.render(self.SIZE, self.SIZE, camera_id=0)
-        except (RuntimeError, ImportError, mujoco.FatalError) as error:
+        except (RuntimeError, ImportError, mujoco.FatalError) as error:  # pyright: ignore[reportAttributeAccessIssue]
             raise UserError(
                 f"MuJoCo cannot render here (MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}): install libegl1 and "
                 "libegl-mesa0 and set MUJOCO_GL=egl, or libosmesa6 and MUJOCO_GL=osmesa, or turn the video off"

@@ -43,7 +43,7 @@ class Gymnasium(EnvironmentFamily):
             UserError: the id is unknown, its package or its simulator is missing, or its action is not a bounded Box.
         """
         env = _float32(_registered(self.config, render_mode), self.config.id)
-        bound = np.ones(env.action_space.shape, np.float32)
+        bound = np.ones(env.action_space.shape or (), np.float32)
         return RescaleAction(env, -bound, bound)
 
 

@@ -69,11 +69,12 @@ class LunarLanderEnv(gymnasium.Env):
     step that enters a zone; zones are checked in every frame.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (gymnasium's own convention)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (gymnasium's own convention)
 
     def __init__(self, config: LunarLanderConfig, render_mode: str | None = None) -> None:
         self.config = config
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(50 / config.action_repeat)}
         self.simulator = Box2DLander(
             render_mode=render_mode,
             continuous=True,
@@ -101,7 +102,7 @@ class LunarLanderEnv(gymnasium.Env):
             total += -self.config.zone_penalty if danger else float(reward)
             if danger or terminated:
                 break
-        asleep = terminated and not (self.simulator.lander.awake or self.simulator.game_over)
+        asleep = terminated and not (self.simulator.lander.awake or self.simulator.game_over)  # pyright: ignore[reportOptionalMemberAccess]
         success = asleep and abs(own[0]) <= PAD and not danger
         info = {"success": float(success), "cost": float(danger)}
         return self._observation(own), total, bool(terminated or danger), False, info

@@ -15,7 +15,7 @@ from .config import CarlaRacingConfig
 from .opponents import Opponents
 from .ops import TorchOps
 from .road import Road, tabulate
-from .task import Episode, RacingTask, plant
+from .task import FRESH, Episode, RacingTask, plant
 from .track import Track
 from .vehicle import Car
 
@@ -42,7 +42,7 @@ class BatchedRacing(EnvBase):
         ops = TorchOps(device)
         road = Road(tabulate(Track.load(config.track), config.danger_zones), ops)
         self.task, self.road, self.plant = RacingTask(config, road), road, plant(config, road)
-        self._generator = torch.Generator(device=device)
+        self._generator = torch.Generator()  # on the CPU, so that a checkpoint can move between devices
         self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)
         self._state = torch.zeros(len(Car._fields) + 5 * config.num_opponents + len(Episode._fields), num_envs)
         self._state = self._state.to(device)
@@ -75,8 +75,7 @@ class BatchedRacing(EnvBase):
 
     def place(self, car: Car, opponents: Opponents) -> None:
         """Begin an episode in every row with these cars and this traffic."""
-        zero = torch.zeros_like(car.s)
-        self._state = self.pack(car, opponents, Episode(*[zero] * len(Episode._fields)))
+        self._state = self.pack(car, opponents, Episode(*(torch.full_like(car.s, value) for value in FRESH)))
 
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
@@ -84,7 +83,7 @@ class BatchedRacing(EnvBase):
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
         old = self._state
-        draws = torch.rand(self.task.num_draws, self.num_envs, generator=self._generator, device=self.device)
+        draws = torch.rand(self.task.num_draws, self.num_envs, generator=self._generator).to(self.device)
         self.place(*self.task.start(draws, self._slots))
         if tensordict is not None and "_reset" in tensordict:
             self._state = torch.where(tensordict["_reset"].view(-1), self._state, old)

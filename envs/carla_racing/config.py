@@ -28,8 +28,10 @@ class CarlaRacingConfig:
         stall_speed: m/s.
         stall_time: s.
         planner_model: ``kinematic`` (no slip, unlimited grip) or ``single_track`` (the plant's equations).
-        planner_substeps: sub-steps of the planner model per control step.
-        planner_friction: the planner's tyre friction, relative to the plant's: a model error to order.
+        planner_substeps: sub-steps of the planner model per control step; none means what the model needs: 1 for the
+            kinematic one, those of the plant for the single-track one.
+        planner_friction: the planner's tyre friction, relative to the plant's: a model error to order; the kinematic
+            model has no tyres to lose grip with.
         planner_mass: the planner's mass (and yaw inertia), relative.
         planner_drive: the planner's engine and brake forces, relative.
     """
@@ -50,7 +52,7 @@ class CarlaRacingConfig:
     stall_speed: float = 1.0
     stall_time: float = 3.0
     planner_model: str = "kinematic"
-    planner_substeps: int = 1
+    planner_substeps: int | None = None
     planner_friction: float = 1.0
     planner_mass: float = 1.0
     planner_drive: float = 1.0
@@ -58,6 +60,11 @@ class CarlaRacingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.num_opponents <= 3:
             raise UserError(f"env.num_opponents is {self.num_opponents}: take 0 to 3")
+        if self.planner_substeps is not None and self.planner_substeps < 1:
+            raise UserError(f"env.planner_substeps is {self.planner_substeps}: take at least 1, or null")
+        for name in ("control_step", "time_limit", "reward_speed", "planner_friction", "planner_mass", "planner_drive"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
         if not 0.001 <= self.substep <= 0.025 or abs(self.substeps * self.substep - self.control_step) > 1e-9:
             raise UserError(
                 f"env.substep is {self.substep}: take a divisor in 0.001..0.025 of env.control_step={self.control_step}"

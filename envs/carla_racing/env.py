@@ -16,7 +16,7 @@ from .opponents import Opponents
 from .ops import ScalarOps
 from .render import Renderer
 from .road import Road, tabulate
-from .task import Episode, Judgement, RacingTask
+from .task import FRESH, Judgement, RacingTask
 from .track import Track
 from .vehicle import Car
 
@@ -54,7 +54,7 @@ class RacingEnv(gymnasium.Env):
         """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic: the observation."""
         self.car = self.backend.reset(car.s, car.n, car.e, car.vx)
         self.opponents = opponents
-        self.episode = Episode(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self.episode = FRESH
         self._overlay = None
         return observation.observe(self.road, self.car, opponents)
 
@@ -71,7 +71,7 @@ class RacingEnv(gymnasium.Env):
         return seen, judgement.reward, judgement.terminated, truncated, info(judgement)
 
     def overlay(self, fan: Tensor, chosen: Tensor) -> None:
-        """Show planned model states in the next frame: samples, best first ``[n, time, state]``, and the plan ``[time, state]``."""
+        """Show planned model states in the next frame: samples ``[n, time, state]``, best first, and the plan."""
         self._overlay = (self._to_plane(fan), self._to_plane(chosen))
 
     def _to_plane(self, states: Tensor) -> np.ndarray:

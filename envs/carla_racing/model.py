@@ -23,6 +23,11 @@ from .track import Track
 from .vehicle import Car, SingleTrack, VehicleParameters
 
 PLANNER_MODELS: dict[str, Callable] = {"kinematic": KinematicBicycle, "single_track": SingleTrack}
+OWN_SUBSTEPS: dict[str, Callable[[CarlaRacingConfig], int]] = {
+    "kinematic": lambda config: 1,
+    "single_track": lambda config: config.substeps,
+}
+"""Sub-steps per control step where the config names none: tyres need the plant's."""
 CAR_SIZE = len(Car._fields)
 
 # The box of the cost parameters: lateral target (m), speed target (m/s), log weights of tracking it and of barriers.
@@ -78,9 +83,10 @@ class RacingModel:
         self.state_dim = CAR_SIZE + 3 * config.num_opponents
         ops = TorchOps(device)
         self.road = Road(tabulate(Track.load(config.track), config.danger_zones), ops)
-        dt = config.control_step / config.planner_substeps
+        substeps = config.planner_substeps or OWN_SUBSTEPS[config.planner_model](config)
+        dt = config.control_step / substeps
         self._vehicle = PLANNER_MODELS[config.planner_model](
-            planner_parameters(config), ops, self.road.nearest_curvature, dt, config.planner_substeps
+            planner_parameters(config), ops, self.road.nearest_curvature, dt, substeps
         )
         low, high = torch.tensor(LOW, device=device), torch.tensor(HIGH, device=device)
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2

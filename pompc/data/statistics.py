@@ -35,8 +35,8 @@ class RunningMoments(nn.Module):
         self.count.copy_(total)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise ``x [..., dim]``; the identity before the first update. Clipped to [-10, 10]."""
-        return ((x - self.mean) / (self.var + 1e-8).sqrt()).clamp(-10, 10)
+        """Standardise ``x [..., dim]`` and clip to [-10, 10]; the identity before the first update."""
+        return torch.where(self.count > 0, ((x - self.mean) / (self.var + 1e-8).sqrt()).clamp(-10, 10), x)
 
 
 class ReturnScale(nn.Module):

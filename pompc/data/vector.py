@@ -110,7 +110,7 @@ class ReplayVectorEnv(SyncVectorEnv):
         if len(copies) != self.num_envs:
             raise UserError(f"the checkpoint holds {len(copies)} environments: set num_envs={len(copies)} to resume it")
         for i, (env, copy) in enumerate(zip(self.envs, copies, strict=True)):
-            self._env_obs[i], self._terminations[i], self._truncations[i] = env.restore(copy)
+            self._env_obs[i], self._terminations[i], self._truncations[i] = env.restore(copy)  # pyright: ignore[reportCallIssue, reportArgumentType]
         self._autoreset_envs = np.logical_or(self._terminations, self._truncations)
 
 

@@ -32,17 +32,17 @@ def count_down(tensordict: TensorDictBase, counter: str, steps: int) -> Tensor:
 
 
 def candidate_decisions(batch: TensorDictBase) -> TensorDict:
-    """All candidates of every row as decisions of the old policy, with their model returns as advantages.
+    """The candidates that were not executed as decisions of the old policy, model returns for advantages.
 
     Each is an independent draw of the old policy at a real state, so the plain PPO ratio holds. Later steps of a rollout
     are no such decisions: their high-level action is held.
 
     Args:
-        batch: rows with ``observation``, ``value [row]`` and ``candidates``: ``drawn [row, candidate, policy]``,
-            ``log_prob`` and ``returns [row, candidate]``.
+        batch: rows with ``observation``, ``policy_action [row, policy]``, ``value [row]`` and ``candidates``:
+            ``drawn [row, candidate, policy]``, ``log_prob`` and ``returns [row, candidate]``.
 
     Returns:
-        ``[row * candidate]`` rows for the PPO loss.
+        ``[row * (candidate - 1)]`` rows for the PPO loss.
     """
     candidates = batch["candidates"]
     advantage = candidates["returns"] - batch["value"].unsqueeze(-1)
@@ -53,7 +53,8 @@ def candidate_decisions(batch: TensorDictBase) -> TensorDict:
         "log_prob": candidates["log_prob"],
         "advantage": advantage.unsqueeze(-1),
     }
-    return TensorDict(rows, batch_size=advantage.shape).flatten(0, 1)
+    executed = (candidates["drawn"] == batch["policy_action"].unsqueeze(1)).all(-1)
+    return TensorDict(rows, batch_size=advantage.shape)[~executed]
 
 
 def candidate_cross_entropy(mean: Tensor, std: Tensor, candidates: TensorDictBase, temperature: float) -> Tensor:

@@ -16,7 +16,7 @@ from torchrl.objectives.value.functional import vec_generalized_advantage_estima
 from pompc.agent import MPPIRL, Problem
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
-from pompc.errors import NonFiniteError
+from pompc.errors import NonFiniteError, UserError
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
 from pompc.learning.virtual import MIXES
 
@@ -29,7 +29,8 @@ class OnPolicyConfig:
     a mistake shows after seconds and is rare, ``ppo`` too does much better with these.
 
     Attributes:
-        batch_size: environment steps per learning update (``N_upd``), over all environments.
+        batch_size: agent steps per learning update (``N_upd``), over all environments; ``steps`` of a run also counts
+            repeated actions.
         epochs: passes over a batch.
         minibatch: rows per gradient step.
         learning_rate: of Adam, actor and values, at the start.
@@ -63,6 +64,22 @@ class OnPolicyConfig:
     normalise_reward: bool = True
     ensemble_size: int = 1
     bootstrap: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "epochs",
+            "minibatch",
+            "learning_rate",
+            "max_grad_norm",
+            "initial_std",
+            "ensemble_size",
+        ):
+            if getattr(self, name) <= 0:
+                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        for name in ("discount", "gae_lambda", "learning_rate_decay", "bootstrap", "clip"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"algo.{name} must be in (0, 1], not {getattr(self, name)}")
 
 
 class OnPolicy(MPPIRL):
@@ -179,12 +196,15 @@ class OnPolicy(MPPIRL):
     def minibatches(
         self, real: TensorDict, virtual: TensorDictBase | None
     ) -> Iterator[tuple[TensorDict, list[tuple[float, TensorDictBase]]]]:
-        """Shuffled minibatches: real rows for the policy, and weighted groups of rows for the values."""
+        """Shuffled minibatches of nearly equal size: real rows for the policy, weighted groups of rows for the values.
+
+        Where the mix leaves fewer real rows in a minibatch, an epoch has more of them.
+        """
         ratio = 0.0 if virtual is None or len(virtual) == 0 else self.virtual_ratio.value
         num_real, num_virtual, real_weight, virtual_weight = MIXES[self.mix](ratio, self.config.minibatch)
         virtual = None if virtual is None or num_virtual == 0 else self._with_mask(virtual)
         for _ in range(self.config.epochs):
-            for index in torch.randperm(len(real), device=self.problem.device).split(num_real):
+            for index in torch.randperm(len(real), device=self.problem.device).tensor_split(-(-len(real) // num_real)):
                 batch = real[index]
                 groups: list[tuple[float, TensorDictBase]] = [(real_weight, batch)]
                 if virtual is not None:

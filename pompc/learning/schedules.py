@@ -146,8 +146,11 @@ def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = m
     config = dial if isinstance(dial, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(dial))
     if config.schedule not in SCHEDULES:
         raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
-    if not 0 <= config.initial <= highest:
-        raise UserError(f"{name} must be in [0, {highest:g}], not {config.initial}")
+    for value, label in ((config.initial, name), (config.minimum, f"{name}.minimum")):
+        if not 0 <= value <= highest:
+            raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
+    if config.kappa < 0:
+        raise UserError(f"{name}.kappa must be at least 0, not {config.kappa}")
     if not 0 < config.decay <= 1:
         raise UserError(f"{name}.decay must be in (0, 1], not {config.decay}")
     if not 0 <= config.ema < 1:

@@ -65,7 +65,7 @@ class MPPIConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        positive = ("horizon", "num_samples", "num_iterations", "temperature", "max_std")
+        positive = ("horizon", "num_samples", "num_iterations", "temperature", "max_std", "noise_knots")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")

@@ -33,7 +33,7 @@ def record_episode(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     env = family.make(render_mode="rgb_array")
-    fps = env.metadata.get("render_fps", 30) / family.action_repeat
+    fps = env.metadata.get("render_fps", 30)
     try:
         # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
         writer = imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2)

@@ -129,6 +129,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
         {"virtual_source": "others_plus_rest", "mix": "loss"},
         {"virtual_source": "nominal", "kl_weight": 0.1},
         {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
+        {"virtual_policy": True, "decision_steps": 16, "minibatch": 4},  # minibatches without a decision
         {"selector": "softmax_value", "value_weight": 1.0, "virtual_window": 3},
         {"selector": "argmin_cost", "virtual_ratio": 0.8},
         {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
@@ -215,6 +216,11 @@ def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
         ({"mix": "half"}, "sampling, loss"),
         ({"candidates": 1}, "at least 2"),
         ({"virtual_ratio": 1.2}, "virtual_ratio"),
+        ({"virtual_ratio": 1.0}, "algo.mix=loss"),
+        ({"epochs": 0}, "algo.epochs"),
+        ({"initial_std": 0.0}, "algo.initial_std"),
+        ({"discount": 1.5}, "algo.discount"),
+        ({"execute_steps": 2, "planner": MPPIConfig(stochastic=True)}, "algo.execute_steps=1"),
     ],
 )
 def test_bad_options_are_refused_by_name(options, word):

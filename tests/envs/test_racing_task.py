@@ -109,7 +109,8 @@ def test_a_fault_ends_the_episode_and_costs_its_penalty(fault, change):
     s = safe_place(racing)
     episode, judgement = racing.judge(s, at(s)._replace(**change), NOBODY, FRESH._replace(laps=1.0))
     assert judgement.reward == pytest.approx(-7.0)
-    assert (judgement.terminated, judgement.cost, judgement.success) == (True, 1.0, 0.0)
+    assert (judgement.terminated, judgement.cost, judgement.success) == (True, 1.0, 1.0)
+    assert racing.judge(s, at(s)._replace(**change), NOBODY, FRESH)[1].success == 0.0
     assert episode.steps == 1.0
 
 

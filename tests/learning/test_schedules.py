@@ -95,6 +95,8 @@ def test_non_finite_uncertainty_stops():
         (-0.1, "virtual_ratio"),
         (ScheduleConfig(schedule="inverse"), "fixed, exp, inv"),
         (ScheduleConfig(decay=1.2), "decay"),
+        (ScheduleConfig(minimum=1.5), "minimum"),
+        (ScheduleConfig(kappa=-20.0), "kappa"),
         (ScheduleConfig(ema=1.0), "ema"),
     ],
 )
