@@ -65,9 +65,11 @@ def compare(paths: Sequence[Path], output: Path) -> int:
         raise UserError(f"cannot compare runs on different environments: {', '.join(sorted(environments))}")
     rows = [summary(name, runs) for name, runs in groups.items()]
     title = f"last evaluation on {environments.pop()}"
-    table = Table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*(value if isinstance(value, str) else f"{value:.4g}" for value in row.values()))
+    table = Table(title=title)
+    for name in ("", *(str(row["algorithm"]) for row in rows)):
+        table.add_column(name, justify="right" if name else "left")
+    for key in list(rows[0])[1:]:
+        table.add_row(key, *(_readable(row[key]) for row in rows))
     Console().print(table)
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
@@ -78,6 +80,10 @@ def compare(paths: Sequence[Path], output: Path) -> int:
     plot_learning_curve(files, output, title=title.removeprefix("last evaluation on "))
     Console().print(f"written: {output}, {output.with_suffix('.csv')}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _readable(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def summary(name: str, runs: Sequence[Path]) -> dict[str, str | float]:

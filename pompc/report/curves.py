@@ -36,6 +36,8 @@ def plot_learning_curve(
 ) -> Path:
     """Draw the mean over seeds, with a band of one standard error, and write a PNG.
 
+    Where a method ends before the longest one, its last value goes on as a dashed line.
+
     Args:
         files: the eval.csv files of one method's seeds, or label -> files for several methods.
         output: the PNG.
@@ -48,6 +50,7 @@ def plot_learning_curve(
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    ends: list[tuple[float, float]] = []
     groups = files if isinstance(files, dict) else {"": files}
     for label, paths in groups.items():
         runs = [run for run in map(read_eval, paths) if run]
@@ -55,10 +58,14 @@ def plot_learning_curve(
             continue
         steps, values = on_common_steps(runs, column)
         mean = values.mean(axis=0)
+        ends.append((steps[-1], mean[-1]))
         (line,) = axes.plot(steps, mean, marker="o", markersize=3, label=label or None)
         if len(runs) > 1:
             error = values.std(axis=0, ddof=1) / np.sqrt(len(runs))
             axes.fill_between(steps, mean - error, mean + error, alpha=0.2, color=line.get_color(), linewidth=0)
+    for (end, value), line in zip(ends, list(axes.lines), strict=True):
+        if end < max(ends)[0]:
+            axes.plot([end, max(ends)[0]], [value, value], "--", color=line.get_color(), alpha=0.7)
     axes.set(xlabel="environment steps", ylabel=f"evaluation {LABELS.get(column, column)}", title=title)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
     axes.grid(alpha=0.3)
