@@ -4,7 +4,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,8 +160,6 @@ def test_the_command_line_shows_the_traceback_and_exits_with_1(tmp_path):
         "import sys, toy, pompc.cli as cli; toy.register(); "
         "sys.exit(cli.main(['run', '--algo', 'toy', '--env', 'point', 'algo.nan_at=1', *sys.argv[1:]]))"
     )
-    environ = environment()
-    environ["PYTHONPATH"] = f"{Path(__file__).parent}:{environ['PYTHONPATH']}"
     command = [
         sys.executable,
         "-c",
@@ -172,7 +169,7 @@ def test_the_command_line_shows_the_traceback_and_exits_with_1(tmp_path):
         "num_envs=2",
         "eval.episodes=1",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 1
     *trace, error, note = done.stderr.splitlines()
     assert trace[0] == "Traceback (most recent call last):"
