@@ -84,7 +84,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
     parser.add_argument("--episodes", metavar="N", type=_at_least(1), help="default: eval.episodes of the run")
     parser.add_argument("--seed", metavar="S", type=_at_least(0), help="of the first episode; default: eval.seed")
-    parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record the first episode")
+    parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
     parser.set_defaults(handler=_eval)
 

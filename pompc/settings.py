@@ -17,7 +17,7 @@ class EvalConfig:
         every: environment steps between evaluations.
         episodes: episodes per evaluation.
         seed: seed of the first episode; the same episodes at every evaluation.
-        video: record the first episode.
+        video: record an episode.
     """
 
     every: int = 50_000
