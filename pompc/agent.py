@@ -15,7 +15,7 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
-from pompc.dynamics.protocols import TaskModel, TerminalValue
+from pompc.dynamics.protocols import Dynamics, TaskModel, TerminalValue
 from pompc.learning.schedules import make_schedule
 from pompc.planner import MPPI, Plan
 
@@ -168,6 +168,14 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Learn from new transitions ``[num_envs, time]``; the same metrics every time, nan where unknown."""
 
+    def value_target(self, data: TensorDictBase) -> tuple[Tensor, Tensor]:
+        """What values should be and how much better the data did than they say: targets and advantages ``[...]``."""
+        raise NotImplementedError(f"{type(self).__name__} has no value target")
+
+    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
+        """The policy's loss on a minibatch, the planner prior included with weight lambda; and metrics."""
+        raise NotImplementedError(f"{type(self).__name__} has no policy loss")
+
     def planner_prior(self, batch: TensorDictBase) -> Tensor:
         """Divergence of the policy from the planner's distribution ``[row]``, weighted by lambda in the policy loss."""
         raise NotImplementedError(f"{type(self).__name__} has no planner prior")
@@ -180,6 +188,11 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """Advance both dials after an update, given the relative variance of the value ensemble."""
         self.kl_weight.update(uncertainty)
         self.virtual_ratio.update(uncertainty)
+
+    @property
+    def dynamics(self) -> Dynamics | None:
+        """What the planner rolls out; none without a planner."""
+        return None if self.planner is None else self.planner.dynamics
 
     @property
     def model_steps(self) -> int:

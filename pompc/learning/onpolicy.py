@@ -169,21 +169,27 @@ class OnPolicy(MPPIRL):
         return metrics | self.diagnostics(data)
 
     @torch.no_grad()
-    def real_batch(self, data: TensorDictBase) -> TensorDict:
-        """Rows of real transitions with advantages and value targets (Schulman et al. 2016, GAE)."""
+    def value_target(self, data: TensorDictBase) -> tuple[Tensor, Tensor]:
+        """Lambda-returns and generalised advantages (Schulman et al. 2016) of transitions: both ``[num_envs, time, 1]``."""
         value, next_value = self.mean_value(data["observation"]), self.mean_value(data["next", "observation"])
         reward = data["next", "reward"] * self.return_scale.factor
         ends = (data["next", "done"], data["next", "terminated"])
         advantage, target = vec_generalized_advantage_estimate(
             self.config.discount, self.config.gae_lambda, value.unsqueeze(-1), next_value.unsqueeze(-1), reward, *ends
         )
+        return target, advantage
+
+    @torch.no_grad()
+    def real_batch(self, data: TensorDictBase) -> TensorDict:
+        """Rows of real transitions with advantages (standardised over the batch) and value targets."""
+        target, advantage = self.value_target(data)
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         rows = {
             "observation": self.normaliser(data["observation"]),
             "advantage": advantage,
-            "value": value,
+            "value": self.mean_value(data["observation"]),
             "value_target": target.squeeze(-1),
-            "reward": reward.squeeze(-1),
+            "reward": data["next", "reward"].squeeze(-1) * self.return_scale.factor,
         }
         kept = {key: data[key] for key in self.policy_keys()}
         batch = TensorDict({**rows, **kept}, batch_size=data.batch_size).flatten(0, 1)
