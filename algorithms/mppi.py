@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
@@ -42,12 +41,6 @@ class MPPIAgent(MPPIRL):
         super().__init__(config, problem)
         self.model = problem.task_model()
         self.planner = MPPI(config.planner, self.model, self.model, self.model.action_dim, device=problem.device)
-        self.register_buffer("_anchor", torch.zeros((), device=problem.device))
-
-    @property
-    def frames_per_batch(self) -> int:
-        """``batch_size``, rounded up to whole steps of all environments."""
-        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
 
     def encode(self, observation: Tensor) -> Tensor:
         """The model state behind an observation."""

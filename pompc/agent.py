@@ -160,9 +160,12 @@ class MPPIRL(TensorDictModuleBase, ABC):
     # -- learning ----------------------------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
     def frames_per_batch(self) -> int:
-        """Environment transitions, over all environments, between two calls of :meth:`learn`."""
+        """Transitions, over all environments, between two calls of :meth:`learn`.
+
+        The config's ``batch_size``, rounded up to whole steps of all environments.
+        """
+        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
 
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:

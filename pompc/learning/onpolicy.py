@@ -113,11 +113,6 @@ class OnPolicy(MPPIRL):
         }
 
     @property
-    def frames_per_batch(self) -> int:
-        """``batch_size``, rounded up to whole steps of all environments."""
-        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
-
-    @property
     def learns_from_virtual(self) -> bool:
         """Whether rho is large enough for a virtual row in a minibatch."""
         return MIXES[self.mix](self.virtual_ratio.value, self.config.minibatch)[1] > 0
@@ -183,11 +178,12 @@ class OnPolicy(MPPIRL):
     def real_batch(self, data: TensorDictBase) -> TensorDict:
         """Rows of real transitions with advantages (standardised over the batch) and value targets."""
         target, advantage = self.value_target(data)
+        value = target - advantage
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         rows = {
             "observation": self.normaliser(data["observation"]),
             "advantage": advantage,
-            "value": self.mean_value(data["observation"]),
+            "value": value.squeeze(-1),
             "value_target": target.squeeze(-1),
             "reward": data["next", "reward"].squeeze(-1) * self.return_scale.factor,
         }

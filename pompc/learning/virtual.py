@@ -11,7 +11,7 @@ from torchrl.objectives.value.functional import vec_generalized_advantage_estima
 
 from pompc.dynamics.protocols import TaskModel
 from pompc.planner import MPPI, Plan
-from pompc.planner.weights import systematic_resample
+from pompc.planner.weights import systematic_resample, until_termination
 
 VirtualSource = Callable[[Plan, Tensor, MPPI, int], tuple[Tensor, Tensor]]
 """``(plan, chosen [batch], planner, count)`` to states ``[batch, rollout, horizon + 1, state]`` and their actions."""
@@ -124,10 +124,9 @@ def model_return(
     """Weighted model return of every candidate's plan ``[batch, candidate]``: re-scored rewards plus the last value."""
     now, then = plan.states[..., :-1, :], plan.states[..., 1:, :]
     reward = model.reward(now, plan.actions, then) * reward_scale
-    over = model.terminated(now, plan.actions, then).cumsum(-1) > 0
+    terminated = model.terminated(now, plan.actions, then)
     final = value(model.observe(plan.states[..., -1, :]))
-    total = torch.cat([reward, final.unsqueeze(-1)], dim=-1)
-    total = torch.cat([total[..., :1], total[..., 1:].masked_fill(over, 0.0)], dim=-1)
+    total = until_termination(torch.cat([reward, final.unsqueeze(-1)], dim=-1), terminated)
     powers = discount ** torch.arange(total.shape[-1], device=total.device)
     sums = (total * powers).sum(-1)
     return (torch.where(plan.weights > 0, sums, 0.0) * plan.weights).sum(-1)

@@ -13,7 +13,7 @@ from pompc.dynamics.protocols import Cost, Dynamics, Judge, TerminalValue, Termi
 from pompc.errors import NonFiniteError, UserError
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
-from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value
+from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, until_termination
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,10 +248,7 @@ class MPPI:
         final = self.cost.terminal(last, None if parameters is None else parameters[:, :, None, :])
         if terminal_value is not None:
             final = final - terminal_value(last)
-        total = torch.cat([running, final.unsqueeze(-1)], dim=-1) * self.discounts
-        if terminated is not None:
-            over = terminated.cumsum(-1) > 0
-            total = torch.cat([total[..., :1], total[..., 1:].masked_fill(over, 0.0)], dim=-1)
+        total = until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * self.discounts, terminated)
         cost = total.sum(-1)
         if self.config.control_cost:
             # Samples around the mean are importance-weighted by their distance from the uncontrolled distribution.

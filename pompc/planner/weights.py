@@ -27,6 +27,22 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0) -> Tenso
     return torch.softmax((cost.amin(-1, keepdim=True) - cost) / temperature, dim=-1)
 
 
+def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
+    """Drop what comes after the end of an episode.
+
+    Args:
+        terms: of every step and of the last state ``[..., horizon + 1]``.
+        terminated: whether each step ended the episode ``[..., horizon]``; none where nothing ever does.
+
+    Returns:
+        ``terms`` with zeros behind the first terminating step, whose own term counts.
+    """
+    if terminated is None:
+        return terms
+    over = terminated.cumsum(-1) > 0
+    return torch.cat([terms[..., :1], terms[..., 1:].masked_fill(over, 0.0)], dim=-1)
+
+
 def soft_value(cost: Tensor, temperature: float) -> Tensor:
     """Free energy ``-temperature * log mean exp(-cost / temperature)`` of the samples: ``[..., sample]`` -> ``[...]``.
 
