@@ -1,10 +1,11 @@
-"""The DeepMind Control Suite: ``dmc/<domain>-<task>``, from state."""
+"""The DeepMind Control Suite: ``dmc/<domain>-<task>``, from state or from pixels."""
 
 from __future__ import annotations
 
 import ctypes.util
 import difflib
 import os
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
+CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +29,15 @@ class DMControlConfig:
             stand for ``ball_in_cup`` and ``point_mass``.
         action_repeat: control steps (frames) per action; their rewards are summed.
         episode_frames: control steps until the episode is truncated.
+        pixels: observe pictures of 64 x 64 pixels in the place of the state.
+        frame_stack: how many pictures, one per action, make an observation.
     """
 
     task: str = "cartpole-swingup"
     action_repeat: int = 2
     episode_frames: int = 1000
+    pixels: bool = False
+    frame_stack: int = 3
 
 
 def _headless_gl() -> None:
@@ -43,8 +49,8 @@ def _headless_gl() -> None:
     os.environ.setdefault("MUJOCO_GL", found[0] if found else "disable")
 
 
-def _domain_and_task(name: str) -> tuple[str, str]:
-    """``cup-catch`` -> ``("ball_in_cup", "catch")``."""
+def domain_and_task(name: str) -> tuple[str, str]:
+    """The suite's names for a task: ``cup-catch`` -> ``("ball_in_cup", "catch")``."""
     domain, _, task = name.partition("-")
     return ALIASES.get(domain, domain), task.replace("-", "_")
 
@@ -67,7 +73,7 @@ class SuiteEnv(gymnasium.Env):
         import mujoco
         from dm_control import suite
 
-        domain, task = _domain_and_task(config.task)
+        domain, task = domain_and_task(config.task)
         if (domain, task) not in suite.ALL_TASKS:
             known = ["-".join(names) for names in suite.ALL_TASKS]
             near = difflib.get_close_matches(f"{domain}-{task}", known, n=4, cutoff=0.5) or known
@@ -84,6 +90,7 @@ class SuiteEnv(gymnasium.Env):
         self._low = np.broadcast_to(spec.minimum, spec.shape)
         self._range = np.broadcast_to(spec.maximum, spec.shape) - self._low
         self._repeat = config.action_repeat
+        self._camera = CAMERAS.get(domain, 0)
         size = sum(int(np.prod(entry.shape)) for entry in self._env.observation_spec().values())
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1, 1, spec.shape, np.float32)
@@ -111,26 +118,70 @@ class SuiteEnv(gymnasium.Env):
         return self._observation(step), reward, step.last(), False, {}
 
     def render(self) -> np.ndarray:
-        """Camera 0 as ``[size, size, 3]`` uint8."""
+        """The task's camera as ``[384, 384, 3]`` uint8."""
+        return self.picture(self.SIZE)
+
+    def picture(self, size: int) -> np.ndarray:
+        """The task's camera as ``[size, size, 3]`` uint8."""
         import mujoco
 
         try:
-            return self._env.physics.render(self.SIZE, self.SIZE, camera_id=0)
+            return self._env.physics.render(size, size, camera_id=self._camera)
         except (RuntimeError, ImportError, mujoco.FatalError) as error:  # pyright: ignore[reportAttributeAccessIssue]
             raise UserError(
                 f"MuJoCo cannot render here (MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}): install libegl1 and "
-                "libegl-mesa0 and set MUJOCO_GL=egl, or libosmesa6 and MUJOCO_GL=osmesa, or turn the video off"
+                "libegl-mesa0 and set MUJOCO_GL=egl, or libosmesa6 and MUJOCO_GL=osmesa, or set eval.video=false and "
+                "env.pixels=false"
             ) from error
+
+    def close(self) -> None:
+        """Free the simulator and its rendering contexts, of which a machine has few."""
+        self._env.physics.free()
 
     def _observation(self, step: Any) -> np.ndarray:
         return step.observation["observations"].astype(np.float32)
+
+
+class Pixels(gymnasium.Wrapper):
+    """The last ``frames`` pictures of a Control Suite task, ``[3 * frames, 64, 64]`` uint8, the newest last.
+
+    A picture is taken after every action; at a reset the first one stands for those before it.
+
+    Raises:
+        UserError: the task cannot be rendered here.
+    """
+
+    SIZE = 64  # pixels
+    env: SuiteEnv
+
+    def __init__(self, env: SuiteEnv, frames: int) -> None:
+        super().__init__(env)
+        self._count = frames
+        self._frames: deque[np.ndarray] = deque(maxlen=frames)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (3 * frames, self.SIZE, self.SIZE), np.uint8)
+        self._picture()  # better to learn now that it does not work than in the first episode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Start a new episode: the same picture in every place."""
+        _, info = self.env.reset(seed=seed, options=options)
+        self._frames.extend([self._picture()] * self._count)
+        return np.concatenate(self._frames), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Step, and exchange the oldest picture for a new one."""
+        _, reward, terminated, truncated, info = self.env.step(action)
+        self._frames.append(self._picture())
+        return np.concatenate(self._frames), reward, terminated, truncated, info
+
+    def _picture(self) -> np.ndarray:
+        return self.env.picture(self.SIZE).transpose(2, 0, 1)
 
 
 class DMControl(EnvironmentFamily):
     """A Control Suite task of 1000 frames; it reports neither success nor cost.
 
     Raises:
-        UserError: the action repeat or the episode length is not positive.
+        UserError: the action repeat, the episode length or the number of stacked pictures is not positive.
     """
 
     Config = DMControlConfig
@@ -141,13 +192,20 @@ class DMControl(EnvironmentFamily):
             raise UserError(
                 f"env.action_repeat={config.action_repeat}: take 1 to env.episode_frames={config.episode_frames}"
             )
+        if config.frame_stack < 1:
+            raise UserError(f"env.frame_stack={config.frame_stack}: take 1 or more pictures")
 
     @property
     def action_repeat(self) -> int:
         """Frames per action."""
         return self.config.action_repeat
 
+    @property
+    def episode_length(self) -> int:
+        """Actions per episode."""
+        return self.config.episode_frames // self.config.action_repeat
+
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         """One task, truncated after ``episode_frames`` frames."""
         env = SuiteEnv(self.config, render_mode)
-        return TimeLimit(env, self.config.episode_frames // self.config.action_repeat)
+        return TimeLimit(Pixels(env, self.config.frame_stack) if self.config.pixels else env, self.episode_length)

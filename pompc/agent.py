@@ -16,6 +16,7 @@ from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.dynamics.protocols import Dynamics, TaskModel, TerminalValue
+from pompc.environment import Tasks
 from pompc.learning.schedules import make_schedule
 from pompc.planner import MPPI, Plan
 
@@ -28,11 +29,14 @@ class Problem:
     """What an agent knows of its environment.
 
     Attributes:
-        observation_dim: size of an observation.
+        observation_dim: size of a flat observation.
         action_dim: size of an action; every entry is in [-1, 1].
         num_envs: environments stepped together.
         task_model: makes the explicit model of the environment; raises ``UserError`` where there is none.
         device: where the agent lives.
+        image_shape: of an observation that is an image ``(channel, height, width)``; none where it is flat.
+        episode_length: agent steps until an episode is truncated; none where there is no limit.
+        tasks: what a multi-task environment plays; none where there is one task.
     """
 
     observation_dim: int
@@ -40,6 +44,9 @@ class Problem:
     num_envs: int
     task_model: Callable[[], TaskModel]
     device: torch.device
+    image_shape: tuple[int, ...] | None = None
+    episode_length: int | None = None
+    tasks: Tasks | None = None
 
 
 class MPPIRL(TensorDictModuleBase, ABC):
@@ -96,11 +103,14 @@ class MPPIRL(TensorDictModuleBase, ABC):
             is_init=tensordict["is_init"],
             proposals=self.proposals(state),
             terminal_value=self.terminal_value(),
+            discount=self.discounts(state),
         )
         chosen = self.select(tensordict, plan, candidates, explore)
         rows = torch.arange(len(chosen), device=chosen.device)
         mean = self.commit(tensordict, plan.mean[rows, chosen])
         first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
+        if explore:
+            first = self.explore(tensordict, first, plan.std[rows, chosen, 0])
         tensordict["action"] = first.clamp(-1.0, 1.0)
         tensordict["next", "planner_mean"] = self.planner.shift(mean)
         self._last = (state, mean, plan, chosen)
@@ -146,6 +156,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """The value at the end of the horizon."""
         return None
 
+    def discounts(self, state: Tensor) -> Tensor | None:
+        """The planner's discount for every environment ``[batch]``; none means the one it was configured with."""
+        return None
+
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
         """Which candidate is executed: indices ``[batch]``."""
         return torch.zeros(plan.batch_size[0], dtype=torch.long, device=self.problem.device)
@@ -153,6 +167,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
         """The action sequences that are executed from here ``[batch, horizon, action]``."""
         return mean
+
+    def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
+        """The action taken while exploring, given the planned one and its spread ``[batch, action]``; the planned one."""
+        return action
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
         """Write what learning needs beside the action."""
@@ -167,12 +185,26 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """
         return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
 
+    @property
+    def batches_per_row(self) -> int:
+        """Calls of :meth:`learn` that make one row of metrics, in which their metrics are averaged."""
+        return 1
+
+    @property
+    def backlog(self) -> int:
+        """Updates owed before the next transitions are collected; :meth:`catch_up` makes them."""
+        return 0
+
+    def catch_up(self) -> None:
+        """Make some of the updates in :attr:`backlog`."""
+        raise NotImplementedError(f"{type(self).__name__} owes no updates")
+
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Learn from new transitions ``[num_envs, time]``; the same metrics every time, nan where unknown."""
 
-    def value_target(self, data: TensorDictBase) -> tuple[Tensor, Tensor]:
-        """What values should be and how much better the data did than they say: targets and advantages ``[...]``."""
+    def value_target(self, data: TensorDictBase) -> Tensor | tuple[Tensor, Tensor]:
+        """What values should be ``[...]``; with it, where the policy learns from them, advantages ``[...]``."""
         raise NotImplementedError(f"{type(self).__name__} has no value target")
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:

@@ -93,11 +93,14 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="put runs side by side: table and curves",
-        description="Last evaluations and learning curves of runs on one environment; equal algorithms are seeds.",
+        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds.",
     )
     parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
+    )
+    parser.add_argument(
+        "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
     )
     parser.set_defaults(handler=_compare)
 
@@ -189,7 +192,7 @@ def _compare(args: argparse.Namespace) -> int:
         raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
     from pompc.report.compare import compare
 
-    return compare(args.paths, args.out)
+    return compare(args.paths, args.out, args.published)
 
 
 def _bench(args: argparse.Namespace) -> int:

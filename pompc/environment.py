@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pompc.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import gymnasium
     import torch
     from torchrl.envs import EnvBase
 
     from pompc.dynamics.protocols import TaskModel
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The tasks of a family that plays several at once: row ``i`` plays task ``i % len(names)``.
+
+    The last entry of an observation is the task's index; observations and actions are as long as the longest of a task.
+
+    Attributes:
+        names: what each task is called.
+        action_dims: how many entries of the action, from the first, each task obeys; it ignores the others.
+        episode_lengths: agent steps until an episode of each task is truncated.
+    """
+
+    names: tuple[str, ...]
+    action_dims: tuple[int, ...]
+    episode_lengths: tuple[int, ...]
 
 
 class EnvironmentFamily(ABC):
@@ -34,9 +54,30 @@ class EnvironmentFamily(ABC):
         """Environment steps per agent action; ``steps`` counts environment steps."""
         return 1
 
+    @property
+    def episode_length(self) -> int | None:
+        """Agent steps (action repeat counted as one) until an episode is truncated; none where there is no limit.
+
+        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds. A family that limits its episodes in
+        another way, or repeats actions outside of that wrapper, overrides it.
+        """
+        env = self.make()
+        try:
+            return min(_time_limits(env), default=None)
+        finally:
+            env.close()
+
+    @property
+    def tasks(self) -> Tasks | None:
+        """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
+        return None
+
     @abstractmethod
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One gymnasium environment: flat float32 observation, action Box(-1, 1) float32, its time limit applied."""
+        """One gymnasium environment with its time limit applied and an action in Box(-1, 1) float32.
+
+        Its observation is flat float32, or an image ``[channel, height, width]`` uint8.
+        """
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> EnvBase:
         """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``.
@@ -67,3 +108,13 @@ class EnvironmentFamily(ABC):
             Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
         """
         return {}
+
+
+def _time_limits(env: gymnasium.Env) -> Iterator[int]:
+    """The limit of every ``TimeLimit`` in a stack of wrappers; what the inner environment is registered with is not one."""
+    import gymnasium
+
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            yield env._max_episode_steps
+        env = env.env

@@ -106,6 +106,9 @@ ALGORITHMS = Registry(
             "pompc.algorithms.adaptive_hrl:AdaptiveHRL",
             "PPO over the planner's cost parameters, with virtual rollouts mixed in by uncertainty",
         ),
+        "tdmpc2": Entry(
+            "pompc.algorithms.tdmpc2:TDMPC2", "a latent world model, value-maximising policy and MPPI: lambda = 0"
+        ),
         "ppo": Entry("pompc.algorithms.ppo:PPO", "PPO on the raw action, no planner: the model-free baseline"),
         "mppi": Entry(
             "pompc.algorithms.mppi:MPPIAgent", "the planner alone with its nominal cost: the baseline without learning"
@@ -129,6 +132,9 @@ ENVIRONMENTS = Registry(
             "a task of the DeepMind Control Suite, from its state",
             argument="task",
             form="dmc/<domain>-<task>",
+        ),
+        "multitask": Entry(
+            "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per row"
         ),
         "gym": Entry(
             "pompc.envs.gymnasium:Gymnasium",

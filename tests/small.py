@@ -33,6 +33,7 @@ ENVIRONMENTS = {
     "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
     "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
     "dmc/cartpole-swingup": ("env.episode_frames=24",),
+    "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
     "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),
 }
 

@@ -37,6 +37,10 @@ class CarlaRacing(EnvironmentFamily):
             )
         super().__init__(config)
 
+    @property
+    def episode_length(self) -> int:
+        return self.config.max_steps
+
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         return RacingEnv(self.config, render_mode)
 

@@ -92,8 +92,9 @@ class ReplayVectorEnv(SyncVectorEnv):
 
     envs: list[EpisodeReplay]
 
-    def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, *, seed: int) -> None:
-        copies = [lambda i=i: EpisodeReplay(make(), seed=seed, index=i) for i in range(num_envs)]
+    def __init__(self, makers: Sequence[Callable[[], gymnasium.Env]], num_envs: int, *, seed: int) -> None:
+        turns = [makers[i % len(makers)] for i in range(num_envs)]
+        copies = [lambda i=i, make=make: EpisodeReplay(make(), seed=seed, index=i) for i, make in enumerate(turns)]
         super().__init__(copies, autoreset_mode=AutoresetMode.DISABLED)
 
     def snapshot(self) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class VectorEnv(GymWrapper):
 
 
 def vectorise(
-    make: Callable[[], gymnasium.Env],
+    make: Callable[[], gymnasium.Env] | Sequence[Callable[[], gymnasium.Env]],
     num_envs: int,
     *,
     seed: int,
@@ -167,12 +168,14 @@ def vectorise(
 ) -> VectorEnv:
     """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
 
-    Keys: ``observation [num_envs, observation]``, ``action [num_envs, action]``, ``("next", "reward")`` float32 and
-    ``done``/``terminated``/``truncated`` bool ``[num_envs, 1]``, and every info key as float32 ``[num_envs, 1]``
-    (nan where a copy did not report it). There is no automatic reset; ``reset`` obeys the ``"_reset"`` mask.
+    Keys: ``observation [num_envs, *observation]`` in the environment's own type, ``action [num_envs, action]``,
+    ``("next", "reward")`` float32 and ``done``/``terminated``/``truncated`` bool ``[num_envs, 1]``, and every info key as
+    float32 ``[num_envs, 1]`` (nan where a copy did not report it). There is no automatic reset; ``reset`` obeys the
+    ``"_reset"`` mask.
 
     Args:
-        make: builds one environment with a flat float32 observation.
+        make: builds one environment, its observation flat float32 or an image; or several such makers, all with the
+            same spaces, of which copy ``i`` takes the one at ``i`` modulo their number.
         num_envs: number of copies, at least 1.
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
         device: where the tensors live; the simulators run on the CPU.
@@ -186,7 +189,8 @@ def vectorise(
     if seed < 0:
         raise UserError(f"seed={seed}: take 0 or more")
     device = torch.device(device)
-    env = VectorEnv(ReplayVectorEnv(make, num_envs, seed=seed), device=device)
+    makers = [make] if callable(make) else make
+    env = VectorEnv(ReplayVectorEnv(makers, num_envs, seed=seed), device=device)
     if info_keys:
         env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))
     return env

@@ -52,8 +52,11 @@ class Judge(Protocol):
 
     def judge(
         self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """What ``Cost.running`` and ``Terminating.terminated`` return: cost ``[...]`` and bool ``[...]``."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """What ``Cost.running`` and ``Terminating.terminated`` return: cost ``[...]`` and bool ``[...]``.
+
+        No termination (none) where no step ever ends an episode.
+        """
         ...
 
 

@@ -73,6 +73,11 @@ class Schedule:
         return self.value
 
     @property
+    def fixed(self) -> bool:
+        """Whether the value never changes."""
+        return type(self) is Schedule
+
+    @property
     def relative(self) -> float:
         """Smoothed uncertainty as a share of its running maximum, in [0, 1]."""
         return self.uncertainty / self.largest if self.largest > 0 else 0.0

@@ -14,6 +14,7 @@ from pompc.errors import NonFiniteError, UserError
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, until_termination
+from pompc.precision import check_precision, matmul_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,9 @@ class MPPIConfig:
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017).
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero as long as one finite sample is left.
-        compile: compile the dynamics with ``torch.compile`` (needs a C++ compiler; seconds on the first plan).
+        compile: compile dynamics and cost with ``torch.compile`` (needs a C++ compiler; seconds on the first plan).
+        matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
+            it) or ``medium`` (bfloat16 factors, float32 sums).
     """
 
     horizon: int = 20
@@ -63,12 +66,14 @@ class MPPIConfig:
     stochastic: bool = False
     drop_nonfinite: bool = False
     compile: bool = False
+    matmul_precision: str = "highest"
 
     def __post_init__(self) -> None:
         positive = ("horizon", "num_samples", "num_iterations", "temperature", "max_std", "noise_knots")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")
+        check_precision("planner.matmul_precision", self.matmul_precision)
         if self.noise not in NOISES:
             raise UserError(f"unknown planner.noise {self.noise!r}; there are: {', '.join(NOISES)}")
         if self.num_zero_mean + self.include_mean > self.num_samples:
@@ -134,7 +139,11 @@ class MPPI:
         self._judge = self._choose_judge()
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=self.device)
         self.model_steps = 0
-        self._step = torch.compile(dynamics.step) if config.compile else dynamics.step
+        self._step = dynamics.step
+        if config.compile:
+            # One graph per shape: with symbolic shapes the products of small networks are slower.
+            self._step = torch.compile(self._step, dynamic=False)
+            self._judge = torch.compile(self._judge, dynamic=False)
 
     @torch.no_grad()
     def plan(
@@ -146,6 +155,7 @@ class MPPI:
         is_init: Tensor | None = None,
         proposals: Tensor | None = None,
         terminal_value: TerminalValue | None = None,
+        discount: Tensor | None = None,
         noise: Tensor | None = None,
     ) -> Plan:
         """Plan from every state.
@@ -157,6 +167,7 @@ class MPPI:
             is_init: ``[batch]`` or ``[batch, 1]``; where true the warm start is dropped.
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
+            discount: of every environment ``[batch]``; none means the config's.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]`` for fresh draws.
 
         Returns:
@@ -167,13 +178,15 @@ class MPPI:
         """
         candidates = 1 if parameters is None else parameters.shape[1]
         mean, std = self.init(state.shape[0], candidates, mean, is_init)
+        discounts = self.discounts if discount is None else self._powers(discount)
         if proposals is not None:
             proposals = proposals.expand(state.shape[0], candidates, *proposals.shape[2:])
         for iteration in range(self.config.num_iterations):
             drawn = None if noise is None else noise[iteration]
             actions = self.sample(mean, std, proposals, drawn)
-            states = self.rollout(state, actions)
-            costs = self.evaluate(states, actions, parameters, terminal_value, mean, std)
+            with matmul_precision(self.config.matmul_precision):
+                states = self.rollout(state, actions)
+                costs = self.evaluate(states, actions, parameters, terminal_value, mean, std, discounts)
             mean, std, weights = self.update(actions, costs, mean, std)
             self.model_steps += actions[..., 0].numel()
         return Plan(
@@ -240,15 +253,20 @@ class MPPI:
         terminal_value: TerminalValue | None,
         mean: Tensor,
         std: Tensor,
+        discounts: Tensor | None = None,
     ) -> Tensor:
-        """Discounted cost of every sample ``[batch, candidate, sample]``; nothing is charged after a termination."""
+        """Discounted cost of every sample ``[batch, candidate, sample]``; nothing is charged after a termination.
+
+        ``discounts``: factor of every step and of the last state, ``[..., horizon + 1]``; none means the config's.
+        """
+        discounts = self.discounts if discounts is None else discounts
         now, then, last = states[..., :-1, :], states[..., 1:, :], states[..., -1, :]
         step_parameters = None if parameters is None else parameters[:, :, None, None, :]
         running, terminated = self._judge(now, actions, then, step_parameters)
         final = self.cost.terminal(last, None if parameters is None else parameters[:, :, None, :])
         if terminal_value is not None:
             final = final - terminal_value(last)
-        total = until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * self.discounts, terminated)
+        total = until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * discounts, terminated)
         cost = total.sum(-1)
         if self.config.control_cost:
             # Samples around the mean are importance-weighted by their distance from the uncontrolled distribution.
@@ -279,6 +297,10 @@ class MPPI:
         """A warm start for the next step: drop the first action of ``[..., horizon, action]``, fill the end."""
         last = mean[..., -1:, :]
         return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
+
+    def _powers(self, discount: Tensor) -> Tensor:
+        """Discounts ``[batch]`` -> factors of every step ``[batch, 1, 1, horizon + 1]``."""
+        return discount.view(-1, 1, 1, 1) ** torch.arange(self.config.horizon + 1, device=self.device)
 
     def _choose_judge(self) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
         if isinstance(self.cost, Judge) and self.cost is self.dynamics:

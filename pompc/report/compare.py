@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
 from pompc.errors import UserError
-from pompc.report.curves import plot_learning_curve
+from pompc.report.curves import Panel, plot_panels, read_eval
+from pompc.report.published import Band, matching, read_published
 
 RESAMPLES = 2000
 
@@ -36,54 +38,131 @@ def bootstrap_interval(scores: Sequence[np.ndarray], seed: int = 0) -> tuple[flo
     return float(low), float(high)
 
 
-def compare(paths: Sequence[Path], output: Path) -> int:
-    """Print a table of the last evaluations and write curves (PNG) and the table's numbers (CSV).
+def compare(paths: Sequence[Path], output: Path, published: Path | None = None) -> int:
+    """Print tables of the last evaluations and write curves (PNG) and the tables' numbers (CSV).
 
-    Runs of the same algorithm and environment are seeds of one method.
+    Runs of the same algorithm and environment are seeds of one method; every environment has its panel and its table.
+    With published curves the CSV has a row per method and published method.
 
     Args:
         paths: run directories.
         output: the PNG; the CSV lies beside it with the same stem.
+        published: a file of published curves (:func:`pompc.report.published.read_published`) to show and to compare with.
 
     Returns:
         The exit code 0.
 
     Raises:
-        UserError: a path is no run directory, or has no evaluation yet, or the environments differ.
+        UserError: a path is no run directory, or has no evaluation yet, or the published curves are of other tasks.
     """
-    groups: dict[str, list[Path]] = {}
-    environments = set()
+    environments = _environments(paths)
+    bands = {} if published is None else _published_bands(environments, published)
+    rows: list[dict[str, str | float]] = []
+    console = Console()
+    for env, groups in environments.items():
+        methods = [{"environment": env, **summary(name, runs)} for name, runs in groups.items()]
+        console.print(_last_evaluations(env, methods))
+        places = [
+            {**row, **place}
+            for row, runs in zip(methods, groups.values(), strict=True)
+            for place in against_published(runs, bands.get(env, ()))
+        ]
+        if places:
+            console.print(_places(env, places))
+        elif published is not None:
+            console.print(f"{published} has no curve for {env}", highlight=False, soft_wrap=True)
+        rows += places or methods
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with open(output.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
+        # Environments report different quantities.
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    panels = [
+        Panel(
+            title=env,
+            files={name: [path / "eval.csv" for path in runs] for name, runs in groups.items()},
+            bands=bands.get(env, ()),
+        )
+        for env, groups in environments.items()
+    ]
+    plot_panels(panels, output)
+    console.print(f"written: {output}, {output.with_suffix('.csv')}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
+    """``{environment: {algorithm: run directories}}``, in the order of the paths."""
+    environments: dict[str, dict[str, list[Path]]] = {}
     for path in paths:
         if not (path / "run.json").exists():
             raise UserError(f"{path} is no run directory: give the ones that `pompc run` writes")
         if not (path / "eval.csv").exists():
             raise UserError(f"{path} has no eval.csv yet: wait for its first evaluation")
         identity = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        environments.add(identity["env"])
-        groups.setdefault(identity["algo"], []).append(path)
-    if len(environments) > 1:
-        raise UserError(f"cannot compare runs on different environments: {', '.join(sorted(environments))}")
-    rows = [summary(name, runs) for name, runs in groups.items()]
-    title = f"last evaluation on {environments.pop()}"
-    table = Table(title=title)
+        environments.setdefault(identity["env"], {}).setdefault(identity["algo"], []).append(path)
+    return environments
+
+
+def _published_bands(environments: dict[str, dict[str, list[Path]]], published: Path) -> dict[str, Sequence[Band]]:
+    """The published curves of every environment that has some."""
+    tasks: dict[str, str] = {}
+    for env, groups in environments.items():
+        found = {suite_task(path) for runs in groups.values() for path in runs}
+        if len(found) == 1 and (task := found.pop()) is not None:
+            tasks[env] = task
+    bands = matching(tasks.values(), read_published(published), published)
+    return {env: bands[task] for env, task in tasks.items() if task in bands}
+
+
+def suite_task(path: Path) -> str | None:
+    """The Control Suite task, as the user wrote it, that a run sees from its state; none for any other run."""
+    config = path / "config.yaml"
+    if not config.exists():
+        raise UserError(f"{path} has no config.yaml, which says its task: leave it out, or compare without --published")
+    env = OmegaConf.load(config).get("env", {})
+    return env["task"] if env.get("name") == "dmc" and not env.get("pixels", False) else None
+
+
+def against_published(runs: Sequence[Path], bands: Sequence[Band]) -> list[dict[str, str | float]]:
+    """Where the mean over the seeds stands at the last step shared with each band: :meth:`Band.place` and its method."""
+    if not bands:
+        return []
+    seeds = [read_eval(path / "eval.csv") for path in runs]
+    steps = np.unique(np.concatenate([seed["step"] for seed in seeds]))  # all, so that no evaluation is lost
+    steps = steps[steps <= min(seed["step"].max() for seed in seeds)]
+    mean = np.mean([np.interp(steps, seed["step"], seed["reward"]) for seed in seeds], axis=0)
+    return [{"published": band.method, **band.place(steps, mean)} for band in bands]
+
+
+def _last_evaluations(env: str, rows: Sequence[dict[str, str | float]]) -> Table:
+    """One column per method."""
+    table = Table(title=f"last evaluation on {env}")
     for name in ("", *(str(row["algorithm"]) for row in rows)):
         table.add_column(name, justify="right" if name else "left")
-    for key in list(rows[0])[1:]:
+    for key in [key for key in rows[0] if key not in ("environment", "algorithm")]:
         table.add_row(key, *(_readable(row[key]) for row in rows))
-    Console().print(table)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open(output.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    files = {name: [path / "eval.csv" for path in runs] for name, runs in groups.items()}
-    plot_learning_curve(files, output, title=title.removeprefix("last evaluation on "))
-    Console().print(f"written: {output}, {output.with_suffix('.csv')}", highlight=False, soft_wrap=True)
-    return 0
+    return table
+
+
+def _places(env: str, rows: Sequence[dict[str, str | float]]) -> Table:
+    """One row per method and published method."""
+    table = Table(title=f"published curves on {env}")
+    for name in ("", "published", "step", "ours", "mean", "band", "ours is"):
+        table.add_column(name, justify="left" if name in ("", "published", "ours is") else "right", overflow="fold")
+    for row in rows:
+        keys = ("published_step", "ours", "published_mean", "published_low", "published_high")
+        step, ours, mean, low, high = (_readable(row[key]) for key in keys)
+        band = low if low == high else f"{low} to {high}"
+        cells = (row["algorithm"], row["published"], step, ours, mean, band, row["place"])
+        table.add_row(*map(str, cells))
+    return table
 
 
 def _readable(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    if isinstance(value, str):
+        return value
+    return "-" if np.isnan(value) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def summary(name: str, runs: Sequence[Path]) -> dict[str, str | float]:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pompc.report.published import Band
+
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
+COLUMNS = 3  # the most panels in a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: above the axes.
+        files: label -> the eval.csv files of a method's seeds.
+        bands: published curves to show behind, of the same quantity.
+    """
+
+    title: str
+    files: Mapping[str, Sequence[Path]]
+    bands: Sequence[Band] = ()
 
 
 def read_eval(path: Path) -> dict[str, np.ndarray]:
@@ -34,9 +56,7 @@ def on_common_steps(runs: Sequence[dict[str, np.ndarray]], column: str) -> tuple
 def plot_learning_curve(
     files: Sequence[Path] | dict[str, Sequence[Path]], output: Path, *, column: str = "reward", title: str = ""
 ) -> Path:
-    """Draw the mean over seeds, with a band of one standard error, and write a PNG.
-
-    Where a method ends before the longest one, its last value goes on as a dashed line.
+    """Draw the mean over seeds, with a band of one standard error, and write a PNG: :func:`plot_panels` with one panel.
 
     Args:
         files: the eval.csv files of one method's seeds, or label -> files for several methods.
@@ -47,31 +67,89 @@ def plot_learning_curve(
     Returns:
         ``output``.
     """
-    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    ends: list[tuple[float, float]] = []
     groups = files if isinstance(files, dict) else {"": files}
-    for label, paths in groups.items():
-        runs = [run for run in map(read_eval, paths) if run]
-        if not runs:
-            continue
-        steps, values = on_common_steps(runs, column)
-        mean = values.mean(axis=0)
-        ends.append((steps[-1], mean[-1]))
-        (line,) = axes.plot(steps, mean, marker="o", markersize=3, label=label or None)
-        if len(runs) > 1:
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(runs))
-            axes.fill_between(steps, mean - error, mean + error, alpha=0.2, color=line.get_color(), linewidth=0)
-    for (end, value), line in zip(ends, list(axes.lines), strict=True):
-        if end < max(ends)[0]:
-            axes.plot([end, max(ends)[0]], [value, value], "--", color=line.get_color(), alpha=0.7)
-    axes.set(xlabel="environment steps", ylabel=f"evaluation {LABELS.get(column, column)}", title=title)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if any(groups):
-        axes.legend(frameon=False)
+    return plot_panels([Panel(title=title, files=groups)], output, column=column)
+
+
+def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward") -> Path:
+    """Draw small multiples with one legend, and write a PNG.
+
+    A label has one colour in all panels: a line with dots for the mean over its seeds, with a band of one standard error.
+    Where it ends before the longest one, its last value goes on as a dashed line, or as a dotted one where published
+    curves are dashed. Those are shown as far as the panel's own curves reach, and at least to their first point after
+    step 0.
+
+    Args:
+        panels: what to show, row by row.
+        output: the PNG.
+        column: which quantity.
+
+    Returns:
+        ``output``.
+    """
+    ours = [label for panel in panels for label in panel.files]
+    labels = list(dict.fromkeys([*ours, *(band.label for panel in panels for band in panel.bands)]))
+    colours = {label: f"C{index}" for index, label in enumerate(labels)}
+    outside = len(panels) > 1 or len(labels) > len(ours)
+    rows = math.ceil(len(panels) / COLUMNS)
+    columns = math.ceil(len(panels) / rows)
+    size = (6.4, 4.0) if len(panels) == 1 else (4.2 * columns, 3.1 * rows)
+    legend_rows = math.ceil(len(labels) / columns) if outside else 0
+    figure = Figure(figsize=(size[0], size[1] + 0.2 * legend_rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    handles: dict[str, Artist] = {}
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes in grid[max(0, len(panels) - columns) : len(panels)]:  # those with no panel below
+        axes.set_xlabel("environment steps")
+    for axes in grid[::columns]:
+        axes.set_ylabel(f"evaluation {LABELS.get(column, column)}")
+    for panel, axes in zip(panels, grid, strict=False):
+        _draw(axes, panel, column, colours)
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | handles
+    named = {label: handles[label] for label in labels if label in handles}
+    if outside:
+        place = "outside lower center"
+        figure.legend(named.values(), named.keys(), loc=place, ncols=columns, frameon=False, fontsize="small")
+    elif named:
+        figure.axes[0].legend(frameon=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
     return output
+
+
+def _draw(axes: Axes, panel: Panel, column: str, colours: Mapping[str, str]) -> None:
+    """One panel: published bands behind, then the methods and, where they end early, their last values."""
+    curves = _curves(panel, column)
+    end = max((steps[-1] for steps, _ in curves.values()), default=0.0)
+    limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][:1])])
+    for band in panel.bands:
+        shown, colour = band.until(limit), colours[band.label]
+        axes.fill_between(shown.steps, shown.low, shown.high, alpha=0.15, color=colour, linewidth=0)
+        axes.plot(shown.steps, shown.mean, "--", color=colour, linewidth=1.2, label=band.label)
+    for label, (steps, values) in curves.items():
+        mean, colour = values.mean(axis=0), colours[label]
+        axes.plot(steps, mean, marker="o", markersize=3, color=colour, label=label or None)
+        if len(values) > 1:
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            axes.fill_between(steps, mean - error, mean + error, alpha=0.2, color=colour, linewidth=0)
+        if steps[-1] < end:
+            style = ":" if panel.bands else "--"
+            axes.plot([steps[-1], end], [mean[-1], mean[-1]], style, color=colour, alpha=0.7)
+    axes.set_title(panel.title)
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _curves(panel: Panel, column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Label -> steps and values of :func:`on_common_steps`, for the methods that have been evaluated."""
+    runs = {label: [run for run in map(read_eval, paths) if run] for label, paths in panel.files.items()}
+    return {label: on_common_steps(seeds, column) for label, seeds in runs.items() if seeds}
+
+
+def _thousands(value: float, _: int | None = None) -> str:
+    sizes = ((1e6, "M"), (1e3, "k"))
+    size, unit = next(((size, unit) for size, unit in sizes if abs(value) >= size), (1.0, ""))
+    return f"{value / size:g}{unit}"

@@ -69,12 +69,16 @@ def assemble(cfg: DictConfig) -> Assembly:
     config = algorithm_config(cfg)
     family = make_family(cfg)
     env = family.vectorise(options.num_envs, seed=options.seed, device=device)
+    shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
     problem = Problem(
-        observation_dim=env.observation_spec["observation"].shape[-1],
+        observation_dim=shape[-1],
         action_dim=env.action_spec.shape[-1],
         num_envs=options.num_envs,
         task_model=lambda: family.task_model(device),
         device=device,
+        image_shape=tuple(shape) if len(shape) > 1 else None,
+        episode_length=family.episode_length,
+        tasks=family.tasks,
     )
     agent = ALGORITHMS.resolve(cfg.algo.name)(config, problem).to(device)
     return Assembly(family, env, agent, device)

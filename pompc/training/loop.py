@@ -12,7 +12,7 @@ from pompc.data.collector import ActionBoundsError
 from pompc.errors import NonFiniteError
 from pompc.training import guard
 from pompc.training.evaluate import EvalResult
-from pompc.training.session import Session
+from pompc.training.session import Session, mean_metrics
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Record:
 
     Attributes:
         step: environment steps so far.
-        metrics: the row of metrics.csv, empty for the evaluation before training.
+        metrics: the row of metrics.csv; empty for the evaluation before training, and where updates were made up for.
         evaluation: the evaluation after this iteration, where one was due.
     """
 
@@ -58,13 +58,22 @@ def train(session: Session) -> Iterator[Record]:
 
 
 def _iteration(session: Session) -> dict[str, float]:
-    """Collect, learn, log."""
-    with _evidence(session, "iteration", session.collector.carried):
-        data = session.collector.rollout()
-    with _evidence(session, "iteration", data):
-        metrics = session.agent.learn(data)
+    """Collect, learn, log; or work off updates that are owed, without a row of metrics."""
+    agent, collected, rows = session.agent, [], []
+    if agent.backlog:
+        with _evidence(session, "iteration", session.collector.carried):
+            agent.catch_up()
+        return {}
+    while len(rows) < agent.batches_per_row and not agent.backlog:
+        with _evidence(session, "iteration", session.collector.carried):
+            data = session.collector.rollout()
+        with _evidence(session, "iteration", data):
+            rows.append(agent.learn(data))
+        collected.append(data)
+    metrics = mean_metrics(rows)
+    with _evidence(session, "iteration", collected[-1]):
         guard.check_metrics(metrics)
-    return session.log_training(data, metrics)
+    return session.log_training(collected, metrics)
 
 
 def _evaluation(session: Session) -> tuple[EvalResult, bool]:

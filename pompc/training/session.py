@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
@@ -76,8 +77,9 @@ class Session:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self.wandb = WandbLog(directory.path, run_id, plain["wandb"], plain)
 
-    def log_training(self, data: TensorDictBase, metrics: dict[str, float]) -> dict[str, float]:
-        """Count the batch, write its row to metrics.csv and timing.csv, and return the row."""
+    def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:
+        """Count the batches, write their row to metrics.csv and timing.csv, and return the row."""
+        data = _ends(batches, self.family.info_keys)
         steps = data.numel() * self.family.action_repeat
         self.counters.step += steps
         row = {"step": self.counters.step, **episode_statistics(data, self.family.info_keys), **metrics}
@@ -139,10 +141,12 @@ class Session:
         """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``."""
         if not (last or best):
             return
-        content = checkpoint.serialise(self._state())
-        for path, wanted in ((self.directory.best, best), (self.directory.last, last)):
-            if wanted:
-                checkpoint.write_atomic(path, content)
+        state = self._state()
+        if best:  # to play it needs no replay
+            playable = {**state, "training": {k: v for k, v in state["training"].items() if k != "replay"}}
+            checkpoint.write_atomic(self.directory.best, checkpoint.serialise(playable))
+        if last:
+            checkpoint.write_atomic(self.directory.last, checkpoint.serialise(state))
 
     def close(self) -> None:
         """Close the logs and the environments."""
@@ -173,6 +177,21 @@ class Session:
         for name, log in self.logs.items():
             log.truncate(state["logs"][name])
         load_random_state(state["random"])  # last: building and restoring draw numbers
+
+
+def mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The metrics of several calls of ``learn``, averaged over those that know them; nan where none does."""
+    means = {}
+    for name in rows[0]:
+        values = torch.stack([torch.as_tensor(row[name], dtype=torch.float64, device="cpu") for row in rows])
+        means[name] = values.nanmean().item()
+    return means
+
+
+def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
+    """What :func:`episode_statistics` reads, of consecutive batches ``[num_envs, T]`` as one."""
+    keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys)]
+    return torch.cat([batch.select(*keys) for batch in batches], dim=1)
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:

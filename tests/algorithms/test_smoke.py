@@ -9,7 +9,7 @@ from small import ALGORITHMS, ENVIRONMENTS, complete, config
 from pompc import registry
 from pompc.errors import UserError
 
-WITHOUT_MODEL = ("dmc/cartpole-swingup", "gym/Pendulum-v1")
+WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
 
 

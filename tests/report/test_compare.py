@@ -1,13 +1,15 @@
-"""Comparing runs: the statistics, the table and the refusals."""
+"""Comparing runs: the statistics, the tables, the panels, the place among published curves, and the refusals."""
 
 import csv
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from pompc.cli import main
 from pompc.errors import UserError
-from pompc.report.compare import bootstrap_interval, compare, interquartile_mean
+from pompc.report.compare import bootstrap_interval, compare, interquartile_mean, suite_task
 
 
 def write_run(path, algo, seed, returns, env="acrobot"):
@@ -61,11 +63,111 @@ def test_table_uses_the_last_evaluation_and_groups_seeds(tmp_path, capsys):
     assert "mppi" in capsys.readouterr().out
 
 
-def test_other_environments_and_unevaluated_runs_are_refused(tmp_path):
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_suite_run(path, algo, seed, task, curve, pixels=None):
+    """A run on a Control Suite task with the evaluations ``{step: return}``."""
+    path.mkdir(parents=True)
+    (path / "run.json").write_text(json.dumps({"algo": algo, "env": f"dmc-{task}", "seed": seed}))
+    config = {"seed": seed, "env": {"name": "dmc", "task": task, **({} if pixels is None else {"pixels": pixels})}}
+    (path / "config.yaml").write_text(json.dumps(config))
+    lines = [f"{step},{value},{seed}" for step, value in curve.items()]
+    (path / "eval.csv").write_text("\n".join(["step,reward,seed", *lines, ""]))
+    episodes = [f"{line},{episode}" for line in lines for episode in range(2)]
+    (path / "eval_episodes.csv").write_text("\n".join(["step,reward,seed,episode", *episodes, ""]))
+    return path
+
+
+def write_published(path):
+    """Seeds 1 to 3 on two tasks: 100, 200, 600 at 100k and 300, 300, 900 at 200k; an interval on one of them."""
+    rows = ["method,task,env_steps,seed,return"]
+    for task in ("cup-catch", "finger-turn-easy"):
+        for step, values in {0: (0, 0, 0), 100_000: (100, 200, 600), 200_000: (300, 300, 900)}.items():
+            rows += [f"tdmpc2,{task},{step},{seed},{value}" for seed, value in enumerate(values, 1)]
+    for step, values in {0: (0, 0, 0), 100_000: (500, 450, 550), 200_000: (800, 750, 850)}.items():
+        rows += [
+            f"bmpc@lab,cup-catch,{step},{seed},{v}" for seed, v in zip(("mean", "ci_lo", "ci_hi"), values, strict=True)
+        ]
+    path.write_text("\n".join([*rows, ""]))
+    return path
+
+
+def test_every_environment_has_its_rows_and_its_panel(tmp_path, capsys):
     a = write_run(tmp_path / "a", "ppo", 0, [1.0])
-    b = write_run(tmp_path / "b", "ppo", 0, [1.0], env="lunar_lander")
-    with pytest.raises(UserError, match="different environments: acrobot, lunar_lander"):
-        compare([a, b], tmp_path / "out.png")
+    b = write_run(tmp_path / "b", "ppo", 0, [2.0, 4.0], env="lunar_lander")
+    compare([a], tmp_path / "one.png")
+    compare([a, b], tmp_path / "two.png")
+    rows = table(tmp_path / "two.csv")
+    assert [(row["environment"], float(row["return"])) for row in rows] == [("acrobot", 1.0), ("lunar_lander", 3.0)]
+    assert rows[0] == table(tmp_path / "one.csv")[0]
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
+        assert one.size == (960, 600)
+        assert two.width > one.width
+    assert "last evaluation on lunar_lander" in " ".join(capsys.readouterr().out.split())
+
+
+def test_published_curves_are_met_at_the_last_shared_step(tmp_path, capsys):
+    published = write_published(tmp_path / "published.csv")
+    runs = [
+        # Seed 1 ends between the grid points: the method is known to 150k only. Their evaluations are at other steps.
+        write_suite_run(
+            tmp_path / "a0", "mine", 0, "ball_in_cup-catch", {0: 0, 50_000: 50, 150_000: 250, 300_000: 900}
+        ),
+        write_suite_run(tmp_path / "a1", "mine", 1, "ball_in_cup-catch", {0: 0, 100_000: 110, 150_000: 300}),
+        write_suite_run(tmp_path / "b0", "mine", 0, "finger-turn_easy", {0: 0, 200_000: 901}),
+        write_suite_run(tmp_path / "c0", "late", 0, "finger-turn_easy", {0: 0, 90_000: 500}),
+        write_suite_run(tmp_path / "d0", "mine", 0, "cheetah-run", {0: 0, 200_000: 500}),
+    ]
+    arguments = ["compare", *map(str, runs), "--out", str(tmp_path / "out.png"), "--published", str(published)]
+    assert main(arguments) == 0
+    rows = {(row["environment"], row["algorithm"], row["published"]): row for row in table(tmp_path / "out.csv")}
+    assert len(rows) == 5
+    cup = rows["dmc-ball_in_cup-catch", "mine", "tdmpc2"]
+    ours = (np.interp(100_000, [50_000, 150_000], [50, 250]) + 110) / 2
+    assert [float(cup[key]) for key in ("published_step", "ours", "published_mean", "published_low")] == pytest.approx(
+        [100_000, ours, 300, 100]
+    )
+    assert (float(cup["published_high"]), cup["place"]) == (600, "inside")
+    assert rows["dmc-ball_in_cup-catch", "mine", "bmpc@lab"]["place"] == "below"
+    finger = rows["dmc-finger-turn_easy", "mine", "tdmpc2"]
+    assert (float(finger["published_step"]), float(finger["ours"]), finger["place"]) == (200_000, 901, "above")
+    late = rows["dmc-finger-turn_easy", "late", "tdmpc2"]
+    assert (late["ours"], late["place"]) == ("nan", "not reached")
+    assert rows["dmc-cheetah-run", "mine", ""]["place"] == ""
+    assert "has no curve for dmc-cheetah-run" in capsys.readouterr().out
+
+
+def test_only_states_of_the_suite_have_published_curves(tmp_path):
+    runs = [
+        write_suite_run(tmp_path / "state", "mine", 0, "cup-catch", {0: 0}, pixels=False),
+        write_suite_run(tmp_path / "pixels", "mine", 0, "cup-catch", {0: 0}, pixels=True),
+        write_run(tmp_path / "other", "mine", 0, [1.0]),
+    ]
+    (runs[2] / "config.yaml").write_text("env: {name: acrobot}")
+    assert [suite_task(run) for run in runs] == ["cup-catch", None, None]
+    published = write_published(tmp_path / "published.csv")
+    with pytest.raises(UserError, match="none of the runs is on a dmc task"):
+        compare(runs, tmp_path / "out.png", published)  # a mixture of states and pixels is no one's task
+    (runs[2] / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"other has no config\.yaml"):
+        compare(runs, tmp_path / "out.png", published)
+
+
+def test_a_task_nobody_published_is_refused_in_one_line(tmp_path, capsys):
+    run = write_suite_run(tmp_path / "a", "mine", 0, "finger-turn_hard", {0: 0, 100_000: 1})
+    published = write_published(tmp_path / "published.csv")
+    out = tmp_path / "out.png"
+    assert main(["compare", str(run), "--out", str(out), "--published", str(published)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("has no curve for finger-turn_hard: it has finger-turn-easy")
+    assert not out.exists()
+
+
+def test_unevaluated_runs_are_refused(tmp_path):
+    a = write_run(tmp_path / "a", "ppo", 0, [1.0])
     (a / "eval.csv").unlink()
     with pytest.raises(UserError, match="has no eval"):
         compare([a], tmp_path / "out.png")

@@ -1,0 +1,168 @@
+"""Layers of the latent world model: normalised linear layers, simplicial latents, ensembles evaluated in one product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SimNorm(nn.Module):
+    """Simplicial normalisation (Lavoie et al. 2022): a softmax in every group of ``group`` entries, ``[..., n]``."""
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., n]`` -> ``[..., n]``, every group on the simplex."""
+        groups = x.unflatten(-1, (-1, self.group))
+        # torch's own softmax is five times slower over so few entries on a CPU. The shift cancels, so it needs no gradient.
+        powers = (groups - groups.detach().amax(-1, keepdim=True)).exp()
+        return (powers / powers.sum(-1, keepdim=True)).flatten(-2)
+
+
+def mish(x: Tensor) -> Tensor:
+    """``x tanh(softplus(x))`` (Misra 2019) by one sigmoid s: ``tanh(log(1 + e^x)) = u / (2 - u)`` with ``u = s (2 - s)``.
+
+    Nothing overflows, and a compiler fuses it; torch's own is five times slower on a CPU.
+    """
+    s = torch.sigmoid(x)
+    u = s * (2 - s)
+    return x * (u / (2 - u))
+
+
+class NormedLinear(nn.Module):
+    """Linear, layer normalisation, activation (TD-MPC2, section 3.1); dropout before the normalisation where asked.
+
+    Args:
+        fan_in: size of the input.
+        fan_out: size of the output.
+        activation: what follows the normalisation, :func:`mish` or a :class:`SimNorm`.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, activation: Callable[[Tensor], Tensor] = mish) -> None:
+        super().__init__()
+        self.linear = nn.Linear(fan_in, fan_out)
+        self.norm = nn.LayerNorm(fan_out)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., fan_in]`` -> ``[..., fan_out]``."""
+        return self.activation(self.norm(self.linear(x)))
+
+
+def mlp(sizes: list[int], last: Callable[[Tensor], Tensor] | None = None) -> nn.Sequential:
+    """Normalised layers of the given sizes; the last is plain linear, or normalised with the activation ``last``."""
+    layers: list[nn.Module] = [NormedLinear(*pair) for pair in pairwise(sizes[:-1])]
+    layers.append(nn.Linear(sizes[-2], sizes[-1]) if last is None else NormedLinear(sizes[-2], sizes[-1], last))
+    return nn.Sequential(*layers)
+
+
+class EnsembleLinear(nn.Module):
+    """``members`` linear layers in one batched product: weight ``[member, out, in]``, bias ``[member, out]``."""
+
+    def __init__(self, members: int, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, fan_out, fan_in))
+        self.bias = nn.Parameter(torch.zeros(members, fan_out))
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[member, row, in]`` -> ``[member, row, out]``, by the members ``chosen`` (indices) or all of them."""
+        weight, bias = (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+class EnsembleNorm(nn.Module):
+    """Layer normalisation with a scale and a shift ``[member, size]`` of each member's own."""
+
+    def __init__(self, members: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, size))
+        self.bias = nn.Parameter(torch.zeros(members, size))
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[member, row, size]`` -> the same shape."""
+        weight, bias = (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+        return torch.addcmul(bias.unsqueeze(1), functional.layer_norm(x, x.shape[-1:]), weight.unsqueeze(1))
+
+
+class EnsembleMLP(nn.Module):
+    """Normalised networks of one shape, ``members`` of them; dropout on the first hidden layer.
+
+    Args:
+        members: how many.
+        sizes: of the input, the hidden layers and the output.
+        dropout: probability, before the first normalisation, in training mode.
+    """
+
+    def __init__(self, members: int, sizes: list[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(EnsembleLinear(members, *pair) for pair in pairwise(sizes))
+        self.norms = nn.ModuleList(EnsembleNorm(members, size) for size in sizes[1:-1])
+        self.dropout = dropout
+        self.members = members
+        self.activation: Callable[[Tensor], Tensor] = mish
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[..., in]`` -> ``[member, ..., out]``, by the members ``chosen [n]`` only where given."""
+        members = self.members if chosen is None else len(chosen)
+        y = x.reshape(1, -1, x.shape[-1]).expand(members, -1, -1)
+        for index, norm in enumerate(self.norms):
+            y = self.linears[index](y, chosen)
+            if index == 0 and self.dropout and self.training:
+                y = functional.dropout(y, self.dropout)
+            y = self.activation(norm(y, chosen))
+        return self.linears[-1](y, chosen).view(members, *x.shape[:-1], -1)
+
+
+@cache
+def _fused_mish() -> Callable[[Tensor], Tensor]:
+    # One kernel per number of dimensions, precision and gradient mode: more than the compiler's default limit.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+    return torch.compile(mish, dynamic=True)
+
+
+def fuse_activations(module: nn.Module) -> None:
+    """Compile the activation of all normalised layers of ``module`` into one kernel for any shape (needs a C++ compiler).
+
+    On a CPU this is faster than compiling whole networks: the library's products and normalisations stay, above all
+    their gradients.
+    """
+    for part in module.modules():
+        if isinstance(part, NormedLinear | EnsembleMLP) and part.activation is mish:
+            part.activation = _fused_mish()
+
+
+def truncated_normal(weight: Tensor, bias: Tensor) -> None:
+    """Weights from a normal of spread 0.02, cut at two units, and no biases (TD-MPC2's initialisation)."""
+    nn.init.trunc_normal_(weight, std=0.02)
+    nn.init.zeros_(bias)
+
+
+def uniform_fan_in(weight: Tensor, bias: Tensor) -> None:
+    """Everything uniform within ``1 / sqrt(fan_in)``, torch's default for linear layers: weight ``[..., out, in]``."""
+    bound = 1 / math.sqrt(weight.shape[-1])
+    nn.init.uniform_(weight, -bound, bound)
+    nn.init.uniform_(bias, -bound, bound)
+
+
+INITIALISERS: dict[str, Callable[[Tensor, Tensor], None]] = {
+    "trunc_normal": truncated_normal,
+    "uniform": uniform_fan_in,
+}
+"""Initialisations of the critics' hidden layers by the name that ``algo.critic_init`` takes."""
+
+
+def initialise(module: nn.Module, initialiser: Callable[[Tensor, Tensor], None] = truncated_normal) -> None:
+    """Initialise all linear layers of ``module`` with ``initialiser(weight, bias)``; embeddings uniform in +-0.02."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | EnsembleLinear):
+            initialiser(part.weight, part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -0.02, 0.02)

@@ -1,0 +1,187 @@
+"""Options of the latent family."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from pompc.dynamics.layers import INITIALISERS
+from pompc.dynamics.policies import POLICIES
+from pompc.dynamics.world_model import SIZES, ModelSize
+from pompc.errors import UserError
+from pompc.learning.schedules import ScheduleConfig
+from pompc.planner import MPPIConfig
+from pompc.precision import check_precision
+
+
+def latent_planner() -> MPPIConfig:
+    """The planner of TD-MPC2 (table of hyperparameters): 6 iterations of 512 samples, 64 elites, 3 steps."""
+    return MPPIConfig(
+        horizon=3,
+        num_samples=512,
+        num_elites=64,
+        num_iterations=6,
+        temperature=2.0,
+        init_std=2.0,
+        min_std=0.05,
+        max_std=2.0,
+        adapt_std=True,
+        num_zero_mean=0,
+        include_mean=False,
+        repeat_last=False,
+        stochastic=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig:
+    """Options of :class:`~pompc.learning.latent.LatentMPPIRL`; the defaults are TD-MPC2's.
+
+    Attributes:
+        kl_weight: lambda, pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
+        virtual_ratio: rho, share of the planner's own rollouts in value learning.
+        planner: options of the planner; ``horizon`` is also the length of the training sequences, and its discount is
+            ``discount`` below.
+        model_size: millions of parameters, one of the published sizes.
+        encoder_dim: hidden width of the encoder; null takes the size's, here and below.
+        encoder_layers: layers of the encoder.
+        mlp_dim: hidden width of all other networks.
+        latent_dim: size of the latent state.
+        num_values: members of the value ensemble.
+        simnorm_group: entries per simplex of the latent state.
+        task_dim: size of a task's vector in multi-task learning.
+        num_bins: bins of the two-hot encoding of rewards and values.
+        bin_low: symlog value of the first bin.
+        bin_high: symlog value of the last bin.
+        dropout: on the first hidden layer of the values.
+        critic_init: initialisation of the values' hidden layers, ``trunc_normal`` or ``uniform`` (the released codes
+            from the ensemble's rewrite to July 2026 had the latter).
+        policy: ``squashed`` (tanh of a Gaussian) or ``clamped`` (bounded mean, clamped draws).
+        log_std_min: lower end of the policy's log-spread.
+        log_std_max: upper end.
+        episodic: learn terminations, in value targets and in the planner.
+        batch_size: sequences per update.
+        buffer_size: observations kept for replay, over all environments.
+        seed_steps: transitions by random actions at the start, over all environments; null: five episodes, at least 1000.
+        pretrain_updates: updates made when they are collected; null: as many as seed steps.
+        update_to_data: updates per transition afterwards.
+        learning_rate: of Adam.
+        encoder_lr_scale: factor on it for the encoder.
+        grad_clip: largest gradient norm, of the model and of the policy.
+        target_rate: of the values' targets (Polyak).
+        scale_rate: of the running scales.
+        discount: null: from the episode's length, :meth:`discount_for`.
+        discount_denominator: share of an episode that the effective horizon spans, inverted.
+        discount_min: lower bound of that rule.
+        discount_max: upper bound.
+        temporal_decay: weight of a loss per step into the future (TD-MPC2's rho).
+        consistency_weight: of the latent dynamics' loss.
+        reward_weight: of the reward's.
+        value_weight: of the values'.
+        termination_weight: of the terminations'.
+        entropy: weight of the policy's entropy.
+        num_proposals: policy rollouts among the planner's samples.
+        virtual_count: sampled sequences of each plan kept for virtual value targets, where ``virtual_ratio`` > 0.
+        greedy_evaluation: evaluation takes the best elite; otherwise one drawn by its weight, as published.
+        matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors).
+        compile: compile the losses with ``torch.compile``.
+        log_every: transitions per row of metrics, over all environments.
+    """
+
+    kl_weight: float | ScheduleConfig = 0.0
+    virtual_ratio: float | ScheduleConfig = 0.0
+    planner: MPPIConfig = field(default_factory=latent_planner)
+    model_size: int = 5
+    encoder_dim: int | None = None
+    encoder_layers: int | None = None
+    mlp_dim: int | None = None
+    latent_dim: int | None = None
+    num_values: int | None = None
+    simnorm_group: int = 8
+    task_dim: int = 96
+    num_bins: int = 101
+    bin_low: float = -10.0
+    bin_high: float = 10.0
+    dropout: float = 0.01
+    critic_init: str = "trunc_normal"
+    policy: str = "squashed"
+    log_std_min: float = -10.0
+    log_std_max: float = 2.0
+    episodic: bool = False
+    batch_size: int = 256
+    buffer_size: int = 1_000_000
+    seed_steps: int | None = None
+    pretrain_updates: int | None = None
+    update_to_data: float = 1.0
+    learning_rate: float = 3e-4
+    encoder_lr_scale: float = 0.3
+    grad_clip: float = 20.0
+    target_rate: float = 0.01
+    scale_rate: float = 0.01
+    discount: float | None = None
+    discount_denominator: float = 5.0
+    discount_min: float = 0.95
+    discount_max: float = 0.995
+    temporal_decay: float = 0.5
+    consistency_weight: float = 20.0
+    reward_weight: float = 0.1
+    value_weight: float = 0.1
+    termination_weight: float = 1.0
+    entropy: float = 1e-4
+    num_proposals: int = 24
+    virtual_count: int = 1
+    greedy_evaluation: bool = False
+    matmul_precision: str = "highest"
+    compile: bool = False
+    log_every: int = 100
+
+    def __post_init__(self) -> None:
+        positive = ("simnorm_group", "num_bins", "batch_size", "learning_rate", "update_to_data", "log_every")
+        for name in (*positive, "grad_clip", "virtual_count", "task_dim"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        for name, table in (("model_size", SIZES), ("critic_init", INITIALISERS), ("policy", POLICIES)):
+            if getattr(self, name) not in table:
+                known = ", ".join(map(str, table))
+                raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {known}")
+        check_precision("algo.matmul_precision", self.matmul_precision)
+        if self.planner.discount != 1.0:
+            raise UserError("planner.discount has no effect here: set algo.discount, which the planner follows")
+        if self.discount is not None and not 0 < self.discount < 1:
+            raise UserError(f"algo.discount must lie in (0, 1), not {self.discount}")
+        if self.size.latent_dim % self.simnorm_group:
+            raise UserError(
+                f"algo.latent_dim={self.size.latent_dim} is no multiple of simnorm_group={self.simnorm_group}"
+            )
+        if not 0 <= self.num_proposals < self.planner.num_samples:
+            raise UserError(
+                f"algo.num_proposals={self.num_proposals} must be below planner.num_samples={self.planner.num_samples}"
+            )
+
+    @property
+    def size(self) -> ModelSize:
+        """The chosen size with the widths that are given explicitly."""
+        names = [entry.name for entry in dataclasses.fields(ModelSize)]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return dataclasses.replace(SIZES[self.model_size], **given)
+
+    def discount_for(self, episode_length: int | None) -> float:
+        """The discount of an episode of so many agent steps (TD-MPC2, appendix: ``(T/d - 1) / (T/d)``, clipped).
+
+        Raises:
+            UserError: no discount is given and the episode has no limit.
+        """
+        if self.discount is not None:
+            return self.discount
+        if episode_length is None:
+            raise UserError(
+                "the environment's episodes have no time limit to derive a discount from: set algo.discount"
+            )
+        horizon = max(episode_length / self.discount_denominator, 1.0)
+        return min(max((horizon - 1) / horizon, self.discount_min), self.discount_max)
+
+    def seed_steps_for(self, episode_length: int | None) -> int:
+        """Transitions by random actions at the start: given, or five episodes and at least 1000."""
+        if self.seed_steps is not None:
+            return self.seed_steps
+        return 1000 if episode_length is None else max(1000, 5 * episode_length)

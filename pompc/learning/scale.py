@@ -1,0 +1,34 @@
+"""Running scale of a loss term, so that one coefficient fits every task."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LOW, HIGH = 0.05, 0.95
+
+
+class RunningScale(nn.Module):
+    """Moving average of the 5th to 95th percentile range, at least 1 (Hafner et al. 2023; TD-MPC2, section 3.2).
+
+    Args:
+        rate: of the moving average.
+    """
+
+    value: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("value", torch.ones(()))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Take in a batch ``x``, any shape."""
+        levels = torch.tensor([LOW, HIGH], device=x.device)
+        low, high = torch.quantile(x.detach().flatten(), levels).unbind()
+        self.value.lerp_((high - low).clamp_min(1.0), self.rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` in units of the scale."""
+        return x / self.value
