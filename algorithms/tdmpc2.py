@@ -1,16 +1,15 @@
 """TD-MPC2 (Hansen, Su, Wang, ICLR 2024, arXiv 2310.16828): the point lambda = 0, rho = 0 of the latent family.
 
-The policy maximises the value and ignores the planner, which in turn takes the policy's rollouts among its samples and the
-value at the end of its horizon. Everything is the shared base (:class:`pompc.learning.latent.LatentMPPIRL`) at its defaults:
-a world model trained by consistency, reward and value losses, five value heads of which two are read, targets from the
-lesser of two, a squashed Gaussian policy. docs/tdmpc2.md has the equations and the deviations.
+The policy maximises the value and ignores the planner, which in turn takes the policy's rollouts among its samples and
+the value at the end of its horizon. Everything is the shared base, :class:`pompc.learning.latent.LatentMPPIRL`, at its
+defaults: a world model trained by consistency, reward and value losses, five value heads of which two are read, targets
+from the lesser of two, a squashed Gaussian policy. docs/tdmpc2.md has the equations and the deviations.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pompc.agent import Problem
 from pompc.learning.latent import LatentMPPIRL
 from pompc.learning.latent_config import LatentConfig
 
@@ -29,6 +28,3 @@ class TDMPC2(LatentMPPIRL):
     """
 
     Config = TDMPC2Config
-
-    def __init__(self, config: TDMPC2Config, problem: Problem) -> None:
-        super().__init__(config, problem)

@@ -109,6 +109,17 @@ ALGORITHMS = Registry(
         "tdmpc2": Entry(
             "pompc.algorithms.tdmpc2:TDMPC2", "a latent world model, value-maximising policy and MPPI: lambda = 0"
         ),
+        "tdmpc_square": Entry(
+            "pompc.algorithms.tdmpc_square:TDMPCSquare",
+            "TD-M(PC)^2: TD-MPC2 with its policy held near the stored plans",
+        ),
+        "bmpc": Entry(
+            "pompc.algorithms.bmpc:BMPC", "a policy that imitates the plans, lazily renewed: lambda = infinity"
+        ),
+        "pompc": Entry("pompc.algorithms.pompc:POMPC", "return and KL to the planner's prior in any proportion lambda"),
+        "adaptive_pompc": Entry(
+            "pompc.algorithms.adaptive_pompc:AdaptivePOMPC", "PO-MPC with virtual value targets annealed by uncertainty"
+        ),
         "ppo": Entry("pompc.algorithms.ppo:PPO", "PPO on the raw action, no planner: the model-free baseline"),
         "mppi": Entry(
             "pompc.algorithms.mppi:MPPIAgent", "the planner alone with its nominal cost: the baseline without learning"

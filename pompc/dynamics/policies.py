@@ -13,6 +13,7 @@ from pompc.dynamics.layers import initialise, mlp
 from pompc.dynamics.world_model import TaskEmbedding
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+OPEN = 1e-3  # tanh reaches +-1 nowhere: actions to be imitated are moved inside by this
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -59,6 +60,18 @@ class PolicySample:
         """Log-density ``[...]`` of the draw before squashing or clamping."""
         terms = -0.5 * self.noise.square() - self.log_std - LOG_SQRT_2PI
         return (terms if self.mask is None else terms * self.mask).sum(-1)
+
+    def gaussian_kl(self, mean: Tensor, log_std: Tensor) -> Tensor:
+        """KL of this sample's Gaussian to another of the same policy class, averaged over the action: ``[...]``.
+
+        Squashing or clamping both alike does not change it (squashing) or only lowers it (clamping).
+        """
+        terms = gaussian_kl(self.mean, self.log_std.exp(), mean, log_std.exp())
+        return self.mean_over_actions(terms)
+
+    def mean_over_actions(self, terms: Tensor) -> Tensor:
+        """``[..., action]`` -> ``[...]``, over the entries that the task has."""
+        return (terms if self.mask is None else terms * self.mask).sum(-1) / self.num_actions
 
 
 class LatentPolicy(nn.Module, ABC):
@@ -140,6 +153,16 @@ class LatentPolicy(nn.Module, ABC):
             std: its spread ``[..., action]``.
         """
 
+    @abstractmethod
+    def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """``KL(N(mean, std) || policy)`` up to a constant, averaged over the entries: ``[...]``.
+
+        Args:
+            state: ``[..., state]``.
+            mean: of the Gaussian to imitate ``[..., action]``.
+            std: its spread ``[..., action]``.
+        """
+
 
 class SquashedGaussian(LatentPolicy):
     """``tanh`` of a Gaussian draw (Haarnoja et al. 2018; TD-MPC2). Its KL to a Gaussian is estimated from one draw."""
@@ -161,8 +184,15 @@ class SquashedGaussian(LatentPolicy):
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """``log pi(a) - log N(a)`` at the drawn action: a Monte-Carlo estimate."""
         terms = -0.5 * ((sample.action - mean) / std).square() - std.log() - LOG_SQRT_2PI
-        terms = terms if sample.mask is None else terms * sample.mask
-        return (self.log_prob(sample) - terms.sum(-1)) / sample.num_actions
+        return self.log_prob(sample) / sample.num_actions - sample.mean_over_actions(terms)
+
+    def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Minus the log-density of one draw of the Gaussian, moved inside (-1, 1)."""
+        drawn = (mean + torch.randn_like(mean) * std).clamp(-1 + OPEN, 1 - OPEN)
+        sample = self.sample(state)
+        noise = (torch.atanh(drawn) - sample.mean) / sample.log_std.exp()
+        there = PolicySample(drawn, sample.mean, sample.log_std, noise, sample.mask)
+        return -self.log_prob(there) / sample.num_actions
 
 
 class ClampedGaussian(LatentPolicy):
@@ -183,7 +213,12 @@ class ClampedGaussian(LatentPolicy):
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """Closed form."""
         terms = gaussian_kl(sample.mean, sample.log_std.exp(), mean, std)
-        return (terms if sample.mask is None else terms * sample.mask).sum(-1) / sample.num_actions
+        return sample.mean_over_actions(terms)
+
+    def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Closed form."""
+        sample = self.sample(state)
+        return sample.mean_over_actions(gaussian_kl(mean, std, sample.mean, sample.log_std.exp()))
 
 
 POLICIES: dict[str, type[LatentPolicy]] = {"squashed": SquashedGaussian, "clamped": ClampedGaussian}

@@ -184,9 +184,10 @@ class LatentMPPIRL(MPPIRL):
         """Value of the policy ``[...]`` at ``state [..., state]``: mean of two heads."""
         return self.critic.values(self.critic_inputs(state), self.critic.draw()).mean(0)
 
-    def target_value(self, state: Tensor) -> Tensor:
-        """The value that targets bootstrap from ``[...]``: the lesser of two target heads, drawn at random."""
-        return self.critic.target_values(self.critic_inputs(state), self.critic.draw()).amin(0)
+    def target_value(self, state: Tensor, action: Tensor | None = None) -> Tensor:
+        """What targets bootstrap from ``[...]``: two target heads drawn at random, the lesser or their average."""
+        values = self.critic.target_values(self.critic_inputs(state, action), self.critic.draw())
+        return values.mean(0) if self.config.average_target else values.amin(0)
 
     def discount_of(self, state: Tensor) -> Tensor | float:
         """The discount at a state: a number, or ``[...]`` where there are several tasks."""
@@ -212,8 +213,9 @@ class LatentMPPIRL(MPPIRL):
 
     @property
     def batches_per_row(self) -> int:
-        """Steps of all environments per row of metrics."""
-        return -(-self.config.log_every // self.problem.num_envs)
+        """Steps of all environments to the next multiple of ``log_every`` transitions."""
+        left = self.config.log_every - self.transitions % self.config.log_every
+        return -(-left // self.problem.num_envs)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -283,11 +285,16 @@ class LatentMPPIRL(MPPIRL):
                     "policy_loss": loss.detach(),
                     "policy_grad_norm": self.descend("policy", loss, batch),
                 }
+            metrics |= self.learn_prior(batch)
             self.critic.eval()
             self.critic.follow(self.config.target_rate)
         self.updates += 1
         self.move_dials(batch)
         return metrics
+
+    def learn_prior(self, batch: TensorDictBase) -> dict[str, Tensor]:
+        """One step of a learned prior, where the algorithm has one; its metrics."""
+        return {}
 
     def refresh(self, batch: TensorDictBase, indices: Tensor | None, pretraining: bool) -> None:
         """Renew what the replay holds of old plans before learning from it; nothing by default."""

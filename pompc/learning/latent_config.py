@@ -56,6 +56,7 @@ class LatentConfig:
         dropout: on the first hidden layer of the values.
         critic_init: initialisation of the values' hidden layers, ``trunc_normal`` or ``uniform`` (the released codes
             from the ensemble's rewrite to July 2026 had the latter).
+        average_target: targets from the average of two target heads instead of the lesser.
         policy: ``squashed`` (tanh of a Gaussian) or ``clamped`` (bounded mean, clamped draws).
         log_std_min: lower end of the policy's log-spread.
         log_std_max: upper end.
@@ -104,6 +105,7 @@ class LatentConfig:
     bin_high: float = 10.0
     dropout: float = 0.01
     critic_init: str = "trunc_normal"
+    average_target: bool = False
     policy: str = "squashed"
     log_std_min: float = -10.0
     log_std_max: float = 2.0

@@ -18,7 +18,7 @@ _PARTS = {
     "_pi": "policy.net",
 }
 # Copies of the value heads that the released codes keep for their own bookkeeping, and constants.
-_IGNORED = re.compile(r"(_Qs\.module|_detach_Qs|_target_Qs\.module|_detach_Qs_params|log_std_|_action_masks)")
+_IGNORED = re.compile(r"(_Qs\.module|_detach_Qs|_target_Qs\.module|_detach_Qs_params|(expl_)?log_std_|_action_masks)")
 _STACKED = re.compile(r"(_Qs\.params|_target_Qs_params|_target_Qs\.params)\.(\d+)\.(ln\.)?(weight|bias)$")
 _NUMBERED = re.compile(r"(_Qs\.params|_target_Qs\.params)\.(\d+)$")
 _FLAT_LAYER = ("linears.{}.weight", "linears.{}.bias", "norms.{}.weight", "norms.{}.bias")

@@ -1,0 +1,81 @@
+"""TD-M(PC)^2 (Lin et al. 2025, arXiv 2502.03550): TD-MPC2 with its policy held near the planner's stored actions.
+
+The policy loss gains the cross-entropy of the policy with the plan each action was drawn from, estimated from one draw
+and switched on once the values have grown. In the plane of the two dials: lambda > 0, rho = 0, with the Monte-Carlo
+estimate, the plan from the replay as the prior and the returns' running scale for both terms. Model, values and planner
+are TD-MPC2's. docs/tdmpc_square.md has the equations and the deviations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from pompc.dynamics.policies import LOG_SQRT_2PI, PolicySample
+from pompc.learning.latent import LatentMPPIRL
+from pompc.learning.latent_config import LatentConfig
+from pompc.learning.schedules import ScheduleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPCSquareConfig(LatentConfig):
+    """Options of :class:`TDMPCSquare` beside those of the latent family.
+
+    Attributes:
+        kl_weight: lambda of the released code (``prior_coef``), which multiplies it by ``action_dim / reference_actions``.
+        reference_actions: the size of an action at which that factor is one (61, the humanoid with hands).
+        scale_threshold: the prior is off until the returns' running scale exceeds this.
+        prior_min_std: floor of the plan's spread in the prior.
+    """
+
+    kl_weight: float | ScheduleConfig = 1.0
+    reference_actions: int = 61
+    scale_threshold: float = 2.0
+    prior_min_std: float = 0.05
+
+
+def summed_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:
+    """The released code's log-density ``[...]`` of ``[..., action]``: the constant once, all of it times the size."""
+    return noise.shape[-1] * ((-0.5 * noise.square() - log_std).sum(-1) - LOG_SQRT_2PI)
+
+
+class TDMPCSquare(LatentMPPIRL):
+    """TD-M(PC)^2, its default ``residual`` mode.
+
+    Args:
+        config: options.
+        problem: the environment.
+    """
+
+    Config = TDMPCSquareConfig
+
+    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
+        """``-Q / S_Q + entropy coefficient * log pi``, plus the gated prior, on the states that have a plan."""
+        states = batch["state"][:-1]
+        sample = self.policy.sample(states)
+        change = torch.log(1 - sample.action.square() + 1e-6).sum(-1)
+        log_prob = summed_log_prob(sample.noise, sample.log_std) - change
+        value = self.critic.values(self.critic_inputs(states, sample.action), self.critic.draw()).mean(0)
+        self.return_scale.update(value[0])
+        loss = self.temporal_mean(self.config.entropy * log_prob - self.return_scale(value))
+        prior = self.temporal_mean(self.planner_prior(batch, sample))
+        weight = self.kl_weight.value * self.problem.action_dim / self.config.reference_actions
+        metrics = {
+            "entropy": -log_prob.detach().mean(),
+            "return_scale": self.return_scale.value.clone(),
+            "kl": prior.detach(),
+            "kl_scale": self.return_scale.value.clone(),
+        }
+        return loss + weight * prior, metrics
+
+    def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
+        """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""
+        sample = self.policy.sample(batch["state"][:-1]) if sample is None else sample
+        std = batch["prior_std"][:-1].clamp_min(self.config.prior_min_std)
+        log_prob = summed_log_prob((sample.action - batch["prior_mean"][:-1]) / std, std.log())
+        on = self.return_scale.value > self.config.scale_threshold
+        return torch.where(on, -self.return_scale(log_prob), 0.0)

@@ -1,0 +1,184 @@
+"""Equality with the official implementations, on numbers computed once with them on the CPU.
+
+The files hold random weights, inputs and what each official code makes of them. Other files of the same layout are read
+from the folder that ``POMPC_PARITY_DIR`` names; all sizes come from the file.
+"""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from pompc.agent import Problem
+from pompc.learning.latent_config import latent_planner
+from pompc.registry import ALGORITHMS
+from pompc.training.official import sizes, translate
+
+FOLDER = Path(os.environ.get("POMPC_PARITY_DIR", Path(__file__).parent / "data"))
+ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square"}
+
+
+class Case:
+    """One file, and an agent with its weights."""
+
+    def __init__(self, path):
+        self.data = torch.load(path, weights_only=True)
+        official, self.inference = self.data["config"], self.data["inference"]
+        found = sizes(self.data["state_dict"])
+        cls = ALGORITHMS.resolve(ALGORITHM[self.data["kind"]])
+        planner = dataclasses.replace(
+            latent_planner(),
+            horizon=official["horizon"],
+            num_samples=official["num_samples"],
+            num_elites=official["num_elites"],
+            num_iterations=official["iterations"],
+            temperature=1 / official["temperature"],
+            min_std=official["min_std"],
+            max_std=float(official["max_std"]),
+            init_std=float(official["max_std"]),
+        )
+        own = {"scale_threshold": "scale_threshold", "kl_weight": "prior_coef"} if self.data["kind"] == "square" else {}
+        batch_size = self.data["batches"][0]["action"].shape[1]
+        config = cls.Config(
+            **found["config"],
+            planner=planner,
+            discount=self.data["discount"],
+            log_std_min=official["log_std_min"],
+            log_std_max=official["log_std_max"],
+            dropout=official["dropout"],
+            entropy=official["entropy_coef"],
+            learning_rate=official["lr"],
+            encoder_lr_scale=official["enc_lr_scale"],
+            grad_clip=float(official["grad_clip_norm"]),
+            target_rate=official["tau"],
+            scale_rate=official["tau"],
+            temporal_decay=official["rho"],
+            consistency_weight=float(official["consistency_coef"]),
+            reward_weight=official["reward_coef"],
+            value_weight=official["value_coef"],
+            simnorm_group=official["simnorm_dim"],
+            bin_low=float(official["vmin"]),
+            bin_high=float(official["vmax"]),
+            num_proposals=official["num_pi_trajs"],
+            batch_size=max(batch_size, 20),
+            **{ours: official[theirs] for ours, theirs in own.items()},
+        )
+        problem = Problem(
+            observation_dim=found["observation_dim"],
+            action_dim=found["action_dim"],
+            num_envs=1,
+            task_model=lambda: None,
+            device=torch.device("cpu"),
+        )
+        self.agent = cls(config, problem)
+        weights, unknown = translate(self.data["state_dict"])
+        assert unknown == []
+        missing, unexpected = self.agent.load_state_dict(weights, strict=False)
+        assert unexpected == []
+        assert set(missing) <= {"return_scale.value", "kl_scale.value"}
+
+    def mean_action(self, state):
+        """The policy's mean as an action."""
+        mean, _ = self.agent.policy(state)
+        return self.agent.policy.action(mean)
+
+    def value(self, state, target=False):
+        """Values of all heads at the file's actions ``[head, batch, 1]``."""
+        values = self.agent.critic.target_values if target else self.agent.critic.values
+        return values(self.agent.critic_inputs(state, self.inference["action"])).unsqueeze(-1)
+
+
+def batch_of(raw):
+    """A batch of the file as the agents take it: what happened from the last observation is not known."""
+    steps = {"action": raw["action"], "reward": raw["reward"], "terminated": torch.zeros_like(raw["reward"])}
+    steps |= {"prior_mean": raw["planner_mean"], "prior_std": raw["planner_std"]}
+    padded = {name: torch.cat([value, torch.zeros_like(value[:1])]) for name, value in steps.items()}
+    return TensorDict({"observation": raw["obs"], **padded}, batch_size=raw["obs"].shape[:2])
+
+
+@pytest.fixture(params=sorted(FOLDER.glob("*.pt")), ids=lambda path: path.stem)
+def case(request):
+    """Every file of the folder."""
+    return Case(request.param)
+
+
+def test_there_are_files():
+    assert {torch.load(path, weights_only=True)["kind"] for path in FOLDER.glob("*.pt")} == ALGORITHM.keys()
+
+
+@torch.no_grad()
+def test_networks(case):
+    agent, expected = case.agent, case.inference
+    latent, action = expected["latent"], expected["action"]
+    mean, log_std = agent.policy(latent)
+    found = {
+        "latent": agent.model.encode(expected["obs"]),
+        "next_latent": agent.model.next(latent, action),
+        "reward_logits": agent.model.reward_logits(latent, action),
+        "reward": agent.model.reward(latent, action).unsqueeze(-1),
+        "value_logits": agent.critic.logits(agent.critic_inputs(latent, action)),
+        "value": case.value(latent),
+        "target_value": case.value(latent, target=True),
+        "policy_mean": agent.policy.action(mean),
+        "policy_log_std": log_std,
+    }
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value, expected[name], rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@torch.no_grad()
+def test_value_of_action_sequences(case):
+    agent, expected = case.agent, case.inference
+    torch.manual_seed(0)
+    actions = expected["action_sequences"].transpose(0, 1)[:, None, None]  # [batch, candidate, sample, horizon, action]
+    states = agent.planner.rollout(expected["latent"], actions)
+    spread = torch.ones(())
+    cost = agent.planner.evaluate(states, actions, None, agent.terminal_value(), spread, spread)
+    torch.testing.assert_close(-cost[:, :, 0], expected["sequence_value"], rtol=0, atol=2e-3)
+
+
+def test_updates(case, monkeypatch):
+    """Eight updates in a row. The official policies drew noise of spread 1e-3, ours none: half of the files' own error."""
+    agent, metrics = case.agent, case.data["metrics"]
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    found = [agent.update(batch_of(raw)) for raw in case.data["batches"]]
+    for name in ("consistency_loss", "reward_loss"):
+        for got, expected in zip(found, metrics, strict=True):
+            assert got[name].item() == pytest.approx(expected[name], rel=1e-4), name
+    names = {"value_loss": "value_loss", "policy_loss": "pi_loss"}
+    for ours, theirs in names.items():
+        # The policy's loss passes near zero: relative to the size it has over the updates.
+        scale = max(abs(expected[theirs]) for expected in metrics)
+        for got, expected in zip(found, metrics, strict=True):
+            assert abs(got[ours].item() - expected[theirs]) <= 1e-3 * scale, ours
+    scale = "kl_scale" if case.data["kind"] == "bmpc" else "return_scale"
+    assert found[-1][scale].item() == pytest.approx(metrics[-1]["pi_scale"], rel=1e-3)
+    with torch.no_grad():
+        state = agent.model.encode(case.inference["obs"])
+        after = {"latent": state, "value": case.value(state), "policy_mean": case.mean_action(state)}
+    for name, value in after.items():
+        torch.testing.assert_close(
+            value, case.data["after"][name], rtol=0, atol=5e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@torch.no_grad()
+def test_planner(case):
+    """Mean and spread of the chosen first action over fresh plans, as many as the file's, in evaluation mode."""
+    agent, expected = case.agent, case.data["planner"]
+    torch.manual_seed(0)
+    runs = int(expected["runs"])
+    actions = []
+    for _ in range(math.ceil(runs / 50)):
+        state = agent.encode(expected["obs"].expand(50, -1))
+        plan = agent.planner.plan(state, proposals=agent.proposals(state), terminal_value=agent.terminal_value())
+        actions.append(agent.planner.select(plan)[:, 0])
+    actions = torch.cat(actions)[:runs]
+    torch.testing.assert_close(actions.mean(0), expected["action_mean"], rtol=0, atol=0.08)
+    torch.testing.assert_close(actions.std(0), expected["action_std"], rtol=0, atol=0.1)
