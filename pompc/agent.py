@@ -63,9 +63,14 @@ class MPPIRL(TensorDictModuleBase, ABC):
     Args:
         config: the algorithm's frozen config.
         problem: the environment as the agent knows it.
+
+    Attributes:
+        Config: the dataclass of the algorithm's options.
+        takes_images: whether observations may be images.
     """
 
     Config: ClassVar[type]
+    takes_images: ClassVar[bool] = False
 
     def __init__(self, config: Any, problem: Problem) -> None:
         super().__init__()

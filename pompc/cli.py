@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for add in (_add_run, _add_eval, _add_compare, _add_bench, _add_list, _add_show):
+    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show):
         add(commands)
     args, rest = parser.parse_known_args(argv)
     for text in rest:
@@ -87,6 +87,20 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
     parser.set_defaults(handler=_eval)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="make a run directory of the weights of a released checkpoint",
+        description="Make a run directory, which `pompc eval` plays, of a checkpoint of the codes released with TD-MPC2, "
+        "TD-M(PC)^2 (tdmpc_square) or BMPC. The weights decide the sizes of the model.",
+        epilog=_names(),
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file as those codes save it")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="default: runs/<algo>/<env>/converted-<name of the file>")
+    _add_composition(parser)
+    parser.set_defaults(handler=_convert)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -185,6 +199,17 @@ def _eval(args: argparse.Namespace) -> int:
     return evaluate_checkpoint(
         args.path, episodes=args.episodes, seed=args.seed, video=args.video, overrides=args.overrides
     )
+
+
+def _convert(args: argparse.Namespace) -> int:
+    cfg = _composed(args)
+    if not args.checkpoint.is_file():
+        raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
+    from pompc.training.convert import convert
+
+    chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
+    given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
+    return convert(args.checkpoint, cfg, out=args.out, given=[*given, *args.overrides])
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -22,8 +22,19 @@ COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
 _RUN = ("steps=128", "num_envs=2", "eval.every=64", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
 _PLANNER = ("planner.horizon=3", "planner.num_samples=8")
 _LEARNING = ("algo.minibatch=16", "algo.epochs=1", "algo.hidden=[16]")
+_LATENT = (
+    *("algo.encoder_dim=16", "algo.mlp_dim=16", "algo.latent_dim=16", "algo.num_values=3", "algo.num_proposals=4"),
+    *("planner.num_samples=16", "planner.num_elites=4", "planner.num_iterations=2"),
+    *("algo.seed_steps=26", "algo.pretrain_updates=20", "algo.log_every=16", "algo.batch_size=16"),
+)
+_REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
 ALGORITHMS = {
     "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
+    "tdmpc2": _LATENT,
+    "tdmpc_square": (*_LATENT, "algo.scale_threshold=0.5"),
+    "bmpc": (*_LATENT, *_REANALYZE),
+    "pompc": (*_LATENT, *_REANALYZE),
+    "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
     "ppo": _LEARNING,
     "mppi": _PLANNER,
 }

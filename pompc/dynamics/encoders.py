@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pompc.dynamics.layers import SimNorm, mlp
-
-IMAGE_SIZE = 64
+from pompc.errors import UserError
 
 
 def random_shift(images: Tensor, pad: int) -> Tensor:
@@ -30,10 +29,15 @@ class PixelEncoder(nn.Module):
         channels: of the stacked frames.
         latent_dim: size of the latent, a multiple of 16: 32 channels of 4 x 4 at the published 512.
         group: of the simplicial normalisation.
+
+    Raises:
+        UserError: the latent is not a multiple of 16.
     """
 
     def __init__(self, channels: int, latent_dim: int, group: int) -> None:
         super().__init__()
+        if latent_dim % 16:
+            raise UserError(f"algo.latent_dim={latent_dim}: from images it must be a multiple of 16")
         width = latent_dim // 16
         kernels = ((7, 2), (5, 2), (3, 2), (3, 1))
         layers: list[nn.Module] = []

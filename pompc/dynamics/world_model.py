@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from pompc.dynamics.encoders import PixelEncoder, StateEncoder
 from pompc.dynamics.layers import SimNorm, initialise, mlp
 from pompc.dynamics.twohot import TwoHot
+from pompc.errors import UserError
+
+IMAGE_SIZE = (64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,9 @@ class WorldModel(nn.Module):
         two_hot: the encoding of rewards and values.
         episodic: predict terminations.
         tasks: the tasks, where there are several.
+
+    Raises:
+        UserError: images of another size than 64 x 64.
     """
 
     def __init__(
@@ -103,6 +109,8 @@ class WorldModel(nn.Module):
         embedded = 0 if tasks is None else tasks.table.embedding_dim
         self.input_dim = size.latent_dim + embedded
         if len(observation_shape) == 3:
+            if observation_shape[1:] != IMAGE_SIZE:
+                raise UserError(f"images of {observation_shape[1:]} pixels: the encoder takes {IMAGE_SIZE}")
             self.encoder: nn.Module = PixelEncoder(observation_shape[0], size.latent_dim, simnorm_group)
         else:
             inputs = observation_shape[0] + (0 if tasks is None else embedded - 1)

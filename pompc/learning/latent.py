@@ -42,6 +42,7 @@ class LatentMPPIRL(MPPIRL):
     """
 
     Config = LatentConfig
+    takes_images = True
     learns_policy_in_pretraining = True
 
     def __init__(self, config: LatentConfig, problem: Problem) -> None:
@@ -124,6 +125,9 @@ class LatentMPPIRL(MPPIRL):
             tensordict["planned"] = sequences
         tensordict["next", "planner_mean"] = torch.zeros_like(warm_start)
         return tensordict
+
+    def overlay(self, tensordict: TensorDictBase) -> None:
+        """Latent states cannot be drawn into a picture."""
 
     def random_prior(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """What stands for the plan where an action was drawn at random: mean and spread ``[batch, action]``."""

@@ -23,11 +23,13 @@ class Record:
         step: environment steps so far.
         metrics: the row of metrics.csv; empty for the evaluation before training, and where updates were made up for.
         evaluation: the evaluation after this iteration, where one was due.
+        owed: updates still to be made before the next transitions are collected.
     """
 
     step: int
     metrics: dict[str, float] = field(default_factory=dict)
     evaluation: EvalResult | None = None
+    owed: int = 0
 
 
 def train(session: Session) -> Iterator[Record]:
@@ -54,7 +56,7 @@ def train(session: Session) -> Iterator[Record]:
         if finished or _crossed(options.eval.every, before, counters.step):
             result, best = _evaluation(session)
         session.save(last=finished or _crossed(options.checkpoint.every, before, counters.step), best=best)
-        yield Record(counters.step, metrics, result)
+        yield Record(counters.step, metrics, result, session.agent.backlog)
 
 
 def _iteration(session: Session) -> dict[str, float]:
@@ -64,7 +66,8 @@ def _iteration(session: Session) -> dict[str, float]:
         with _evidence(session, "iteration", session.collector.carried):
             agent.catch_up()
         return {}
-    while len(rows) < agent.batches_per_row and not agent.backlog:
+    wanted = agent.batches_per_row
+    while len(rows) < wanted and not agent.backlog:
         with _evidence(session, "iteration", session.collector.carried):
             data = session.collector.rollout()
         with _evidence(session, "iteration", data):

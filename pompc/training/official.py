@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import zipfile
+from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from pompc.errors import UserError
+from pompc.training import checkpoint
 
 _PARTS = {
     "_encoder.state": "model.encoder.net",
     "_dynamics": "model.dynamics",
     "_reward": "model.reward_head",
     "_termination": "model.termination_head",
+    "_terminated": "model.termination_head",
     "_pi": "policy.net",
 }
 # Copies of the value heads that the released codes keep for their own bookkeeping, and constants.
@@ -22,6 +26,34 @@ _IGNORED = re.compile(r"(_Qs\.module|_detach_Qs|_target_Qs\.module|_detach_Qs_pa
 _STACKED = re.compile(r"(_Qs\.params|_target_Qs_params|_target_Qs\.params)\.(\d+)\.(ln\.)?(weight|bias)$")
 _NUMBERED = re.compile(r"(_Qs\.params|_target_Qs\.params)\.(\d+)$")
 _FLAT_LAYER = ("linears.{}.weight", "linears.{}.bias", "norms.{}.weight", "norms.{}.bias")
+_ENCODER = re.compile(r"_encoder\.state\.(\d+)\.weight$")
+_CONVOLUTION = re.compile(r"_encoder\.rgb\.(\d+)\.(weight|bias)$")
+# Where the newer codes store the bounds of a log-spread, and the config keys (with _min, _max) of ours.
+_SPREADS = {"log_std": "log_std", "expl_log_std": "reanalyze_log_std"}
+
+
+class Sizes(TypedDict):
+    """What weights say about their model and the problem it was trained on.
+
+    Attributes:
+        config: keys of :class:`~pompc.learning.latent_config.LatentConfig`.
+        pixels: whether the observations are pictures.
+        observation_dim: numbers of an observation (without the task's index), or channels of a picture.
+        action_dim: numbers of an action, of the task with most of them.
+        num_tasks: none for weights of a single task.
+        action_dims: of each task, where they are known.
+        values_see_actions: false for BMPC's values of states.
+        reanalyses: of the code of BMPC, whatever its values see.
+    """
+
+    config: dict[str, Any]
+    pixels: bool
+    observation_dim: int
+    action_dim: int
+    num_tasks: int | None
+    action_dims: list[int] | None
+    values_see_actions: bool
+    reanalyses: bool
 
 
 def translate(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -67,71 +99,106 @@ def _network(key: str, state: dict[str, Tensor]) -> str | None:
             return f"{ours}.{index}.norm.{leaf.removeprefix('ln.')}"
         normed = f"{theirs}.{index}.ln.weight" in state
         return f"{ours}.{index}.{'linear.' if normed else ''}{leaf}"
-    if key.startswith("_encoder.rgb."):
-        return _convolution(key, state)
+    if match := _CONVOLUTION.match(key):
+        # The released encoder counts its preprocessing layers, ours does not: convolutions are matched by their order.
+        return f"model.encoder.net.{2 * _layers(state, _CONVOLUTION).index(int(match[1]))}.{match[2]}"
     return None
 
 
-def _convolution(key: str, state: dict[str, Tensor]) -> str:
-    """The released encoder counts its preprocessing layers, ours does not: match the convolutions by their order."""
-    index, leaf = key.removeprefix("_encoder.rgb.").split(".")
-    order = sorted({int(name.split(".")[2]) for name in state if name.startswith("_encoder.rgb.")})
-    return f"model.encoder.net.{2 * order.index(int(index))}.{leaf}"
+def _layers(state: dict[str, Tensor], pattern: re.Pattern[str]) -> list[int]:
+    """Numbers of the layers whose keys match, in order."""
+    return sorted({int(match[1]) for key in state if (match := pattern.match(key))})
 
 
-def sizes(state: dict[str, Tensor]) -> dict[str, Any]:
+def sizes(state: dict[str, Tensor]) -> Sizes:
     """What the weights say about their model: this library's config keys, and the dimensions of the problem.
-
-    Returns:
-        ``config`` (keys of :class:`~pompc.learning.latent_config.LatentConfig`), ``observation_dim``, ``action_dim`` and
-        ``values_see_actions`` (false for BMPC's state values).
 
     Raises:
         UserError: the weights are not of a model this library knows.
     """
-    translated, _ = translate(state)
-    try:
-        dynamics = translated["model.dynamics.0.linear.weight"]
-        policy = translated["policy.net.2.weight"]
-        reward = translated["model.reward_head.2.weight"]
-        heads = translated["critic.heads.linears.0.weight"]
-        encoder = [v for k, v in translated.items() if re.fullmatch(r"model\.encoder\.net\.\d+\.linear\.weight", k)]
-        action_dim = policy.shape[0] // 2
-        first = encoder[0]
-    except (KeyError, IndexError) as error:
+    if "_dynamics.0.0.weight" in state:
         raise UserError(
-            f"these are not weights of TD-MPC2, TD-M(PC)^2 or BMPC from states: they lack {error}"
+            "these weights are in the layout from before TD-MPC2's release (as a few of its files are), of a model "
+            "whose code was not published: take the file of another seed"
+        )
+    heads = translate(state)[0].get("critic.heads.linears.0.weight")
+    encoder, convolutions = _layers(state, _ENCODER), _layers(state, _CONVOLUTION)
+    try:
+        mlp_dim, dynamics_in = state["_dynamics.0.weight"].shape
+        latent = state["_dynamics.2.weight"].shape[0]
+        bins = state["_reward.2.weight"].shape[0]
+        first = f"_encoder.rgb.{convolutions[0]}.weight" if convolutions else f"_encoder.state.{encoder[0]}.weight"
+        encoder_dim, seen = state[first].shape[:2]
+        num_values, _, values_in = heads.shape  # pyright: ignore[reportOptionalMemberAccess]
+    except (KeyError, IndexError, AttributeError, ValueError):
+        raise UserError(
+            "these are not weights of TD-MPC2, TD-M(PC)^2 or BMPC: an encoder, dynamics, rewards or values are missing"
         ) from None
-    latent = encoder[-1].shape[0]
+    if bins < 2:
+        raise UserError("these weights predict rewards and values without two-hot bins, which pompc cannot")
+    table, masks = state.get("_task_emb.weight"), state.get("_action_masks")
+    task_dim = 0 if table is None else table.shape[1]
+    config = {
+        "mlp_dim": mlp_dim,
+        "latent_dim": latent,
+        "num_values": num_values,
+        "num_bins": bins,
+        "episodic": any(key.startswith(("_termination.", "_terminated.")) for key in state),
+    }
+    if not convolutions:
+        config |= {"encoder_dim": encoder_dim, "encoder_layers": len(encoder)}
+    if table is not None:
+        config["task_dim"] = task_dim
     return {
-        "config": {
-            "encoder_dim": first.shape[0],
-            "encoder_layers": len(encoder),
-            "mlp_dim": dynamics.shape[0],
-            "latent_dim": latent,
-            "num_values": heads.shape[0],
-            "num_bins": reward.shape[0],
-            "episodic": any(key.startswith("model.termination_head") for key in translated),
-        },
-        "observation_dim": first.shape[1],
-        "action_dim": action_dim,
-        "values_see_actions": heads.shape[2] != latent,
+        "config": config,
+        "pixels": bool(convolutions),
+        "observation_dim": seen - (0 if convolutions else task_dim),
+        "action_dim": dynamics_in - latent - task_dim,
+        "num_tasks": None if table is None else len(table),
+        "action_dims": None if masks is None else masks.sum(-1).int().tolist(),
+        "values_see_actions": values_in != latent + task_dim,
+        "reanalyses": "expl_log_std_min" in state,
     }
 
 
-def read(path: Any) -> dict[str, Tensor]:
+def spreads(state: dict[str, Tensor]) -> dict[str, float]:
+    """Bounds of log-spreads by their config keys, as far as they are stored beside the weights (since 2024)."""
+    found = {}
+    for theirs, ours in _SPREADS.items():
+        if f"{theirs}_min" in state and f"{theirs}_dif" in state:
+            low, width = (state[f"{theirs}_{name}"].item() for name in ("min", "dif"))
+            found |= {f"{ours}_min": round(float(low), 4), f"{ours}_max": round(float(low + width), 4)}
+    return found
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
     """The weights of a released checkpoint (``{"model": weights}`` or the weights alone), on the CPU.
 
     Raises:
-        UserError: the file is missing or is no such checkpoint.
+        UserError: the file is missing, damaged, or no such checkpoint.
     """
     try:
+        if zipfile.is_zipfile(path):  # torch itself does not compare checksums
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise UserError(f"{path} is damaged ({damaged}): fetch it again")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
-    except Exception as error:
-        raise UserError(f"{path} is not a torch checkpoint of weights ({str(error).splitlines()[0]})") from error
-    content = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+    except Exception as error:  # zipfile, pickle and torch raise all kinds on bytes that are not what they expect
+        raise UserError(f"{path} is truncated or not a torch checkpoint: give a .pt file of weights") from error
+    header, weights = (
+        (content.get("manifest"), content.get("model", content)) if isinstance(content, dict) else (None, {})
+    )
+    if isinstance(header, dict) and header.get("format") == checkpoint.FORMAT:
+        raise UserError(f"{path} is a checkpoint of pompc already: `pompc eval` plays it as it is")
+    # The newer layout has notes of tensordict among the weights: batch sizes and devices.
+    entries = weights.items() if isinstance(weights, dict) else ()
+    tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
         raise UserError(f"{path} holds no model weights: give a file as the released codes save it")
-    return content
+    return tensors

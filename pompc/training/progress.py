@@ -68,10 +68,12 @@ class RunProgress:
                 self._facts[name] = record.metrics[name]
         now = time.monotonic()
         if not record.metrics:
-            self._began = now  # the evaluation before training says nothing about its speed
+            # An evaluation before training, and updates made up for, say nothing about its speed.
+            self._began, self._start = now, record.step
         rate = (record.step - self._start) / max(now - self._began, 1e-9)
         end = now + (self._total - record.step) / rate if rate > 0 else math.inf
         facts = "  ".join(f"{name} {value:.3g}" for name, value in self._facts.items())
+        facts += f"  {record.owed:,} updates to make" if record.owed else ""
         speed = f"{rate:,.0f} steps/s"
         shown = {"completed": min(record.step, self._total), "rate": speed if rate else "", "facts": facts, "end": end}
         self._bar.update(self._task, **shown)

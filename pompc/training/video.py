@@ -66,7 +66,7 @@ def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device |
 
 def _inputs(observation: np.ndarray, first: bool) -> dict[str, Any]:
     return {
-        "observation": torch.as_tensor(observation, dtype=torch.float32)[None],
+        "observation": torch.as_tensor(observation)[None],
         "is_init": torch.tensor([[first]]),
     }
 

@@ -4,6 +4,7 @@ import csv
 import math
 
 import pytest
+import torch
 from small import ALGORITHMS, ENVIRONMENTS, complete, config
 
 from pompc import registry
@@ -11,6 +12,7 @@ from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
+LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 
 def test_none_is_left_out():
@@ -19,7 +21,7 @@ def test_none_is_left_out():
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in LATENT])
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
     if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
@@ -37,3 +39,18 @@ def test_a_few_steps(algo, env, tmp_path):
     assert [int(row["step"]) for row in rows] == [16 * repeat * (i + 1) for i in range(math.ceil(48 / 16 / repeat))]
     assert all(math.isfinite(float(row["reward"])) for row in rows)
     assert (tmp_path / "checkpoints" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("algo", LATENT)
+def test_a_few_steps_of_the_latent_family(algo, env, tmp_path):
+    """Random steps, the updates made up for, then planned steps with an update each."""
+    repeat = 2 if env.startswith("dmc/") else 1
+    complete(config(tmp_path, algo, env, f"steps={48 * repeat}", "eval.episodes=1", "eval.every=1000"))
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [step * repeat for step in (16, 28, 32, 48)]
+    assert math.isnan(float(rows[0]["model_loss"]))
+    for name in ("consistency_loss", "reward_loss", "value_loss", "policy_loss"):
+        assert math.isfinite(float(rows[-1][name])), name
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 22

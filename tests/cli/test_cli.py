@@ -40,7 +40,7 @@ def test_help_and_lists_import_nothing_heavy(arguments):
     ("arguments", "message"),
     [
         (["run", "--algo", "ppo", "--env", "acrobot", "stesp=3"], "did you mean 'steps'?"),
-        (["run", "--algo", "pop", "--env", "acrobot"], "there are: adaptive_hrl, ppo, mppi"),
+        (["run", "--algo", "pop", "--env", "acrobot"], "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc, ppo, mppi"),
         (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a number"),
         (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
         (["run"], "no algorithm given"),

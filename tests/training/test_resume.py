@@ -16,6 +16,15 @@ RUNS = [
     pytest.param("ppo", "dmc/cartpole-swingup", ("steps=256",), id="ppo-dmc"),
     pytest.param("ppo", "gym/Pendulum-v1", (), id="ppo-gym"),
     pytest.param("mppi", "acrobot", (), id="mppi-acrobot"),
+    pytest.param("tdmpc2", "dmc/cartpole-swingup", ("steps=256",), id="tdmpc2-dmc"),
+    pytest.param("tdmpc2", "acrobot", ("algo.episodic=true", "virtual_ratio=0.5"), id="tdmpc2-episodic-virtual"),
+    pytest.param("tdmpc2", "multitask", (), id="tdmpc2-multitask"),
+    pytest.param("tdmpc2", "acrobot", ("algo.buffer_size=60", "num_envs=3"), id="tdmpc2-full-replay"),
+    pytest.param("tdmpc_square", "carla_racing", (), id="tdmpc_square-carla_racing"),
+    pytest.param("bmpc", "gym/Pendulum-v1", (), id="bmpc-gym"),
+    pytest.param("pompc", "acrobot", ("algo.prior=reverse", "algo.soft_target=true"), id="pompc-reverse-soft"),
+    pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
+    pytest.param("adaptive_pompc", "lunar_lander", (), id="adaptive_pompc-lunar_lander"),
     pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
 ]
 
