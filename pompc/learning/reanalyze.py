@@ -19,7 +19,7 @@ class ReanalyzeConfig(LatentConfig):
 
     Attributes:
         reanalyze_interval: updates between two reanalyses; 0 never reanalyses.
-        reanalyze_sequences: sequences of the batch that are planned anew, every step of them.
+        reanalyze_sequences: sequences of the batch that are planned anew, every step of them; at most all.
         reanalyze_log_std_min: lower end of the log-spread with which the policy proposes in it.
         reanalyze_log_std_max: upper end.
     """
@@ -33,10 +33,8 @@ class ReanalyzeConfig(LatentConfig):
         super().__post_init__()
         if self.reanalyze_interval < 0:
             raise UserError(f"algo.reanalyze_interval must be at least 0 (never), not {self.reanalyze_interval}")
-        if not 1 <= self.reanalyze_sequences <= self.batch_size:
-            raise UserError(
-                f"algo.reanalyze_sequences must lie in [1, {self.batch_size}] (batch_size), not {self.reanalyze_sequences}"
-            )
+        if self.reanalyze_sequences < 1:
+            raise UserError(f"algo.reanalyze_sequences must be at least 1, not {self.reanalyze_sequences}")
 
 
 class LazyReanalyze(LatentMPPIRL):
