@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pompc.algorithms.pompc import POMPC, POMPCConfig
 from pompc.learning.schedules import ScheduleConfig
+
+from .pompc import POMPC, POMPCConfig
 
 
 @dataclass(frozen=True, kw_only=True)

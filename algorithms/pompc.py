@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from tensordict import TensorDictBase
@@ -114,10 +115,10 @@ class POMPC(LazyReanalyze):
         """At the next states ``[horizon, batch]``; zero where an episode was over and there is no plan."""
         if self.prior is not None:
             return sample.gaussian_kl(*self.prior(then))
-        std = data["prior_std"][1:]
+        std = cast(Tensor, data["prior_std"])[1:]
         planned = (std > 0).all(-1)
-        divergence = self.policy.divergence(sample, data["prior_mean"][1:], torch.where(std > 0, std, 1.0))
-        return torch.where(planned, divergence, 0.0)
+        divergence = self.policy.divergence(sample, data["prior_mean"][1:], std.masked_fill(std <= 0, 1.0))
+        return divergence.masked_fill(~planned, 0.0)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -98,7 +98,9 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         epilog=_names(),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file as those codes save it")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="default: runs/<algo>/<env>/converted-<name of the file>")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="default: runs/<algo>/<env>/converted-<name of the file>"
+    )
     _add_composition(parser)
     parser.set_defaults(handler=_convert)
 

@@ -74,4 +74,4 @@ class Critic(nn.Module):
     @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Move the targets towards the heads: ``target += rate (heads - target)``."""
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.heads.parameters()), rate)
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.heads.parameters()), rate)  # pyright: ignore[reportPrivateImportUsage]

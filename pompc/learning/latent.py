@@ -73,7 +73,9 @@ class LatentMPPIRL(MPPIRL):
         )
         self.return_scale, self.kl_scale = RunningScale(config.scale_rate), RunningScale(config.scale_rate)
         imagination = Imagination(self.model)
-        options = dataclasses.replace(config.planner, discount=self.discount)
+        options = dataclasses.replace(
+            config.planner, discount=self.discount, num_iterations=config.iterations_for(problem.action_dim)
+        )
         self.planner = MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
         self.horizon = options.horizon
         extras = ("prior_mean", "prior_std", *(("planned",) if self.uses_virtual else ()))

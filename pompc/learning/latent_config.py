@@ -13,6 +13,8 @@ from pompc.learning.schedules import ScheduleConfig
 from pompc.planner import MPPIConfig
 from pompc.precision import check_precision
 
+WIDE_ACTION = 20
+
 
 def latent_planner() -> MPPIConfig:
     """The planner of TD-MPC2 (table of hyperparameters): 6 iterations of 512 samples, 64 elites, 3 steps."""
@@ -82,6 +84,7 @@ class LatentConfig:
         termination_weight: of the terminations'.
         entropy: weight of the policy's entropy.
         num_proposals: policy rollouts among the planner's samples.
+        wide_action_iterations: further iterations of the planner where an action has 20 entries or more.
         virtual_count: sampled sequences of each plan kept for virtual value targets, where ``virtual_ratio`` > 0.
         greedy_evaluation: evaluation takes the best elite; otherwise one drawn by its weight, as published.
         matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors).
@@ -131,6 +134,7 @@ class LatentConfig:
     termination_weight: float = 1.0
     entropy: float = 1e-4
     num_proposals: int = 24
+    wide_action_iterations: int = 2
     virtual_count: int = 1
     greedy_evaluation: bool = False
     matmul_precision: str = "highest"
@@ -181,6 +185,10 @@ class LatentConfig:
             )
         horizon = max(episode_length / self.discount_denominator, 1.0)
         return min(max((horizon - 1) / horizon, self.discount_min), self.discount_max)
+
+    def iterations_for(self, action_dim: int) -> int:
+        """The planner's iterations for an action of so many entries."""
+        return self.planner.num_iterations + (self.wide_action_iterations if action_dim >= WIDE_ACTION else 0)
 
     def seed_steps_for(self, episode_length: int | None) -> int:
         """Transitions by random actions at the start: given, or five episodes and at least 1000."""

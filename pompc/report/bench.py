@@ -29,13 +29,14 @@ from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
 from pompc.registry import ENVIRONMENTS
+from pompc.report import latent_bench
 from pompc.report.timing import durations, threads
 from pompc.training.assemble import Assembly, assemble
 from pompc.training.seeding import isolated
 
 ENV = "carla_racing"
 OUTPUT = Path("bench.json")
-UNITS = {"_per_s": "1/s", "_ms": "ms", "_ratio": "times", "_share": "of the time"}
+UNITS = {"_per_s": "1/s", "_ms": "ms", "_ratio": "times", "_share": "of the time", "_error": "of [-1, 1]"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class BenchSettings:
         horizon: model steps of a plan.
         batch_size: environment steps per training iteration.
         iterations: timed training iterations, after one to warm up.
+        model_size: of the latent family, millions of parameters.
+        sequences: per update of the latent family.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -60,6 +63,8 @@ class BenchSettings:
     horizon: int = 20
     batch_size: int = 2048
     iterations: int = 3
+    model_size: int = 5
+    sequences: int = 256
     device: str = "cpu"
 
 
@@ -170,8 +175,7 @@ def planner_compile(settings: BenchSettings) -> dict[str, float]:
     Raises:
         UserError: there is no C++ compiler.
     """
-    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-        raise UserError("planner_compile needs a C++ compiler: install g++, or set CXX")
+    _require_compiler("planner_compile")
     mppi, state, parameters = _planning(settings)
     compiled, _, _ = _planning(settings, compile_dynamics=True)
     start = time.perf_counter()
@@ -258,12 +262,42 @@ def collector(settings: BenchSettings) -> dict[str, float]:
     return {**rates, "collector_ratio": best["collector"] / best["loop"]}
 
 
+def latent(settings: BenchSettings) -> dict[str, float]:
+    """TD-MPC2's plan and update; two heads against all, bfloat16 products, and what these do to planned actions."""
+    sizes = (settings.model_size, settings.device)
+    agent = latent_bench.latent_agent(*sizes, batch=settings.sequences)
+    low = latent_bench.latent_agent(*sizes, batch=settings.sequences, precision="medium")
+    observation = torch.rand(8, latent_bench.OBSERVATION, device=settings.device)
+    effect = latent_bench.precision_effect(agent, low, observation)
+    return {**latent_bench.planning_and_learning(agent, low, settings.seconds, settings.device), **effect}
+
+
+def latent_compile(settings: BenchSettings) -> dict[str, float]:
+    """The same with the score function and the activations compiled.
+
+    Raises:
+        UserError: there is no C++ compiler.
+    """
+    _require_compiler("latent_compile")
+    sizes = (settings.model_size, settings.device)
+    agent = latent_bench.latent_agent(*sizes, batch=settings.sequences)
+    compiled = latent_bench.latent_agent(*sizes, batch=settings.sequences, compiled=True)
+    return latent_bench.compiling(agent, compiled, settings.seconds, settings.device)
+
+
+def _require_compiler(name: str) -> None:
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise UserError(f"{name} needs a C++ compiler: install g++, or set CXX")
+
+
 MEASUREMENTS: dict[str, Callable[[BenchSettings], dict[str, float]]] = {
     "racing": racing,
     "planner": planner,
     "training": training,
     "collector": collector,
+    "latent": latent,
     "planner_compile": planner_compile,
+    "latent_compile": latent_compile,
 }
-ON_REQUEST = ("planner_compile",)  # compiling takes 20 s
-ON_CUDA = ("racing", "planner")
+ON_REQUEST = ("planner_compile", "latent_compile")  # compiling takes 20 s
+ON_CUDA = ("racing", "planner", "latent")

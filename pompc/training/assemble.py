@@ -89,7 +89,9 @@ def _require_fitting(algo: str, problem: Problem) -> None:
     """Refuse images to algorithms of flat observations, and tasks that would not be played equally often."""
     if problem.image_shape is not None and not ALGORITHMS.resolve(algo).takes_images:
         able = ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)
-        raise UserError(f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of {able}")
+        raise UserError(
+            f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of {able}"
+        )
     if problem.tasks is not None and problem.num_envs % len(problem.tasks.names):
         count = len(problem.tasks.names)
         raise UserError(f"num_envs={problem.num_envs} does not divide among {count} tasks: take a multiple of {count}")

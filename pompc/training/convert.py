@@ -21,16 +21,14 @@ from pompc.errors import UserError
 from pompc.learning.scale import RunningScale
 from pompc.registry import environment_label
 from pompc.training import checkpoint, official
-from pompc.training.assemble import Assembly, assemble
+from pompc.training.assemble import Assembly, assemble, make_family
 from pompc.training.directory import RunDirectory
 from pompc.training.seeding import random_state, seed_everything
 from pompc.training.session import LOGS, Counters, identity
 
 if TYPE_CHECKING:
     from pompc.agent import MPPIRL, Problem
-
-# The released codes plan for two iterations more where an action has this many entries.
-LARGE_ACTION = 20
+    from pompc.environment import Tasks
 
 
 def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequence[str] = ()) -> int:
@@ -50,17 +48,19 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
     """
     directory = _unused(out or cfg.run_dir or _default(file, cfg))
     state = official.read(file)
-    found = official.sizes(state)
+    found, bounds = official.sizes(state), official.spreads(state)
     _require_algorithm(cfg.algo.name, found)
-    settings = _settings(cfg, found, official.spreads(state), given)
+    settings = _settings(cfg, found, bounds, given)
     cfg = with_overrides(cfg, settings)
     cfg.run_dir = str(directory.path)
+    env = environment_label(cfg.env)
+    _require_tasks(found, make_family(cfg).tasks, env)
     torch.set_num_threads(run_config(cfg).threads)
     seed_everything(cfg.seed)
     parts = assemble(cfg)
     collector = make_collector(parts.env, parts.agent, parts.agent.frames_per_batch)
     try:
-        require_fit(found, parts.agent.problem, environment_label(cfg.env))
+        _require_shapes(found, parts.agent.problem, env)
         weights, unknown = official.translate(state)
         targets = with_targets(weights)
         load(parts.agent, targets)
@@ -70,8 +70,8 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
         collector.shutdown()
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{len(weights)} tensors of {file} are in {directory.path}")
-    bounded, copied = "log_std_min" in official.spreads(state), len(targets) > len(weights)
-    for line in _report(cfg, settings, unknown, bounded=bounded, copied=copied, action_dim=found["action_dim"]):
+    bounded, copied = "log_std_min" in bounds, len(targets) > len(weights)
+    for line in _report(cfg, settings, unknown, bounded=bounded, copied=copied):
         console.print(line)
     where = [text for text in given if not text.startswith("run_dir=")]
     again = shlex.join(["pompc", "run", *where, *settings, f"run_dir={directory.path}"])
@@ -134,29 +134,26 @@ def published_size(config: dict[str, Any]) -> dict[str, int | None]:
     return {**widths}
 
 
-def require_fit(found: official.Sizes, problem: Problem, env: str) -> None:
-    """Refuse weights that were trained on an environment of another shape.
-
-    Raises:
-        UserError: number of tasks, size of an observation or of an action differ; the message has both.
-    """
-    tasks = problem.tasks
-    observation = (
-        problem.observation_dim - (tasks is not None) if problem.image_shape is None else problem.image_shape[0]
-    )
-    rows = (
-        ("play", _tasks(found["num_tasks"]), _tasks(None if tasks is None else len(tasks.names))),
-        ("see", _seen(found["pixels"], found["observation_dim"]), _seen(problem.image_shape is not None, observation)),
-        ("choose", f"{found['action_dim']} action entries", f"{problem.action_dim} action entries"),
-    )
-    for verb, theirs, ours in rows:
-        if theirs != ours:
-            raise UserError(f"the weights {verb} {theirs}, {env} has {ours}: give the --env that they were trained on")
+def _require_tasks(found: official.Sizes, tasks: Tasks | None, env: str) -> None:
+    _require_equal("play", _tasks(found["num_tasks"]), _tasks(None if tasks is None else len(tasks.names)), env)
     if tasks is not None and found["action_dims"] not in (None, list(tasks.action_dims)):
         raise UserError(
             f"the tasks of the weights have {found['action_dims']} action entries, those of {env} "
             f"{list(tasks.action_dims)}: give the tasks they were trained on, in the same order"
         )
+
+
+def _require_shapes(found: official.Sizes, problem: Problem, env: str) -> None:
+    seen = _seen(False, problem.observation_dim - (problem.tasks is not None))  # a task's index is none of its numbers
+    if problem.image_shape is not None:
+        seen = _seen(True, problem.image_shape[0])
+    _require_equal("see", _seen(found["pixels"], found["observation_dim"]), seen, env)
+    _require_equal("choose", f"{found['action_dim']} action entries", f"{problem.action_dim} action entries", env)
+
+
+def _require_equal(verb: str, theirs: str, ours: str, env: str) -> None:
+    if theirs != ours:
+        raise UserError(f"the weights {verb} {theirs}, {env} has {ours}: give the --env that they were trained on")
 
 
 def _tasks(count: int | None) -> str:
@@ -209,9 +206,7 @@ def _write(directory: RunDirectory, cfg: DictConfig, parts: Assembly, collector:
     checkpoint.write_atomic(directory.last, checkpoint.serialise(state))
 
 
-def _report(
-    cfg: DictConfig, settings: list[str], unknown: list[str], *, bounded: bool, copied: bool, action_dim: int
-) -> Iterator[str]:
+def _report(cfg: DictConfig, settings: list[str], unknown: list[str], *, bounded: bool, copied: bool) -> Iterator[str]:
     """What was decided by the weights, and what they do not have: one line of each kind."""
     yield f"from the weights: {' '.join(settings) or 'nothing but what the configuration says'}"
     if not bounded:
@@ -222,9 +217,7 @@ def _report(
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         yield f"unknown and left out: {', '.join(unknown[:5])}{more}"
-    if action_dim >= LARGE_ACTION:
-        yield (
-            f"not set: the released codes plan for two iterations more with {LARGE_ACTION} action entries or more; "
-            f"planner.num_iterations={cfg.planner.num_iterations} is taken"
-        )
-    yield "not stored: running scales, optimiser states, replay; training that goes on starts with fresh ones"
+    yield (
+        "not stored: running scales, optimiser states, replay; training that goes on starts with fresh ones "
+        "(converted with algo.seed_steps=0 it spares its random actions)"
+    )

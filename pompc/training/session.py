@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -191,7 +191,7 @@ def mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
 def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
     """What :func:`episode_statistics` reads, of consecutive batches ``[num_envs, T]`` as one."""
     keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys)]
-    return torch.cat([batch.select(*keys) for batch in batches], dim=1)
+    return cast(TensorDictBase, torch.cat([batch.select(*keys) for batch in batches], dim=1))
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:

@@ -29,7 +29,9 @@ def probe(*arguments):
     return done.returncode, "\n".join(output), done.stderr, loaded.split()[1:]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["--version"], ["list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["convert", "--help"], ["--version"], ["list"]]
+)
 def test_help_and_lists_import_nothing_heavy(arguments):
     code, output, errors, loaded = probe(*arguments)
     assert (code, errors, loaded) == (0, "", [])
@@ -40,7 +42,10 @@ def test_help_and_lists_import_nothing_heavy(arguments):
     ("arguments", "message"),
     [
         (["run", "--algo", "ppo", "--env", "acrobot", "stesp=3"], "did you mean 'steps'?"),
-        (["run", "--algo", "pop", "--env", "acrobot"], "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc, ppo, mppi"),
+        (
+            ["run", "--algo", "pop", "--env", "acrobot"],
+            "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc, ppo, mppi",
+        ),
         (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a number"),
         (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
         (["run"], "no algorithm given"),
@@ -48,6 +53,13 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         (["eval", "no/such/run"], "there is no no/such/run"),
         (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
         (["eval", ".", "--video", "film.avi"], ".mp4"),
+        (["convert", "no.pt", "--algo", "tdmpc2", "--env", "acrobot"], "there is no file no.pt"),
+        (["convert", "no.pt", "--env", "acrobot"], "no algorithm given"),
+        (
+            ["convert", "no.pt", "--algo", "tdmpc2", "--env", "acrobot", "algo.mpl_dim=3"],
+            "did you mean 'algo.mlp_dim'?",
+        ),
+        (["convert"], "required: CHECKPOINT"),
         (["rnu"], "invalid choice: 'rnu'"),
         ([], "COMMAND"),
     ],
@@ -101,6 +113,22 @@ def test_eval_hands_over_its_options(monkeypatch, tmp_path):
     assert cli.main(arguments) == 0
     assert (seen["path"], seen["episodes"], seen["seed"], seen["video"].name) == (tmp_path, 3, None, "a.mp4")
     assert seen["overrides"] == ["env.time_limit=2", "env.danger=[]"]
+
+
+def test_convert_hands_over_the_configuration_and_the_arguments_that_made_it(monkeypatch, tmp_path):
+    seen = {}
+
+    def convert(file, cfg, **options):
+        seen.update(file=file, cfg=cfg, **options)
+        return 0
+
+    fake(monkeypatch, "pompc.training.convert", "convert", convert)
+    (tmp_path / "a.pt").touch()
+    arguments = ["convert", str(tmp_path / "a.pt"), "--algo", "tdmpc2", "--env", "acrobot", "steps=9", "--out", "b"]
+    assert cli.main([*arguments, "--seed", "3"]) == 0
+    assert (seen["file"], str(seen["out"])) == (tmp_path / "a.pt", "b")
+    assert (seen["cfg"].algo.name, seen["cfg"].steps, seen["cfg"].seed) == ("tdmpc2", 9, 3)
+    assert seen["given"] == ["--algo", "tdmpc2", "--env", "acrobot", "--seed", "3", "steps=9"]
 
 
 def test_interruption_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):

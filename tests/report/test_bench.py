@@ -14,7 +14,16 @@ from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, b
 from pompc.report.timing import duration, durations, threads
 
 TINY = BenchSettings(
-    seconds=1e-3, num_envs=2, candidates=2, samples=8, horizon=3, batch_size=64, iterations=1, device="cpu"
+    seconds=1e-3,
+    num_envs=2,
+    candidates=2,
+    samples=8,
+    horizon=3,
+    batch_size=64,
+    iterations=1,
+    model_size=1,
+    sequences=8,
+    device="cpu",
 )
 
 
@@ -53,12 +62,14 @@ def test_all_measurements_but_those_on_request_run_by_default(tmp_path, monkeypa
     monkeypatch.setattr(module, "MEASUREMENTS", stand_ins)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench(None, TINY) == 0
-    assert seen == ["racing", "planner", "training", "collector"]
+    assert seen == ["racing", "planner", "training", "collector", "latent"]
     assert list(json.loads((tmp_path / "bench.json").read_text())["measurements"]) == seen
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(UserError, match="'speed'; there are: racing, planner, training, collector, planner_compile"):
+    with pytest.raises(
+        UserError, match="'speed'; there are: racing, planner, training, collector, latent"
+    ):
         bench("speed")
     assert not list(tmp_path.iterdir())
 

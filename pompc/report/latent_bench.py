@@ -1,0 +1,132 @@
+"""Speed of the latent family: a plan, an update, and what its accelerations do to the chosen actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from pompc.agent import Problem
+from pompc.learning.latent_config import latent_planner
+from pompc.registry import ALGORITHMS
+from pompc.report.timing import durations
+
+ALGORITHM = "tdmpc2"
+OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
+
+
+def latent_agent(size: int, device: str, *, batch: int, compiled: bool = False, precision: str = "highest") -> Any:
+    """TD-MPC2 of ``size`` million parameters with its published planner, and heads that do not start at zero."""
+    cls = ALGORITHMS.resolve(ALGORITHM)
+    planner = replace(latent_planner(), compile=compiled, matmul_precision=precision)
+    options = {"model_size": size, "discount": 0.99, "batch_size": batch, "compile": compiled}
+    problem = Problem(
+        observation_dim=OBSERVATION, action_dim=ACTION, num_envs=1, task_model=_none, device=torch.device(device)
+    )
+    torch.manual_seed(0)
+    agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(device)
+    with torch.no_grad():
+        for layer in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
+            layer.weight.normal_(0, 0.02)
+    return agent
+
+
+def _none() -> Any:
+    raise NotImplementedError("a latent agent plans on no explicit model")
+
+
+def plan(agent: Any, observation: Tensor) -> Tensor:
+    """The mean first action ``[batch, action]`` of a plan from every observation ``[batch, observation]``."""
+    with torch.no_grad():
+        state = agent.encode(observation)
+        found = agent.planner.plan(state, proposals=agent.proposals(state), terminal_value=agent.terminal_value())
+    return found.mean[:, 0, 0]
+
+
+def random_batch(agent: Any) -> TensorDict:
+    """A batch of random sequences as an update takes it."""
+    shape = (agent.horizon + 1, agent.config.batch_size)
+    device = agent.problem.device
+    entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "prior_mean": ACTION, "prior_std": ACTION}
+    data = {name: torch.rand(*shape, dim, device=device) for name, dim in entries.items()}
+    return TensorDict({**data, "terminated": torch.zeros(*shape, 1, device=device)}, batch_size=shape, device=device)
+
+
+@contextmanager
+def all_heads(agent: Any) -> Iterator[None]:
+    """A block in which all heads are evaluated before two are read, as the released codes do."""
+    values = agent.critic.values
+    agent.critic.values = lambda inputs, chosen=None: values(inputs) if chosen is None else values(inputs)[chosen]
+    try:
+        yield
+    finally:
+        agent.critic.values = values
+
+
+def planning_and_learning(agent: Any, low: Any, seconds: float, device: str) -> dict[str, float]:
+    """Milliseconds of a plan and of an update, and the ratios of reading two heads and of bfloat16 products."""
+    observation = torch.rand(1, OBSERVATION, device=device)
+    data = random_batch(agent)
+
+    def with_all_heads() -> None:
+        with all_heads(agent):
+            plan(agent, observation)
+
+    actions: dict[str, Callable[[], object]] = {
+        "plan": lambda: plan(agent, observation),
+        "all_heads_plan": with_all_heads,
+        "bf16_plan": lambda: plan(low, observation),
+        "update": lambda: agent.update(data.clone()),
+        "bf16_update": lambda: low.update(data.clone()),
+    }
+    best = durations(actions, seconds, device)
+    result = {f"{name}_ms": 1e3 * value for name, value in best.items()}
+    result["two_heads_ratio"] = best["all_heads_plan"] / best["plan"]
+    result["bf16_plan_ratio"] = best["plan"] / best["bf16_plan"]
+    result["bf16_update_ratio"] = best["update"] / best["bf16_update"]
+    return result
+
+
+def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[str, float]:
+    """The same plan and update with ``compile`` on; ratios above 1 where it helps."""
+    observation = torch.rand(1, OBSERVATION, device=device)
+    data = random_batch(agent)
+    actions: dict[str, Callable[[], object]] = {
+        "plan": lambda: plan(agent, observation),
+        "compiled_plan": lambda: plan(compiled, observation),
+        "update": lambda: agent.update(data.clone()),
+        "compiled_update": lambda: compiled.update(data.clone()),
+    }
+    best = durations(actions, seconds, device)
+    result = {f"{name}_ms": 1e3 * value for name, value in best.items()}
+    result["plan_compile_ratio"] = best["plan"] / best["compiled_plan"]
+    result["update_compile_ratio"] = best["update"] / best["compiled_update"]
+    return result
+
+
+def precision_effect(agent: Any, low: Any, observation: Tensor) -> dict[str, float]:
+    """What bfloat16 products change in the chosen actions, beside what another draw of the samples changes.
+
+    Args:
+        agent: plans in float32.
+        low: the same weights, planning with bfloat16 products.
+        observation: ``[batch, observation]``.
+
+    Returns:
+        ``bf16_action_error``, the mean absolute difference of the planned first action from the same random numbers, and
+        ``seed_action_error``, that of two float32 plans from different ones.
+    """
+    found = []
+    for which, seed in ((agent, 0), (low, 0), (agent, 1)):
+        torch.manual_seed(seed)
+        found.append(plan(which, observation))
+    same, low_precision, other = found
+    return {
+        "bf16_action_error": (same - low_precision).abs().mean().item(),
+        "seed_action_error": (same - other).abs().mean().item(),
+    }

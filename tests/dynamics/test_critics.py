@@ -1,0 +1,127 @@
+"""Value ensembles: where they start, how their targets follow, which heads are read."""
+
+import math
+
+import pytest
+import torch
+
+from pompc.dynamics.critics import Critic
+from pompc.dynamics.layers import INITIALISERS
+from pompc.dynamics.twohot import TwoHot
+
+
+def critic(members=5, **options):
+    return Critic(6, 16, members, TwoHot(21, -5.0, 5.0), **options)
+
+
+def shaken(**options):
+    """A critic whose heads have moved away from the start and from their targets."""
+    result = critic(**options)
+    for parameter in result.heads.parameters():
+        torch.nn.init.normal_(parameter)
+    return result
+
+
+@pytest.mark.parametrize("init", INITIALISERS)
+def test_all_values_start_at_zero(init):
+    fresh, x = critic(initialiser=INITIALISERS[init]), torch.randn(50, 6) * 100
+    assert (fresh.logits(x) == 0).all()
+    torch.testing.assert_close(fresh.values(x), torch.zeros(5, 50), rtol=0, atol=1e-6)
+    torch.testing.assert_close(fresh.target_values(x), torch.zeros(5, 50), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("init", "spreads"), [("trunc_normal", (0.02, 0.02)), ("uniform", (1 / math.sqrt(3 * 60), 1 / math.sqrt(3 * 128)))]
+)
+def test_hidden_layers_start_as_told_and_the_last_layer_at_zero(init, spreads):
+    fresh = Critic(60, 128, 5, TwoHot(21, -5.0, 5.0), initialiser=INITIALISERS[init])
+    *hidden, last = fresh.heads.linears
+    for layer, spread in zip(hidden, spreads, strict=True):
+        assert layer.weight.std().item() == pytest.approx(spread, rel=0.03)
+    assert last.weight.abs().max() == 0
+    assert last.bias.abs().max() == 0
+    assert (hidden[0].weight[0] != hidden[0].weight[1]).any()  # members start apart
+
+
+def test_targets_start_as_the_heads_and_share_no_memory():
+    fresh = critic()
+    for head, target in zip(fresh.heads.parameters(), fresh.target.parameters(), strict=True):
+        assert torch.equal(head, target)
+        assert head.data_ptr() != target.data_ptr()
+        assert head.requires_grad
+        assert not target.requires_grad
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.7, 1.0])
+def test_targets_move_by_the_rate_towards_the_heads(rate):
+    moved = shaken()
+    before = [p.clone() for p in moved.target.parameters()]
+    heads = [p.detach().clone() for p in moved.heads.parameters()]
+    moved.follow(rate)
+    for old, new, head in zip(before, moved.target.parameters(), heads, strict=True):
+        torch.testing.assert_close(new, old + rate * (head - old))
+    assert all(torch.equal(a, b) for a, b in zip(heads, moved.heads.parameters(), strict=True))
+
+
+def test_following_forever_arrives():
+    moved, x = shaken(), torch.randn(9, 6)
+    for _ in range(60):
+        moved.follow(0.3)
+    torch.testing.assert_close(moved.target_values(x), moved.values(x), rtol=1e-4, atol=1e-4)
+
+
+def test_target_values_carry_no_gradient_even_to_the_input():
+    moved, x = shaken(), torch.randn(9, 6, requires_grad=True)
+    assert not moved.target_values(x).requires_grad
+    moved.values(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in moved.target.parameters())
+
+
+def test_values_decode_the_logits_of_the_chosen_heads():
+    moved, x, chosen = shaken(), torch.randn(3, 4, 6), torch.tensor([3, 1])
+    expected = moved.two_hot.decode(moved.logits(x))
+    torch.testing.assert_close(moved.values(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moved.values(x, chosen), expected[chosen], rtol=1e-4, atol=1e-4)
+    moved.follow(1.0)
+    torch.testing.assert_close(moved.target_values(x, chosen), expected[chosen], rtol=1e-4, atol=1e-4)
+
+
+def test_draws_are_two_different_heads_every_pair_as_often():
+    draws = torch.stack([critic().draw() for _ in range(1)] + [shared.draw() for shared in [critic()] * 3000])
+    assert (draws[:, 0] != draws[:, 1]).all()
+    counts = torch.bincount((draws[1:].amin(1) * 5 + draws[1:].amax(1)))
+    counts = counts[counts > 0]
+    assert len(counts) == 10
+    chi_square = ((counts - 300.0) ** 2 / 300.0).sum()
+    assert chi_square < 28  # 9 degrees of freedom: exceeded once in a thousand
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_of_two_heads_or_fewer_all_are_read(members):
+    small = critic(members=members)
+    assert small.draw() is None
+    assert small.values(torch.zeros(3, 6), small.draw()).shape == (members, 3)
+
+
+def test_training_drops_units_in_the_heads_and_never_in_the_targets():
+    moved, x = shaken(dropout=0.5), torch.randn(9, 6)
+    moved.follow(1.0)
+    still = moved.target_values(x)
+    moved.train()
+    assert moved.training
+    assert moved.heads.training
+    assert not any(part.training for part in moved.target.modules())
+    assert torch.equal(moved.target_values(x), still)
+    assert not torch.equal(moved.values(x), moved.values(x))
+    moved.eval()
+    assert torch.equal(moved.values(x), moved.values(x))
+
+
+def test_the_whole_is_in_the_checkpoint_and_the_constants_are_not():
+    names = set(critic().state_dict())
+    assert {name.split(".")[0] for name in names} == {"heads", "target"}
+    moved, other, x = shaken(), critic(), torch.randn(4, 6)
+    other.load_state_dict(moved.state_dict())
+    assert torch.equal(other.values(x), moved.values(x))
+    assert torch.equal(other.target_values(x), moved.target_values(x))

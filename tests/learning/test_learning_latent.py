@@ -1,0 +1,66 @@
+"""Short training runs of the latent family: from random steps to a model, values and a policy good enough to plan with."""
+
+import dataclasses
+
+import pytest
+import torch
+from line import Line, LineConfig
+
+from pompc.agent import Problem
+from pompc.data.collector import make_collector
+from pompc.learning.latent_config import latent_planner
+from pompc.registry import ALGORITHMS
+from pompc.training.evaluate import evaluate
+
+LATENT = ("tdmpc2", "bmpc", "adaptive_pompc")  # each kind of values, targets and policies once
+PLANNER = dataclasses.replace(latent_planner(), num_samples=64, num_elites=16, num_iterations=3)
+SIZES = {"encoder_dim": 32, "mlp_dim": 32, "latent_dim": 32, "num_values": 2, "num_proposals": 8}
+
+
+def agent(name, num_envs, **options):
+    """A small agent for the point on a line."""
+    family, cls = Line(LineConfig()), ALGORITHMS.resolve(name)
+    problem = Problem(
+        observation_dim=1,
+        action_dim=1,
+        num_envs=num_envs,
+        task_model=family.task_model,
+        device=torch.device("cpu"),
+        episode_length=20,
+    )
+    defaults = {"discount": 0.9, "batch_size": 64, "seed_steps": 400, "learning_rate": 1e-3, "episodic": True}
+    return family, cls(cls.Config(**{**SIZES, **defaults, "planner": PLANNER, **options}), problem)
+
+
+def best_return(family):
+    """What straight to the origin and staying there gives, over the episodes of :func:`returns`."""
+    env = family.vectorise(10, seed=1000)
+    x = env.reset()["observation"].abs()
+    total = torch.zeros_like(x)
+    for _ in range(20):
+        x = (x - 0.5).clamp_min(0.0)
+        total -= x
+    return total.mean().item()
+
+
+def returns(agent, family):
+    """Mean return of ten episodes."""
+    return evaluate(agent, family, episodes=10, seed=1000, noise_seed=0).column("reward").mean()
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("name", LATENT)
+def test_it_brings_the_point_to_the_origin(name):
+    """Early terminations beyond 3, four environments at once."""
+    torch.manual_seed(0)
+    family, learner = agent(name, num_envs=4)
+    before = returns(learner, family)
+    collector = make_collector(family.vectorise(4, seed=0), learner, learner.frames_per_batch)
+    while learner.transitions < 800:
+        learner.learn(collector.rollout())
+        while learner.backlog:
+            learner.catch_up()
+    collector.shutdown()
+    after, best = returns(learner, family), best_return(family)
+    assert before < best - 15
+    assert after > best - 4

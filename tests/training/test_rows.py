@@ -1,0 +1,155 @@
+"""Rows of metrics: several calls of ``learn`` make one, and updates that are owed make none."""
+
+import csv
+import math
+
+import pytest
+import small
+import torch
+from small import start_and_stop
+from toy import Toy, toy_config
+
+from pompc.errors import NonFiniteError
+from pompc.training import session
+from pompc.training.session import mean_metrics
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
+
+
+def rows(directory):
+    with open(directory / "metrics.csv") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_metrics_are_averaged_over_the_calls_that_know_them():
+    calls = [
+        {"a": 1.0, "b": math.nan, "c": math.nan, "d": 3},
+        {"a": torch.tensor(2.0), "b": 5.0, "c": math.nan, "d": 4},
+        {"a": 6.0, "b": torch.tensor(7.0, requires_grad=True).detach(), "c": math.nan, "d": 5},
+    ]
+    means = mean_metrics(calls)
+    assert list(means) == ["a", "b", "c", "d"]
+    assert (means["a"], means["b"], means["d"]) == (3.0, 6.0, 4.0)
+    assert math.isnan(means["c"])
+    assert all(type(value) is float for value in means.values())
+    assert mean_metrics([{"x": 2.5}]) == {"x": 2.5}
+
+
+def test_means_do_not_lose_digits_nor_hide_what_is_infinite():
+    large = [{"x": 1e8 + i} for i in range(4)]  # float32 has steps of 8 there
+    assert mean_metrics(large)["x"] == 1e8 + 1.5
+    assert mean_metrics([{"x": 1.0}, {"x": math.inf}])["x"] == math.inf
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """18 batches of 16 steps, a row for each."""
+    directory = tmp_path_factory.mktemp("alone")
+    start_and_stop(toy_config(directory, "steps=288"), 1000)
+    return directory
+
+
+@pytest.mark.parametrize("batches", [2, 3])
+def test_a_row_of_several_batches_is_their_sum_and_mean(batches, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "batches_per_row", property(lambda self: batches))
+    start_and_stop(toy_config(tmp_path, "steps=288"), 1000)
+    whole, parts = rows(tmp_path), rows(alone)
+    assert [row["step"] for row in whole] == [16 * batches * (i + 1) for i in range(18 // batches)]
+    for index, row in enumerate(whole):
+        those = parts[batches * index : batches * (index + 1)]
+        assert row["episodes"] == sum(part["episodes"] for part in those)
+        assert row["updates"] == sum(part["updates"] for part in those) / batches
+        assert row["cost_per_step"] == pytest.approx(sum(part["cost_per_step"] for part in those) / batches)
+        ended = [part for part in those if part["episodes"]]
+        returns = sum(part["return"] * part["episodes"] for part in ended)
+        assert row["return"] == pytest.approx(returns / row["episodes"], nan_ok=True)
+    ends = [small.final_state(run) for run in (alone, tmp_path)]
+    assert small.differences(ends[0]["agent"], ends[1]["agent"]) == []  # how rows are cut changes no learning
+
+
+def owing(monkeypatch, every, updates):
+    """Toys that owe ``updates`` more after every ``every``-th call of ``learn`` and make two of them at a time."""
+    learn, log = Toy.learn, []
+
+    def learns(self, data):
+        row = learn(self, data)
+        self.owed = updates if self.updates % every == 0 else 0
+        log.append("learn")
+        return row
+
+    def catches_up(self):
+        assert self.owed > 0
+        self.owed = max(self.owed - 2, 0)
+        log.append("catch up")
+
+    monkeypatch.setattr(Toy, "learn", learns)
+    monkeypatch.setattr(Toy, "catch_up", catches_up)
+    monkeypatch.setattr(Toy, "backlog", property(lambda self: getattr(self, "owed", 0)))
+    return log
+
+
+def test_updates_owed_are_made_before_the_next_step_and_end_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "batches_per_row", property(lambda self: 3))
+    log = owing(monkeypatch, every=4, updates=5)
+    seen = start_and_stop(toy_config(tmp_path, "steps=160", "eval.every=1000"), 1000, save=False)
+    burst = ["learn"] * 4 + ["catch up"] * 3
+    assert log == burst + burst + ["learn"] * 3  # the third row is full after three: 11 batches of 16 steps
+    assert [row["step"] for row in rows(tmp_path)] == [48, 64, 112, 128, 176]
+    assert [row["updates"] for row in rows(tmp_path)] == [2, 4, 6, 8, 10]  # what counts is the call, not the catching up
+    assert [(record.step, record.owed) for record in seen] == [
+        *[(0, 0), (48, 0), (64, 5), (64, 3), (64, 1), (64, 0)],
+        *[(112, 0), (128, 5), (128, 3), (128, 1), (128, 0), (176, 0)],
+    ]
+    assert [bool(record.metrics) for record in seen[1:6]] == [True, True, False, False, False]
+
+
+def test_a_run_is_over_at_its_last_step_whatever_is_owed(tmp_path, monkeypatch):
+    log = owing(monkeypatch, every=2, updates=4)
+    seen = start_and_stop(toy_config(tmp_path, "steps=32"), 1000, save=False)
+    assert log == ["learn", "learn"]
+    assert (seen[-1].step, seen[-1].owed) == (32, 4)
+    assert seen[-1].evaluation is not None
+
+
+def test_evaluations_and_checkpoints_come_once_while_updates_are_made_up(tmp_path, monkeypatch):
+    """A step that is passed by collecting is not passed again by catching up."""
+    owing(monkeypatch, every=2, updates=6)
+    cfg = toy_config(tmp_path, "steps=160", "eval.every=32", "checkpoint.every=32")
+    saves, save = [], session.Session.save
+    monkeypatch.setattr(
+        session.Session, "save", lambda self, **of: saves.append((self.counters.step, of["last"])) or save(self, **of)
+    )
+    seen = start_and_stop(cfg, 1000, save=False)
+    assert [record.step for record in seen if record.evaluation] == [0, 32, 64, 96, 128, 160]
+    assert [step for step, last in saves if last] == [32, 64, 96, 128, 160]
+
+
+def test_a_bad_number_while_catching_up_leaves_its_evidence(tmp_path, monkeypatch):
+    owing(monkeypatch, every=2, updates=4)
+
+    def fails(self):
+        raise NonFiniteError("model loss", "here")
+
+    monkeypatch.setattr(Toy, "catch_up", fails)
+    with pytest.raises(NonFiniteError, match="model loss") as caught:
+        start_and_stop(toy_config(tmp_path), 1000, save=False)
+    assert "began at environment step 32" in caught.value.__notes__[0]
+    assert (tmp_path / "crash" / "step_32.pt").exists()
+
+
+@pytest.mark.parametrize(("envs", "expected"), [(2, [16, 28, 32, 48, 64]), (3, [18, 27, 33, 48, 66])])
+def test_rows_of_the_latent_family_end_at_multiples_of_log_every(envs, expected, tmp_path):
+    """The burst of 20 updates begins with the first step beyond 26 transitions and is worked off 16 at a time."""
+    options = (f"num_envs={envs}", "steps=64", "eval.every=1000", "eval.episodes=1")
+    cfg = small.config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *options, "env.action_repeat=1", "env.episode_frames=8")
+    seen = start_and_stop(cfg, 1000, save=False)
+    table = rows(tmp_path)
+    assert [row["step"] for row in table] == expected
+    assert math.isnan(table[0]["model_loss"])
+    assert math.isfinite(table[-1]["model_loss"])
+    assert [record.step for record in seen if record.step and not record.metrics] == [expected[1]]
+    last = 20 + expected[-1] - 26 if envs == 2 else 20 + expected[-1] - 24
+    assert small.final_state(tmp_path)["training"]["updates"] == last
