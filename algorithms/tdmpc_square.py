@@ -38,9 +38,9 @@ class TDMPCSquareConfig(LatentConfig):
     prior_min_std: float = 0.05
 
 
-def summed_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:
+def summed_log_prob(noise: Tensor, log_std: Tensor, sample: PolicySample) -> Tensor:
     """The released code's log-density ``[...]`` of ``[..., action]``: the constant once, all of it times the size."""
-    return noise.shape[-1] * ((-0.5 * noise.square() - log_std).sum(-1) - LOG_SQRT_2PI)
+    return sample.num_actions * (sample.sum_over_actions(-0.5 * noise.square() - log_std) - LOG_SQRT_2PI)
 
 
 class TDMPCSquare(LatentMPPIRL):
@@ -57,8 +57,8 @@ class TDMPCSquare(LatentMPPIRL):
         """``-Q / S_Q + entropy coefficient * log pi``, plus the gated prior, on the states that have a plan."""
         states = batch["state"][:-1]
         sample = self.policy.sample(states)
-        change = torch.log(1 - sample.action.square() + 1e-6).sum(-1)
-        log_prob = summed_log_prob(sample.noise, sample.log_std) - change
+        change = sample.sum_over_actions(torch.log(1 - sample.action.square() + 1e-6))
+        log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - change
         value = self.critic.values(self.critic_inputs(states, sample.action), self.critic.draw()).mean(0)
         self.return_scale.update(value[0])
         loss = self.temporal_mean(self.config.entropy * log_prob - self.return_scale(value))
@@ -76,6 +76,6 @@ class TDMPCSquare(LatentMPPIRL):
         """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""
         sample = self.policy.sample(batch["state"][:-1]) if sample is None else sample
         std = batch["prior_std"][:-1].clamp_min(self.config.prior_min_std)
-        log_prob = summed_log_prob((sample.action - batch["prior_mean"][:-1]) / std, std.log())
+        log_prob = summed_log_prob((sample.action - batch["prior_mean"][:-1]) / std, std.log(), sample)
         on = self.return_scale.value > self.config.scale_threshold
         return torch.where(on, -self.return_scale(log_prob), 0.0)

@@ -67,10 +67,12 @@ class MPPIRL(TensorDictModuleBase, ABC):
     Attributes:
         Config: the dataclass of the algorithm's options.
         takes_images: whether observations may be images.
+        greedy: whether evaluation takes the best sample of a plan where acting draws one.
     """
 
     Config: ClassVar[type]
     takes_images: ClassVar[bool] = False
+    greedy: bool = False
 
     def __init__(self, config: Any, problem: Problem) -> None:
         super().__init__()
@@ -113,7 +115,9 @@ class MPPIRL(TensorDictModuleBase, ABC):
         chosen = self.select(tensordict, plan, candidates, explore)
         rows = torch.arange(len(chosen), device=chosen.device)
         mean = self.commit(tensordict, plan.mean[rows, chosen])
-        first = self.planner.select(plan)[rows, chosen] if self.planner.config.stochastic else mean[:, 0]
+        first = mean[:, 0]
+        if self.planner.config.stochastic:
+            first = self.planner.select(plan, greedy=self.greedy and not explore)[rows, chosen]
         if explore:
             first = self.explore(tensordict, first, plan.std[rows, chosen, 0])
         tensordict["action"] = first.clamp(-1.0, 1.0)

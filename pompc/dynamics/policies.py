@@ -58,8 +58,7 @@ class PolicySample:
     @property
     def gaussian_log_prob(self) -> Tensor:
         """Log-density ``[...]`` of the draw before squashing or clamping."""
-        terms = -0.5 * self.noise.square() - self.log_std - LOG_SQRT_2PI
-        return (terms if self.mask is None else terms * self.mask).sum(-1)
+        return self.sum_over_actions(-0.5 * self.noise.square() - self.log_std - LOG_SQRT_2PI)
 
     def gaussian_kl(self, mean: Tensor, log_std: Tensor) -> Tensor:
         """KL of this sample's Gaussian to another of the same policy class, averaged over the action: ``[...]``.
@@ -71,7 +70,11 @@ class PolicySample:
 
     def mean_over_actions(self, terms: Tensor) -> Tensor:
         """``[..., action]`` -> ``[...]``, over the entries that the task has."""
-        return (terms if self.mask is None else terms * self.mask).sum(-1) / self.num_actions
+        return self.sum_over_actions(terms) / self.num_actions
+
+    def sum_over_actions(self, terms: Tensor) -> Tensor:
+        """``[..., action]`` -> ``[...]``, over the entries that the task has."""
+        return (terms if self.mask is None else terms * self.mask).sum(-1)
 
 
 class LatentPolicy(nn.Module, ABC):
@@ -178,8 +181,7 @@ class SquashedGaussian(LatentPolicy):
     def log_prob(self, sample: PolicySample) -> Tensor:
         """With the volume change of ``tanh``."""
         change = torch.log(1 - sample.action.square() + 1e-6)
-        change = change if sample.mask is None else change * sample.mask
-        return sample.gaussian_log_prob - change.sum(-1)
+        return sample.gaussian_log_prob - sample.sum_over_actions(change)
 
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """``log pi(a) - log N(a)`` at the drawn action: a Monte-Carlo estimate."""

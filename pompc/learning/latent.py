@@ -49,6 +49,7 @@ class LatentMPPIRL(MPPIRL):
         super().__init__(config, problem)
         size, two_hot = config.size, TwoHot(config.num_bins, config.bin_low, config.bin_high)
         tasks = self._tasks(problem)
+        self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.seed_steps = config.seed_steps_for(problem.episode_length)
         self.model = WorldModel(
@@ -115,9 +116,22 @@ class LatentMPPIRL(MPPIRL):
     # -- acting ------------------------------------------------------------------------------------------------------
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """Plan; at random while the first ``seed_steps`` transitions are collected."""
-        if not explore or self.transitions > self.seed_steps:
-            return super().act(tensordict, explore)
+        """Plan; at random while the first ``seed_steps`` transitions are collected.
+
+        Entries of an action that the task ignores are zero.
+        """
+        planned = not explore or self.transitions > self.seed_steps
+        tensordict = super().act(tensordict, explore) if planned else self.act_randomly(tensordict)
+        tasks = self.model.tasks
+        if tasks is not None:
+            mask = tasks.action_masks[tasks.index(tensordict["observation"])]
+            tensordict["action"] = tensordict["action"] * mask
+            if explore and self.uses_virtual:
+                tensordict["planned"] = tensordict["planned"] * mask[:, None, None]
+        return tensordict
+
+    def act_randomly(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Uniform actions, and what stands for a plan beside them."""
         warm_start = tensordict["planner_mean"]
         sequences = torch.rand((len(warm_start), self.config.virtual_count, *warm_start.shape[1:])) * 2 - 1
         sequences = sequences.to(warm_start.device)
@@ -251,7 +265,8 @@ class LatentMPPIRL(MPPIRL):
             if self.pretrain_left < 0:
                 given = self.config.pretrain_updates
                 self.pretrain_left = self.seed_steps if given is None else given
-            self.owed += self.config.update_to_data * data.numel()
+            else:
+                self.owed += self.config.update_to_data * data.numel()
         metrics = self.catch_up()
         dials = {"kl_weight": self.kl_weight.value, "virtual_ratio": self.virtual_ratio.value}
         return {**{name: metrics.get(name, math.nan) for name in self.metric_names}, **dials, "updates": self.updates}

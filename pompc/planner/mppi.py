@@ -284,14 +284,21 @@ class MPPI:
             std = variance.sqrt().clamp(config.min_std, config.max_std)
         return mean, std, weights
 
-    def select(self, plan: Plan) -> Tensor:
-        """First action of every candidate ``[batch, candidate, action]``: the mean, or a sample drawn by weight."""
+    def select(self, plan: Plan, *, greedy: bool = False) -> Tensor:
+        """First action of every candidate ``[batch, candidate, action]``: the mean, or a sample drawn by weight.
+
+        Args:
+            plan: what was planned.
+            greedy: take the sample of the largest weight instead of drawing one.
+        """
         if not self.config.stochastic:
             return plan.mean[..., 0, :]
         batch, candidates, samples = plan.weights.shape
-        index = torch.multinomial(plan.weights.view(-1, samples), 1).view(batch, candidates, 1, 1)
+        weights = plan.weights.view(-1, samples)
+        index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1)
         first = plan.actions[..., 0, :]
-        return first.gather(2, index.expand(-1, -1, 1, first.shape[-1])).squeeze(2)
+        chosen = index.view(batch, candidates, 1, 1).expand(-1, -1, 1, first.shape[-1])
+        return first.gather(2, chosen).squeeze(2)
 
     def shift(self, mean: Tensor) -> Tensor:
         """A warm start for the next step: drop the first action of ``[..., horizon, action]``, fill the end."""
