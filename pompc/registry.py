@@ -140,7 +140,7 @@ ENVIRONMENTS = Registry(
         ),
         "dmc": Entry(
             "pompc.envs.dm_control:DMControl",
-            "a task of the DeepMind Control Suite, from its state",
+            "a task of the DeepMind Control Suite, from its state or from pixels",
             argument="task",
             form="dmc/<domain>-<task>",
         ),

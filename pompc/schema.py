@@ -73,12 +73,12 @@ def plain(value: Any) -> Any:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> UserError:
-    """The error for a key that is not there, with the nearest that is: a sibling, the same name elsewhere, a spelling."""
+    """The error for a key that is not there, with the nearest that is: the same name elsewhere, a sibling, a spelling."""
     known = list(known)
     parent, _, tail = key.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
     tails = {name.rpartition(".")[2]: name for name in reversed(known)}
-    guess = siblings.get(nearest(tail, siblings) or "") or tails.get(tail)
+    guess = tails.get(tail) or siblings.get(nearest(tail, siblings) or "")
     if guess is None and not siblings:
         guess = nearest(key, known)
     guess = guess or tails.get(nearest(tail, tails) or "")

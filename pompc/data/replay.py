@@ -98,9 +98,20 @@ class SliceReplay:
                 self._finish(envs, after["observation"][:, step][envs.to(after["observation"].device)])
 
     def _allocate(self, row: Mapping[str, Tensor]) -> None:
-        """Make room for all rows, given one."""
+        """Make room for all rows, given one.
+
+        Raises:
+            UserError: they do not fit into the memory.
+        """
         storage = LazyTensorStorage(len(self._valid), device=self.device)
-        storage.set(0, TensorDict({name: value.to(self.device) for name, value in row.items()}))
+        try:
+            storage.set(0, TensorDict({name: value.to(self.device) for name, value in row.items()}))
+        except RuntimeError as error:  # what torch raises for a lack of memory, on a CPU and on CUDA
+            need = sum(value.nbytes for value in row.values()) * len(self._valid) / 1e9
+            raise UserError(
+                f"a replay of {len(self._valid):,} observations needs {need:,.1f} GB of {self.device} memory, more than "
+                "there is: lower algo.buffer_size"
+            ) from error
         # The whole table: ``storage.get`` shows as many leading rows as were written, which are not those of several rings.
         self._columns = dict(storage._storage.items())  # pyright: ignore[reportOptionalMemberAccess]
 

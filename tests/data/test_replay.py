@@ -6,6 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from pompc.data import replay as replay_module
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
 
@@ -326,3 +327,13 @@ def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws():
         assert torch.equal(indices.cpu(), rows)
         assert all(torch.equal(batch[name].cpu(), value) for name, value in expected.items())
         replay.update(indices, {"prior": torch.zeros(5, 64, 2, 3)})
+
+
+def test_a_replay_that_does_not_fit_into_the_memory_says_how_large_it_is(monkeypatch):
+    def refuse(self, index, data):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(replay_module.LazyTensorStorage, "set", refuse)
+    replay = SliceReplay(1_000_000, num_envs=1, slice_steps=2)
+    with pytest.raises(UserError, match=r"1,000,000 observations needs 0\.0 GB of cpu memory.* lower algo.buffer_size"):
+        replay.extend(stream([[3]]))
