@@ -47,8 +47,8 @@ class PixelEncoder(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """``[..., channel, 64, 64]`` in [0, 255] -> ``[..., latent]``."""
-        images = random_shift(observation.flatten(0, -4).float(), pad=3)
-        return self.net(images / 255.0 - 0.5).unflatten(0, observation.shape[:-3])
+        images = random_shift(observation.reshape(-1, *observation.shape[-3:]).float(), pad=3)
+        return self.net(images / 255.0 - 0.5).view(*observation.shape[:-3], -1)
 
 
 class StateEncoder(nn.Module):

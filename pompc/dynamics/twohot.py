@@ -37,7 +37,8 @@ class TwoHot(nn.Module):
         """Where ``x [...]`` lies: the bin below it ``[...]`` and the weight of the bin above ``[...]`` in [0, 1]."""
         position = (symlog(x).clamp(self.low, self.high) - self.low) / self.width
         below = position.floor().clamp_max(len(self.bins) - 2)
-        return below.long(), position - below
+        # nan stays in the weight, and so in a loss that names it; as an index it would be out of bounds.
+        return below.nan_to_num(0.0).long(), position - below
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[..., bin]`` -> scalar ``[...]``: symexp of the expected bin."""

@@ -14,6 +14,33 @@ from pompc.planner import MPPIConfig
 from pompc.precision import check_precision
 
 WIDE_ACTION = 20
+POSITIVE = (
+    *(
+        "encoder_dim",
+        "encoder_layers",
+        "mlp_dim",
+        "latent_dim",
+        "num_values",
+        "simnorm_group",
+        "task_dim",
+        "batch_size",
+    ),
+    *(
+        "buffer_size",
+        "learning_rate",
+        "update_to_data",
+        "log_every",
+        "grad_clip",
+        "virtual_count",
+        "discount_denominator",
+    ),
+)
+NOT_NEGATIVE = (
+    *("seed_steps", "pretrain_updates", "encoder_lr_scale", "consistency_weight", "reward_weight", "value_weight"),
+    *("termination_weight", "entropy", "wide_action_iterations"),
+)
+SHARES = ("dropout", "target_rate", "scale_rate", "temporal_decay", "discount_min", "discount_max")
+ORDERED = (("bin_low", "bin_high"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max"))
 
 
 def latent_planner() -> MPPIConfig:
@@ -142,10 +169,20 @@ class LatentConfig:
     log_every: int = 100
 
     def __post_init__(self) -> None:
-        positive = ("simnorm_group", "num_bins", "batch_size", "learning_rate", "update_to_data", "log_every")
-        for name in (*positive, "grad_clip", "virtual_count", "task_dim"):
-            if getattr(self, name) <= 0:
+        for name in POSITIVE:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if getattr(self, name) is not None and getattr(self, name) < 0:
+                raise UserError(f"algo.{name} must be at least 0, not {getattr(self, name)}")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"algo.{name} must lie in [0, 1], not {getattr(self, name)}")
+        for low, high in ORDERED:
+            if not getattr(self, low) < getattr(self, high):
+                raise UserError(f"algo.{low}={getattr(self, low)} must be below algo.{high}={getattr(self, high)}")
+        if self.num_bins < 2:
+            raise UserError(f"algo.num_bins must be at least 2, not {self.num_bins}")
         for name, table in (("model_size", SIZES), ("critic_init", INITIALISERS), ("policy", POLICIES)):
             if getattr(self, name) not in table:
                 known = ", ".join(map(str, table))

@@ -67,9 +67,7 @@ def test_all_measurements_but_those_on_request_run_by_default(tmp_path, monkeypa
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(
-        UserError, match="'speed'; there are: racing, planner, training, collector, latent"
-    ):
+    with pytest.raises(UserError, match="'speed'; there are: racing, planner, training, collector, latent"):
         bench("speed")
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,115 @@
+"""The precision of matrix products is switched for a block and for nothing else."""
+
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from pompc.dynamics import FunctionModel
+from pompc.errors import NonFiniteError, UserError
+from pompc.planner import MPPI, MPPIConfig
+from pompc.precision import PRECISIONS, check_precision, matmul_precision
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("before", PRECISIONS)
+@pytest.mark.parametrize("inside", PRECISIONS)
+def test_a_block_has_its_precision_and_leaves_the_one_before(before, inside):
+    torch.set_float32_matmul_precision(before)
+    with matmul_precision(inside):
+        assert torch.get_float32_matmul_precision() == inside
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(KeyError), matmul_precision(inside):
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_blocks_nest():
+    torch.set_float32_matmul_precision("highest")
+    seen = []
+    with matmul_precision("medium"):
+        with matmul_precision("high"):
+            seen.append(torch.get_float32_matmul_precision())
+        seen.append(torch.get_float32_matmul_precision())
+    assert [*seen, torch.get_float32_matmul_precision()] == ["high", "medium", "highest"]
+
+
+def test_highest_is_exact_and_medium_is_close():
+    a, b = torch.randn(64, 300), torch.randn(300, 64)
+    exact = a.double() @ b.double()
+    errors = []
+    for precision in PRECISIONS:
+        with matmul_precision(precision):
+            errors.append(((a @ b).double() - exact).abs().max().item() / exact.abs().max().item())
+    assert errors[0] < 1e-5
+    assert max(errors) < 2e-2
+
+
+@pytest.mark.parametrize("value", ["low", "", "Medium", "bfloat16"])
+def test_anything_else_is_refused_in_one_line(value):
+    with pytest.raises(UserError, match=r"unknown algo\.x .*; there are: highest, high, medium") as caught:
+        check_precision("algo.x", value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"unknown planner\.matmul_precision"):
+        MPPIConfig(matmul_precision=value)
+
+
+def watched(seen, cost=0.0):
+    """A model that notes the precision of its steps and costs."""
+
+    def step(state, action):
+        seen.append(torch.get_float32_matmul_precision())
+        return state + action
+
+    def running(state, action):
+        seen.append(torch.get_float32_matmul_precision())
+        return state[..., 0] + cost
+
+    return FunctionModel(step, running)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_planner_evaluates_its_model_in_the_precision_it_is_given(precision):
+    torch.set_float32_matmul_precision("highest")
+    seen = []
+    model = watched(seen)
+    MPPI(MPPIConfig(horizon=3, num_iterations=2, matmul_precision=precision), model, model, 1).plan(torch.zeros(2, 1))
+    assert seen == [precision] * 2 * (3 + 1)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_plan_that_fails_leaves_the_precision_as_it_was():
+    torch.set_float32_matmul_precision("high")
+    model = watched([], cost=torch.nan)
+    planner = MPPI(MPPIConfig(horizon=3, matmul_precision="medium"), model, model, 1)
+    with pytest.raises(NonFiniteError):
+        planner.plan(torch.zeros(2, 1))
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, monkeypatch):
+    torch.set_float32_matmul_precision("highest")
+    agent, seen = tiny.agent(matmul_precision=precision), SimpleNamespace(update=[], plan=[])
+    agent.transitions = 21  # beyond the seed phase
+    loss, rollout = agent.model_loss, agent.planner.rollout
+    note = torch.get_float32_matmul_precision
+    monkeypatch.setattr(agent, "model_loss", lambda batch: seen.update.append(note()) or loss(batch))
+    monkeypatch.setattr(agent.planner, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
+    agent.update(tiny.batch(agent))
+    tiny.World(agent).step()
+    assert seen.update == [precision]
+    assert set(seen.plan) == {"highest"}
+    assert note() == "highest"
+    batch = tiny.batch(agent)
+    batch["observation"][0] = torch.nan
+    with pytest.raises(NonFiniteError):
+        agent.update(batch)
+    assert note() == "highest"
