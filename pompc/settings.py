@@ -18,12 +18,14 @@ class EvalConfig:
         episodes: episodes per evaluation.
         seed: seed of the first episode; the same episodes at every evaluation.
         video: record an episode.
+        at_start: also evaluate before training.
     """
 
     every: int = 50_000
     episodes: int = 20
     seed: int = 1000
     video: bool = True
+    at_start: bool = True
 
     def __post_init__(self) -> None:
         _positive("eval.", self, "every", "episodes")

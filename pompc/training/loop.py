@@ -44,7 +44,7 @@ def train(session: Session) -> Iterator[Record]:
         WriteError: the disk is full.
     """
     options, counters = session.options, session.counters
-    if counters.evaluated < 0:
+    if counters.evaluated < 0 and counters.step == 0 and options.eval.at_start:
         result, best = _evaluation(session)
         session.save(last=False, best=best)
         yield Record(counters.step, evaluation=result)

@@ -161,3 +161,11 @@ def test_rows_of_the_latent_family_end_at_multiples_of_log_every(envs, expected,
     assert [record.step for record in seen if record.step and not record.metrics] == [expected[1]]
     began = {2: 28, 3: 27}[envs]  # afterwards one update per transition
     assert small.final_state(tmp_path)["training"]["updates"] == 20 + expected[-1] - began
+
+
+def test_the_evaluation_before_training_can_be_spared(tmp_path):
+    without = small.complete(small.config(tmp_path / "a", "mppi", "acrobot", "steps=64", "eval.at_start=false"))
+    with_it = small.complete(small.config(tmp_path / "b", "mppi", "acrobot", "steps=64"))
+    first = [(run / "eval.csv").read_text().splitlines()[1].split(",")[0] for run in (without, with_it)]
+    assert first == ["64", "0"]
+    assert (without / "metrics.csv").read_bytes() == (with_it / "metrics.csv").read_bytes()
