@@ -231,9 +231,9 @@ class AdaptiveHRL(OnPolicy):
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
-    def training_state(self) -> dict[str, Any]:
+    def training_state(self, *, replay: bool = True) -> dict[str, Any]:
         """Adds the virtual buffer."""
-        return {**super().training_state(), "virtual_buffer": self.virtual_buffer.state_dict()}
+        return {**super().training_state(replay=replay), "virtual_buffer": self.virtual_buffer.state_dict()}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned."""

@@ -8,6 +8,7 @@ from one step of the model. docs/bmpc.md has the equations and the deviations.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensordict import TensorDictBase
@@ -56,14 +57,22 @@ class BMPC(LazyReanalyze):
         """The state, whatever the action."""
         return self.model.inputs(state) if self.config.state_values else super().critic_inputs(state, action)
 
+    def policy_value(self, state: Tensor, action: Tensor) -> Tensor:
+        """What the policy maximises where lambda is finite: the model's reward and the value of the state it predicts."""
+        if not self.config.state_values:
+            return super().policy_value(state, action)
+        return self._one_step(state, action, self.state_value)
+
     def value_target(self, data: TensorDictBase) -> Tensor:
         """``r(z, a) + discount * V(f(z, a))`` with the policy's action at the encoded observations ``[horizon, batch]``."""
         if not self.config.state_values:
             return super().value_target(data)
         state = data["encoded"][:-1]
-        action = self.policy.sample(state).action
+        return self._one_step(state, self.policy.sample(state).action, self.target_value)
+
+    def _one_step(self, state: Tensor, action: Tensor, value_of: Callable[[Tensor], Tensor]) -> Tensor:
         then = self.model.next(state, action)
-        value = self.discount_of(then) * self.target_value(then)
+        value = self.discount_of(then) * value_of(then)
         if self.model.termination_head is not None:
             value = value * (self.model.termination_logits(then) <= 0)
         return self.model.reward(state, action) + value

@@ -17,7 +17,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.agent import Problem
-from pompc.dynamics.policies import POLICIES, PolicySample
+from pompc.dynamics.policies import POLICIES, LatentPolicy, PolicySample
 from pompc.errors import UserError
 from pompc.learning.priors import PRIORS
 from pompc.learning.reanalyze import LazyReanalyze, ReanalyzeConfig
@@ -63,16 +63,17 @@ class POMPC(LazyReanalyze):
     """
 
     Config = POMPCConfig
+    prior: LatentPolicy | None
 
     def __init__(self, config: POMPCConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.prior_rule = PRIORS[config.prior]
         self.prior = None
-        if self.prior_rule.learned:
+        if PRIORS[config.prior] is not None:
             sizes = (self.model.input_dim, config.size.mlp_dim, problem.action_dim)
             spread = {"log_std_min": config.log_std_min, "log_std_max": config.log_std_max}
             self.prior = POLICIES[config.policy](*sizes, **spread, tasks=self.model.tasks)
             self.optimisers["prior"] = self.policy_optimiser(self.prior)
+            self.settle()
 
     def loss_weights(self) -> tuple[float, float]:
         """``(1, lambda)``, or their convex form."""
@@ -90,11 +91,10 @@ class POMPC(LazyReanalyze):
 
     def learn_prior(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """One step of the learned prior towards the plans in the batch."""
-        if self.prior is None:
+        follow = PRIORS[self.config.prior]
+        if self.prior is None or follow is None:
             return {}
-        divergence = self.prior_rule.divergence(
-            self.prior, batch["state"][:-1], batch["prior_mean"][:-1], batch["prior_std"][:-1]
-        )
+        divergence = follow(self.prior, batch["state"][:-1], batch["prior_mean"][:-1], batch["prior_std"][:-1])
         loss = self.temporal_mean(divergence)
         self.descend("prior", loss, batch)
         return {"prior_loss": loss.detach()}

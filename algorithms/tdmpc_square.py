@@ -8,6 +8,7 @@ are TD-MPC2's. docs/tdmpc_square.md has the equations and the deviations.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.dynamics.policies import LOG_SQRT_2PI, PolicySample
+from pompc.errors import UserError
 from pompc.learning.latent import LatentMPPIRL
 from pompc.learning.latent_config import LatentConfig
 from pompc.learning.schedules import ScheduleConfig
@@ -36,6 +38,14 @@ class TDMPCSquareConfig(LatentConfig):
     reference_actions: int = 61
     scale_threshold: float = 2.0
     prior_min_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("reference_actions", "prior_min_std"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        if self.kl_weight == math.inf:
+            raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 
 
 def summed_log_prob(noise: Tensor, log_std: Tensor, sample: PolicySample) -> Tensor:
@@ -59,7 +69,7 @@ class TDMPCSquare(LatentMPPIRL):
         sample = self.policy.sample(states)
         change = sample.sum_over_actions(torch.log(1 - sample.action.square() + 1e-6))
         log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - change
-        value = self.critic.values(self.critic_inputs(states, sample.action), self.critic.draw()).mean(0)
+        value = self.policy_value(states, sample.action)
         self.return_scale.update(value[0])
         loss = self.temporal_mean(self.config.entropy * log_prob - self.return_scale(value))
         prior = self.temporal_mean(self.planner_prior(batch, sample))

@@ -67,11 +67,13 @@ class MPPIRL(TensorDictModuleBase, ABC):
     Attributes:
         Config: the dataclass of the algorithm's options.
         takes_images: whether observations may be images.
+        counts: metrics that are counts or settings: a row has their last value, not their mean.
         greedy: whether evaluation takes the best sample of a plan where acting draws one.
     """
 
     Config: ClassVar[type]
     takes_images: ClassVar[bool] = False
+    counts: ClassVar[tuple[str, ...]] = ("updates", "kl_weight", "virtual_ratio", "model_steps")
     greedy: bool = False
 
     def __init__(self, config: Any, problem: Problem) -> None:
@@ -245,8 +247,12 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
-    def training_state(self) -> dict[str, Any]:
-        """What changes in training beside the modules: tensors and plain values only."""
+    def training_state(self, *, replay: bool = True) -> dict[str, Any]:
+        """What changes in training beside the modules: tensors and plain values only.
+
+        Args:
+            replay: with what the agent has kept of the past, which may be large and is not needed to play.
+        """
         return {
             "kl_weight": self.kl_weight.state_dict(),
             "virtual_ratio": self.virtual_ratio.state_dict(),

@@ -16,11 +16,6 @@ LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 OPEN = 1e-3  # tanh reaches +-1 nowhere: actions to be imitated are moved inside by this
 
 
-def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Log-density of a diagonal normal at ``x [..., action]``: ``[...]``."""
-    return (-0.5 * ((x - mean) / std).square() - std.log() - LOG_SQRT_2PI).sum(-1)
-
-
 def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
     """``KL(N(mean, std) || N(other_mean, other_std))`` of every action entry ``[..., action]``, not summed."""
     ratio = (std / other_std).square()

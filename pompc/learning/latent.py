@@ -1,8 +1,7 @@
-"""The latent family: planning and learning in the latent space of a world model (TD-MPC2 and its descendants)."""
+"""The latent family: learning a world model, values and a policy from replayed sequences (TD-MPC2, descendants)."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -11,25 +10,14 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn import functional
 
-from pompc.agent import MPPIRL, Problem
-from pompc.data.replay import SliceReplay
-from pompc.dynamics.critics import Critic
-from pompc.dynamics.imagination import Imagination
-from pompc.dynamics.layers import INITIALISERS, fuse_activations
-from pompc.dynamics.policies import POLICIES, PolicySample
-from pompc.dynamics.protocols import TerminalValue
-from pompc.dynamics.twohot import TwoHot
-from pompc.dynamics.world_model import TaskEmbedding, WorldModel
+from pompc.dynamics.policies import PolicySample
 from pompc.errors import NonFiniteError
-from pompc.learning.latent_config import LatentConfig
-from pompc.learning.scale import RunningScale
-from pompc.learning.virtual_latent import virtual_sequences
-from pompc.planner import MPPI, Plan
-from pompc.planner.weights import systematic_resample
+from pompc.learning.ensemble import relative_variance
+from pompc.learning.latent_actor import LatentActor
 from pompc.precision import matmul_precision
 
 
-class LatentMPPIRL(MPPIRL):
+class LatentMPPIRL(LatentActor):
     """An off-policy agent that plans with a learned world model; TD-MPC2 (Hansen et al. 2024) where both dials are zero.
 
     Subclasses override :meth:`value_target`, :meth:`policy_loss`, :meth:`planner_prior` and what they need beside.
@@ -41,190 +29,7 @@ class LatentMPPIRL(MPPIRL):
         problem: the environment.
     """
 
-    Config = LatentConfig
-    takes_images = True
     learns_policy_in_pretraining = True
-
-    def __init__(self, config: LatentConfig, problem: Problem) -> None:
-        super().__init__(config, problem)
-        size, two_hot = config.size, TwoHot(config.num_bins, config.bin_low, config.bin_high)
-        tasks = self._tasks(problem)
-        self.greedy = config.greedy_evaluation
-        self.discount = config.discount_for(problem.episode_length)
-        self.seed_steps = config.seed_steps_for(problem.episode_length)
-        self.model = WorldModel(
-            problem.image_shape or (problem.observation_dim,),
-            problem.action_dim,
-            size,
-            simnorm_group=config.simnorm_group,
-            two_hot=two_hot,
-            episodic=config.episodic,
-            tasks=tasks,
-        )
-        spread = {"log_std_min": config.log_std_min, "log_std_max": config.log_std_max}
-        policy = POLICIES[config.policy]
-        self.policy = policy(self.model.input_dim, size.mlp_dim, problem.action_dim, **spread, tasks=tasks)
-        self.critic = Critic(
-            self.critic_dim,
-            size.mlp_dim,
-            size.num_values,
-            two_hot,
-            dropout=config.dropout,
-            initialiser=INITIALISERS[config.critic_init],
-        )
-        self.return_scale, self.kl_scale = RunningScale(config.scale_rate), RunningScale(config.scale_rate)
-        imagination = Imagination(self.model)
-        options = dataclasses.replace(
-            config.planner, discount=self.discount, num_iterations=config.iterations_for(problem.action_dim)
-        )
-        self.planner = MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
-        self.horizon = options.horizon
-        extras = ("prior_mean", "prior_std", *(("planned",) if self.uses_virtual else ()))
-        self.replay = SliceReplay(
-            config.buffer_size, problem.num_envs, self.horizon, device=problem.device, extras=extras
-        )
-        if config.compile:
-            fuse_activations(self)
-        self._terminal_value = self.state_value
-        if options.compile:
-            self._terminal_value = torch.compile(self.state_value, dynamic=False)
-        self._make_optimisers()
-        self.transitions, self.pretrain_left, self.owed = 0, -1, 0.0
-        self.eval()
-
-    def _tasks(self, problem: Problem) -> TaskEmbedding | None:
-        if problem.tasks is None:
-            return None
-        columns = torch.arange(problem.action_dim)
-        masks = torch.stack([(columns < dim).float() for dim in problem.tasks.action_dims])
-        discounts = torch.tensor([self.config.discount_for(length) for length in problem.tasks.episode_lengths])
-        return TaskEmbedding(masks, discounts, self.config.task_dim)
-
-    def _make_optimisers(self) -> None:
-        config = self.config
-        encoder = list(self.model.encoder.parameters())
-        slow = {id(parameter) for parameter in encoder}
-        others = [p for p in (*self.model.parameters(), *self.critic.heads.parameters()) if id(p) not in slow]
-        groups = [{"params": encoder, "lr": config.learning_rate * config.encoder_lr_scale}, {"params": others}]
-        self.optimisers["model"] = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-        self.optimisers["policy"] = self.policy_optimiser(self.policy)
-
-    def policy_optimiser(self, policy: torch.nn.Module) -> torch.optim.Optimizer:
-        """Adam as TD-MPC2 sets it for policies."""
-        return torch.optim.Adam(policy.parameters(), lr=self.config.learning_rate, eps=1e-5, fused=True)
-
-    # -- acting ------------------------------------------------------------------------------------------------------
-
-    def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """Plan; at random while the first ``seed_steps`` transitions are collected.
-
-        Entries of an action that the task ignores are zero.
-        """
-        planned = not explore or self.transitions > self.seed_steps
-        tensordict = super().act(tensordict, explore) if planned else self.act_randomly(tensordict)
-        tasks = self.model.tasks
-        if tasks is not None:
-            mask = tasks.action_masks[tasks.index(tensordict["observation"])]
-            tensordict["action"] = tensordict["action"] * mask
-            if explore and self.uses_virtual:
-                tensordict["planned"] = tensordict["planned"] * mask[:, None, None]
-        return tensordict
-
-    def act_randomly(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Uniform actions, and what stands for a plan beside them."""
-        warm_start = tensordict["planner_mean"]
-        sequences = torch.rand((len(warm_start), self.config.virtual_count, *warm_start.shape[1:])) * 2 - 1
-        sequences = sequences.to(warm_start.device)
-        tensordict["action"] = sequences[:, 0, 0]
-        tensordict["prior_mean"], tensordict["prior_std"] = self.random_prior(sequences[:, 0, 0])
-        if self.uses_virtual:
-            tensordict["planned"] = sequences
-        tensordict["next", "planner_mean"] = torch.zeros_like(warm_start)
-        return tensordict
-
-    def overlay(self, tensordict: TensorDictBase) -> None:
-        """Latent states cannot be drawn into a picture."""
-
-    def random_prior(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """What stands for the plan where an action was drawn at random: mean and spread ``[batch, action]``."""
-        return action, torch.full_like(action, math.exp(self.config.log_std_max))
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """The latent state of an observation."""
-        return self.model.encode(observation)
-
-    def discounts(self, state: Tensor) -> Tensor | None:
-        """Of the task each environment plays, where there are several."""
-        tasks = self.model.tasks
-        return None if tasks is None else tasks.discounts[tasks.index(state)]
-
-    def proposals(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> Tensor | None:
-        """Rollouts of the policy ``[batch, 1, proposal, horizon, action]`` from ``state [batch, state]``."""
-        if self.config.num_proposals == 0:
-            return None
-        state, actions = state.unsqueeze(1).expand(-1, self.config.num_proposals, -1), []
-        for _ in range(self.horizon):
-            actions.append(self.policy.sample(state, log_std_range).action)
-            state = self.model.next(state, actions[-1])
-        return torch.stack(actions, dim=-2).unsqueeze(1)
-
-    def terminal_value(self) -> TerminalValue | None:
-        """The value of the policy: mean of two heads."""
-        return self._terminal_value
-
-    def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
-        """The planned action with noise of the plan's spread; both are kept as the policy's prior."""
-        tensordict["prior_mean"], tensordict["prior_std"] = action, std
-        return action + torch.randn_like(std) * std
-
-    def record(self, tensordict: TensorDictBase, plan: Plan, candidates: Any, chosen: Tensor) -> None:
-        """Sequences of the plan, drawn by weight, for virtual value targets."""
-        if self.uses_virtual:
-            drawn = systematic_resample(plan.weights[:, 0], self.config.virtual_count)
-            tensordict["planned"] = plan.actions[:, 0][torch.arange(len(drawn), device=drawn.device)[:, None], drawn]
-
-    @property
-    def uses_virtual(self) -> bool:
-        """Whether the planner's rollouts can take part in value learning."""
-        return max(self.virtual_ratio.value, self.virtual_ratio.config.initial, self.virtual_ratio.config.minimum) > 0
-
-    # -- values ------------------------------------------------------------------------------------------------------
-
-    @property
-    def critic_dim(self) -> int:
-        """Size of what the critic sees: state and action."""
-        return self.model.input_dim + self.problem.action_dim
-
-    def critic_inputs(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """What the critic sees ``[..., input]`` of ``state [..., state]`` and an action, the policy's by default."""
-        action = self.policy.sample(state).action if action is None else action
-        return torch.cat([self.model.inputs(state), action], dim=-1)
-
-    def state_value(self, state: Tensor) -> Tensor:
-        """Value of the policy ``[...]`` at ``state [..., state]``: mean of two heads."""
-        return self.critic.values(self.critic_inputs(state), self.critic.draw()).mean(0)
-
-    def target_value(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """What targets bootstrap from ``[...]``: two target heads drawn at random, the lesser or their average."""
-        values = self.critic.target_values(self.critic_inputs(state, action), self.critic.draw())
-        return values.mean(0) if self.config.average_target else values.amin(0)
-
-    def discount_of(self, state: Tensor) -> Tensor | float:
-        """The discount at a state: a number, or ``[...]`` where there are several tasks."""
-        tasks = self.model.tasks
-        return self.discount if tasks is None else tasks.discounts[tasks.index(state)]
-
-    def value_target(self, data: TensorDictBase) -> Tensor:
-        """One-step target ``[horizon, batch]`` from the encoded next observations, without bootstrap at terminations."""
-        then = data["encoded"][1:]
-        going_on = 1 - data["terminated"][:-1].squeeze(-1)
-        return data["reward"][:-1].squeeze(-1) + self.discount_of(then) * going_on * self.target_value(then)
-
-    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """States, actions and value targets along the sequences the planner drew, rolled out by today's model."""
-        return virtual_sequences(self, data["encoded"][0], data["planned"][0]) if self.virtual_ratio.value > 0 else None
-
-    # -- learning ----------------------------------------------------------------------------------------------------
 
     @property
     def frames_per_batch(self) -> int:
@@ -255,6 +60,8 @@ class LatentMPPIRL(MPPIRL):
     @property
     def backlog(self) -> int:
         """Updates owed, those before the first planned action first."""
+        if self.replay.num_starts == 0:
+            return 0
         return max(self.pretrain_left, 0) + int(self.owed)
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
@@ -395,7 +202,7 @@ class LatentMPPIRL(MPPIRL):
         )  # as published, without the change of variables of tanh
         gain, metrics = self.config.entropy * entropy, {"entropy": entropy.detach().mean()}
         if return_weight > 0:
-            value = self.critic.values(self.critic_inputs(states, sample.action), self.critic.draw()).mean(0)
+            value = self.policy_value(states, sample.action)
             self.return_scale.update(value[0])
             gain = gain + return_weight * self.return_scale(value)
             metrics["return_scale"] = self.return_scale.value.clone()
@@ -418,15 +225,15 @@ class LatentMPPIRL(MPPIRL):
             return
         with torch.no_grad():
             values = self.critic.values(self.critic_inputs(batch["state"][0], batch["action"][0]))
-        spread = values.var(0).mean() / (values.mean(0).var() + 1e-8)
-        self.schedule(spread.item())
+        self.schedule(relative_variance(values, batch["reward"][0]))
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
-    def training_state(self) -> dict[str, Any]:
-        """Adds the replay and the counters of updates owed."""
+    def training_state(self, *, replay: bool = True) -> dict[str, Any]:
+        """Adds the counters of updates owed and, where asked, the replay."""
         counters = {"transitions": self.transitions, "pretrain_left": self.pretrain_left, "owed": float(self.owed)}
-        return {**super().training_state(), **counters, "replay": self.replay.state_dict()}
+        kept = {"replay": self.replay.state_dict()} if replay else {}
+        return {**super().training_state(replay=replay), **counters, **kept}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""

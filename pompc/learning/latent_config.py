@@ -115,7 +115,7 @@ class LatentConfig:
         virtual_count: sampled sequences of each plan kept for virtual value targets, where ``virtual_ratio`` > 0.
         greedy_evaluation: evaluation takes the best elite; otherwise one drawn by its weight, as published.
         matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors).
-        compile: compile the losses with ``torch.compile``.
+        compile: compile the networks' activation into one kernel (needs a C++ compiler).
         log_every: transitions per row of metrics, over all environments.
     """
 
@@ -198,7 +198,8 @@ class LatentConfig:
             )
         if not 0 <= self.num_proposals < self.planner.num_samples:
             raise UserError(
-                f"algo.num_proposals={self.num_proposals} must be below planner.num_samples={self.planner.num_samples}"
+                f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
+                "(planner.num_samples)"
             )
 
     @property

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from pompc.dynamics.policies import LatentPolicy
 
 
-class StoredPlan:
-    """The plan itself: nothing is learned."""
+def forward_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``KL(plan || prior)``, so that the prior covers all that the plans did.
 
-    learned = False
+    Args:
+        prior: the learned prior.
+        state: where ``[..., state]``.
+        mean: of the plans' Gaussians ``[..., action]``.
+        std: their spread ``[..., action]``.
 
-    def divergence(self, prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """There is no prior to train."""
-        raise NotImplementedError("the stored plan is not learned")
-
-
-class ForwardKL(StoredPlan):
-    """A prior trained by ``KL(plan || prior)``: it covers all that the plans did."""
-
-    learned = True
-
-    def divergence(self, prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """``[..., state]`` and the plans' Gaussians ``[..., action]`` -> ``[...]``, averaged over the action."""
-        return prior.imitation(state, mean, std)
+    Returns:
+        The divergence averaged over the action ``[...]``, up to a constant.
+    """
+    return prior.imitation(state, mean, std)
 
 
-class ReverseKL(StoredPlan):
-    """A prior trained by ``KL(prior || plan)``: it settles on one of the things the plans did."""
-
-    learned = True
-
-    def divergence(self, prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """``[..., state]`` and the plans' Gaussians ``[..., action]`` -> ``[...]``, averaged over the action."""
-        return prior.divergence(prior.sample(state), mean, std)
+def reverse_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``KL(prior || plan)``, so that the prior settles on one of the things the plans did; as :func:`forward_kl`."""
+    return prior.divergence(prior.sample(state), mean, std)
 
 
-PRIORS: dict[str, StoredPlan] = {"plan": StoredPlan(), "forward": ForwardKL(), "reverse": ReverseKL()}
-"""Priors by the name that ``algo.prior`` takes."""
+PRIORS: dict[str, Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor] | None] = {
+    "plan": None,
+    "forward": forward_kl,
+    "reverse": reverse_kl,
+}
+"""How a learned prior follows the plans, by the name that ``algo.prior`` takes; none where the plan itself is the prior."""

@@ -35,6 +35,11 @@ class ReanalyzeConfig(LatentConfig):
             raise UserError(f"algo.reanalyze_interval must be at least 0 (never), not {self.reanalyze_interval}")
         if self.reanalyze_sequences < 1:
             raise UserError(f"algo.reanalyze_sequences must be at least 1, not {self.reanalyze_sequences}")
+        if not self.reanalyze_log_std_min < self.reanalyze_log_std_max:
+            raise UserError(
+                f"algo.reanalyze_log_std_min={self.reanalyze_log_std_min} must be below "
+                f"algo.reanalyze_log_std_max={self.reanalyze_log_std_max}"
+            )
 
 
 class LazyReanalyze(LatentMPPIRL):

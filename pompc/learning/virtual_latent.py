@@ -9,11 +9,11 @@ from tensordict import TensorDict
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pompc.learning.latent import LatentMPPIRL
+    from pompc.learning.latent_actor import LatentActor
 
 
 @torch.no_grad()
-def virtual_sequences(agent: LatentMPPIRL, state: Tensor, planned: Tensor) -> TensorDict:
+def virtual_sequences(agent: LatentActor, state: Tensor, planned: Tensor) -> TensorDict:
     """States, actions and value targets along planned action sequences.
 
     The sequences are kept as actions, not as latents: the encoder moves on, so they are rolled out anew from the encoded

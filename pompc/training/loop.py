@@ -73,7 +73,7 @@ def _iteration(session: Session) -> dict[str, float]:
         with _evidence(session, "iteration", data):
             rows.append(agent.learn(data))
         collected.append(data)
-    metrics = mean_metrics(rows)
+    metrics = mean_metrics(rows, agent.counts)
     with _evidence(session, "iteration", collected[-1]):
         guard.check_metrics(metrics)
     return session.log_training(collected, metrics)

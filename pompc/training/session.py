@@ -141,12 +141,10 @@ class Session:
         """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``."""
         if not (last or best):
             return
-        state = self._state()
-        if best:  # to play it needs no replay
-            playable = {**state, "training": {k: v for k, v in state["training"].items() if k != "replay"}}
-            checkpoint.write_atomic(self.directory.best, checkpoint.serialise(playable))
         if last:
-            checkpoint.write_atomic(self.directory.last, checkpoint.serialise(state))
+            checkpoint.write_atomic(self.directory.last, checkpoint.serialise(self._state()))
+        if best:  # playing needs no replay, which may be large
+            checkpoint.write_atomic(self.directory.best, checkpoint.serialise(self._state(replay=False)))
 
     def close(self) -> None:
         """Close the logs and the environments."""
@@ -155,12 +153,12 @@ class Session:
             log.close()
         self.collector.shutdown()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, *, replay: bool = True) -> dict[str, Any]:
         return {
             "manifest": checkpoint.manifest(**identity(self.cfg), step=self.counters.step),
             "config": OmegaConf.to_container(self.cfg, resolve=True),
             "agent": dict(self.agent.state_dict()),
-            "training": self.agent.training_state(),
+            "training": self.agent.training_state(replay=replay),
             "collector": self.collector.snapshot(),
             "random": random_state(),
             "counters": asdict(self.counters),
@@ -179,11 +177,17 @@ class Session:
         load_random_state(state["random"])  # last: building and restoring draw numbers
 
 
-def mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The metrics of several calls of ``learn``, averaged over those that know them; nan where none does."""
+def mean_metrics(rows: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics of several calls of ``learn``, averaged over those that know them; nan where none does.
+
+    Args:
+        rows: what each call returned.
+        last: metrics that are counts or settings, of which the last call's value is taken.
+    """
     means = {}
     for name in rows[0]:
-        values = torch.stack([torch.as_tensor(row[name], dtype=torch.float64, device="cpu") for row in rows])
+        chosen = rows[-1:] if name in last else rows
+        values = torch.stack([torch.as_tensor(row[name], dtype=torch.float64, device="cpu") for row in chosen])
         means[name] = values.nanmean().item()
     return means
 

@@ -289,6 +289,22 @@ class TestBMPC:
         with torch.no_grad():
             torch.testing.assert_close(agent.value_target(data), target)
 
+    def test_a_finite_lambda_adds_the_models_return(self):
+        """The gradient of the return reaches the policy through the model."""
+        found = []
+        for kl_weight in (math.inf, 1.0):
+            agent, data = make(BMPC, BMPCConfig, num_values=2, kl_weight=kl_weight, entropy=0.0), batch()
+            agent.model_loss(data)
+            agent.policy.sample = deterministic(agent.policy)
+            loss, _ = agent.policy_loss(data)
+            found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(agent.policy.parameters()))]))
+            sample = agent.policy.sample(data["state"])
+        value = agent.policy_value(data["state"], sample.action)
+        gain = -agent.temporal_mean(value / agent.return_scale.value)
+        expected = torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(agent.policy.parameters()))])
+        assert expected.abs().max() > 1e-4
+        torch.testing.assert_close(found[1] - found[0], expected, rtol=1e-3, atol=1e-6)
+
     def test_the_policy_waits_for_the_pretraining_to_end(self):
         agent = make(BMPC, BMPCConfig)
         before = agent.policy.net[2].weight.clone()
@@ -365,6 +381,7 @@ class TestAdaptive:
                     part.bias.copy_(part.bias[:1].expand_as(part.bias))
             data = batch()
             data["state"] = agent.model.encode(data["observation"]).detach()
+            data["reward"] *= 0  # the spread of the values alone is the measure
             for _ in range(200):
                 agent.move_dials(data)
             ratios.append(agent.virtual_ratio.value)
@@ -399,3 +416,19 @@ class TestAdaptive:
             losses[ratio] = agent.model_loss(data)[0].item()
         assert losses[0.3] == pytest.approx(0.7 * losses[0.0] + 0.3 * losses[1.0], rel=1e-5)
         assert losses[1.0] != pytest.approx(losses[0.0], rel=1e-4)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("config_cls", "options", "message"),
+        [
+            (TDMPCSquareConfig, {"kl_weight": math.inf}, "take pompc or bmpc"),
+            (TDMPCSquareConfig, {"reference_actions": 0}, "reference_actions must be positive"),
+            (BMPCConfig, {"reanalyze_log_std_min": 2.0}, "must be below algo.reanalyze_log_std_max"),
+            (POMPCConfig, {"prior": "plans"}, "there are: plan, forward, reverse"),
+        ],
+    )
+    def test_it_is_one_line(self, config_cls, options, message):
+        with pytest.raises(UserError, match=message) as error:
+            config_cls(**options)
+        assert "\n" not in str(error.value)

@@ -61,7 +61,7 @@ def test_without_a_time_limit_a_discount_must_be_given():
         ({"discount": 0.0}, r"algo\.discount must lie in \(0, 1\)"),
         ({"latent_dim": 100}, r"algo\.latent_dim=100 is no multiple of simnorm_group=8"),
         ({"simnorm_group": 24}, r"algo\.latent_dim=512 is no multiple of simnorm_group=24"),
-        ({"num_proposals": 512}, r"algo\.num_proposals=512 must be below planner\.num_samples=512"),
+        ({"num_proposals": 512}, r"algo\.num_proposals=512 must lie in \[0, 512\) \(planner\.num_samples\)"),
         ({"num_proposals": -1}, r"algo\.num_proposals=-1"),
         ({"planner": dataclasses.replace(latent_planner(), discount=0.99)}, r"planner\.discount .* set algo\.discount"),
     ],

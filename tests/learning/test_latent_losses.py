@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from pompc.learning import latent
+from pompc.learning import latent_actor
 from pompc.learning.virtual_latent import virtual_sequences
 
 
@@ -107,7 +107,7 @@ def test_nothing_counts_after_a_predicted_end():
 
 
 def test_without_virtual_data_nothing_of_it_is_made_or_kept(monkeypatch):
-    monkeypatch.setattr(latent, "virtual_sequences", lambda *a: pytest.fail("virtual data with a ratio of 0"))
+    monkeypatch.setattr(latent_actor, "virtual_sequences", lambda *a: pytest.fail("virtual data with a ratio of 0"))
     agent = tiny.agent()
     world = tiny.World(agent)
     rows = world.run(12)
