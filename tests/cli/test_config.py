@@ -106,8 +106,8 @@ def test_every_preset_composes():
 
 @pytest.mark.parametrize(
     "override",
-    ["steps=5", "seed=3", "device=auto", "threads=2", "run_dir=x", "wandb.mode=disabled", "eval.video=false", "eval.at_start=false",
-     "checkpoint.every=9", "planner.temperature=1", "env.time_limit=50"],
+    ["steps=5", "seed=3", "device=auto", "threads=2", "run_dir=x", "wandb.mode=disabled", "eval.video=false",
+     "eval.at_start=false", "checkpoint.every=9", "planner.temperature=1", "env.time_limit=50"],
 )  # fmt: skip
 def test_the_hash_ignores_what_changes_no_result(override):
     assert config_hash(racing(override)) == config_hash(racing())
