@@ -1,0 +1,1 @@
+"""What the tests of this project, and of projects that build on it, run against."""

@@ -1,0 +1,71 @@
+"""The second port: the client connects once per stream, names it, and from then on is sent its messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import IncompleteReadError, StreamReader, StreamWriter
+from itertools import count
+
+from . import wire
+
+LARGEST_BACKLOG = 1 << 26
+"""Bytes waiting for a client that does not read, from which on its messages are dropped."""
+
+
+class Streams:
+    """All streams and who listens to them."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._numbers = count(1)
+        self._listeners: dict[int, set[StreamWriter]] = {}
+
+    def open(self) -> int:
+        """A new stream: its id."""
+        number = next(self._numbers)
+        self._listeners[number] = set()
+        return number
+
+    def close(self, stream: int) -> None:
+        """Forget a stream. Its connections stay until the client ends them: it would reconnect for ever otherwise."""
+        self._listeners.pop(stream, None)
+
+    def token(self, stream: int) -> bytes:
+        """What a client needs to listen to a stream; empty for 0, no stream."""
+        return wire.token(stream, self.port) if stream else b""
+
+    def heard(self, stream: int) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners.get(stream))
+
+    @property
+    def connections(self) -> int:
+        """Number of connections that listen to a stream."""
+        return sum(map(len, self._listeners.values()))
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Hold one connection until the client ends it."""
+        ends = (IncompleteReadError, ConnectionError, asyncio.CancelledError)
+        with contextlib.suppress(*ends), contextlib.closing(writer):
+            (stream,) = wire.STREAM_ID.unpack(await reader.readexactly(wire.STREAM_ID.size))
+            listeners = self._listeners.get(stream, set())
+            listeners.add(writer)
+            try:
+                await reader.read()
+            finally:
+                listeners.discard(writer)
+
+    def publish(self, stream: int, message: bytes) -> None:
+        """Send a message to all who listen."""
+        framed = wire.FRAME.pack(len(message)) + message
+        for writer in self._listeners[stream]:
+            if not writer.is_closing() and writer.transport.get_write_buffer_size() < LARGEST_BACKLOG:
+                writer.write(framed)
+
+    def cut(self, stream: int, message: bytes) -> None:
+        """Send half of a message and end the connections."""
+        framed = wire.FRAME.pack(len(message)) + message
+        for writer in self._listeners[stream]:
+            writer.write(framed[: len(framed) // 2])
+            asyncio.get_running_loop().call_soon(writer.close)
