@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show):
+    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show, _add_carla):
         add(commands)
     args, rest = parser.parse_known_args(argv)
     for text in rest:
@@ -148,6 +148,25 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(handler=_show)
 
 
+def _add_carla(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "carla",
+        help="look at a CARLA server, or run a stand-in for one",
+        description="For env.backend=carla of carla_racing: look at a server, or run a stand-in for one.",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
+    check = actions.add_parser("check", help="say what is at an address", description="Say what is at an address.")
+    check.add_argument("address", metavar="HOST:PORT")
+    check.set_defaults(handler=_carla_check)
+    stand_in = actions.add_parser(
+        "standin",
+        help="serve the protocol of CARLA with the embedded physics, until Ctrl-C",
+        description="Serve the protocol of CARLA with the embedded physics, until Ctrl-C: for tests without a simulator.",
+    )
+    stand_in.add_argument("--port", metavar="PORT", type=_at_least(0), default=2000, help="0 takes a free one")
+    stand_in.set_defaults(handler=_carla_stand_in)
+
+
 def _add_composition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algo", metavar="NAME", help="the algorithm; short for algo=NAME")
     parser.add_argument("--env", metavar="NAME", help="the environment; short for env=NAME")
@@ -226,6 +245,16 @@ def _bench(args: argparse.Namespace) -> int:
     from pompc.report.bench import bench
 
     return bench(args.only)
+
+
+def _carla_check(args: argparse.Namespace) -> int:
+    return ENVIRONMENTS.resolve("carla_racing").check_server(args.address)
+
+
+def _carla_stand_in(args: argparse.Namespace) -> int:
+    from pompc.testing.carla_standin.__main__ import main as serve
+
+    return serve(["--port", str(args.port)])
 
 
 def _list(args: argparse.Namespace) -> int:

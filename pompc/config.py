@@ -51,8 +51,12 @@ GROUPS = ("algo", "env", "preset")
 
 # Keys that change neither what a step computes nor what an evaluation measures. `steps` is among them so that a longer
 # run continues the shorter one, `device` and `threads` because a run may move to another machine (where rounding may
-# differ), `seed` because the directory's name has it: runs that differ in the seed alone share their hash.
-UNHASHED = ("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start")
+# differ) and a simulator's servers to other addresses, `seed` because the directory's name has it: runs that differ in
+# the seed alone share their hash.
+UNHASHED = (
+    *("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start"),
+    *("env.servers", "env.timeout", "env.retries"),
+)
 
 
 def compose(algo: str | None, env: str | None, overrides: Sequence[str] = (), preset: str | None = None) -> DictConfig:

@@ -68,6 +68,11 @@ class EnvironmentFamily(ABC):
             env.close()
 
     @property
+    def max_rows(self) -> int | None:
+        """The most rows that :meth:`vectorise` offers; none where there is no limit."""
+        return None
+
+    @property
     def tasks(self) -> Tasks | None:
         """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
         return None

@@ -8,6 +8,13 @@ class UserError(Exception):
     """
 
 
+class Unavailable(UserError):
+    """Something outside that a run depends on, such as a simulator's server, cannot be reached (any more).
+
+    A run that meets it saves its state before it ends.
+    """
+
+
 class NonFiniteError(RuntimeError):
     """A loss, cost, action or reward that is not finite.
 

@@ -1,4 +1,4 @@
-"""Racing against scripted traffic on a closed track: the embedded simulator of the CARLA racing task."""
+"""Racing against scripted traffic on a closed track: on the embedded simulator, or on CARLA servers."""
 
 from __future__ import annotations
 
@@ -11,41 +11,47 @@ from pompc.errors import UserError
 
 from .batched import INFO_KEYS, BatchedRacing
 from .bench import measure
-from .config import CarlaRacingConfig
+from .config import Address, CarlaRacingConfig
 from .env import RacingEnv
 from .model import RacingModel
+from .simulators import SIMULATORS
 
 if TYPE_CHECKING:
     import gymnasium
-
-BACKENDS = ("embedded",)
+    from torchrl.envs import EnvBase
 
 __all__ = ["BatchedRacing", "CarlaRacing", "CarlaRacingConfig", "RacingEnv", "RacingModel"]
 
 
 class CarlaRacing(EnvironmentFamily):
-    """Racing with danger zones and opponents."""
+    """Racing with danger zones and opponents.
+
+    Raises:
+        UserError: no such backend, or one that cannot work here.
+    """
 
     Config = CarlaRacingConfig
     info_keys = INFO_KEYS
 
     def __init__(self, config: CarlaRacingConfig) -> None:
-        if config.backend not in BACKENDS:
-            raise UserError(
-                f"env.backend {config.backend!r} is not available: take env.backend=embedded "
-                "(a CARLA server will need the extra pompc[carla], and its backend is not there yet)"
-            )
+        if config.backend not in SIMULATORS:
+            raise UserError(f"unknown env.backend {config.backend!r}; there are: {', '.join(SIMULATORS)}")
         super().__init__(config)
+        self._simulator = SIMULATORS[config.backend](config)
 
     @property
     def episode_length(self) -> int:
         return self.config.max_steps
 
-    def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        return RacingEnv(self.config, render_mode)
+    @property
+    def max_rows(self) -> int | None:
+        return self._simulator.max_rows
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> BatchedRacing:
-        return BatchedRacing(self.config, num_envs, seed=seed, device=device)
+    def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
+        return self._simulator.make(render_mode)
+
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> EnvBase:
+        return self._simulator.vectorise(num_envs, seed, device)
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         return RacingModel(self.config, device)
@@ -53,3 +59,10 @@ class CarlaRacing(EnvironmentFamily):
     @classmethod
     def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
         return measure(seconds, device)
+
+    @staticmethod
+    def check_server(address: str) -> int:
+        """Print what is at ``host:port`` and whether ``env.backend=carla`` can use it: 0 if so, else 2."""
+        from .carla_check import check
+
+        return check(Address.parse(address))

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .config import CarlaRacingConfig
+from .opponents import Opponents
 from .road import Road
 from .task import plant
 from .vehicle import Car
 
 
+class Motion(NamedTuple):
+    """What a control step did: the car after it, and whether the simulator saw it touch something."""
+
+    car: Car
+    touched: bool
+
+
 class Backend(Protocol):
-    """A simulator of one car. All quantities are right-handed, in track coordinates and SI units."""
+    """A simulator of one car among scripted traffic. All quantities are right-handed, in track coordinates and SI units."""
 
-    def reset(self, s: float, n: float, e: float, v: float) -> Car:
-        """Put the car at position, offset (m) and heading (rad) with a forward speed (m/s)."""
+    def reset(self, car: Car, traffic: Opponents) -> Car:
+        """Begin an episode with the car at this position and speed (the rest of its state is zero): the car as it is."""
         ...
 
-    def apply(self, steer: float, drive: float) -> None:
-        """Set the commands, both in [-1, 1]; they hold until the next call."""
-        ...
-
-    def step(self) -> Car:
-        """Let one control step pass."""
+    def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
+        """Let one control step pass under commands in [-1, 1], after which the traffic is where it is told."""
         ...
 
     def close(self) -> None:
@@ -31,7 +35,7 @@ class Backend(Protocol):
 
 
 class Embedded:
-    """The single-track plant of this package.
+    """The single-track plant of this package, which knows no traffic.
 
     Args:
         config: the family's options.
@@ -41,20 +45,17 @@ class Embedded:
     def __init__(self, config: CarlaRacingConfig, road: Road) -> None:
         self._road, self._plant = road, plant(config, road)
         self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        self._command = (0.0, 0.0)
 
-    def reset(self, s: float, n: float, e: float, v: float) -> Car:
-        self._car = Car(s, n, e, v, 0.0, 0.0, 0.0, 0.0)
-        self._command = (0.0, 0.0)
+    def reset(self, car: Car, traffic: Opponents) -> Car:
+        """See ``Backend.reset``."""
+        self._car = Car(car.s, car.n, car.e, car.vx, 0.0, 0.0, 0.0, 0.0)
         return self._car
 
-    def apply(self, steer: float, drive: float) -> None:
-        self._command = (steer, drive)
-
-    def step(self) -> Car:
-        car = self._plant.step(self._car, *self._command)
+    def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
+        """See ``Backend.step``."""
+        car = self._plant.step(self._car, steer, drive)
         self._car = car._replace(s=self._road.wrap(car.s))
-        return self._car
+        return Motion(self._car, touched=False)
 
     def close(self) -> None:
         """Nothing to free."""

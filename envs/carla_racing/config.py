@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pompc.errors import UserError
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``"host:port"`` -> host and port.
+
+        Raises:
+            UserError: it is nothing of that form.
+        """
+        match = re.fullmatch(r"([\w.-]+):(\d{1,5})", text)
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise UserError(f"{text!r} is no address of a server: give host:port, such as 127.0.0.1:2000")
+        return cls(match[1], int(match[2]))
+
+
+POSITIVE = ("control_step", "time_limit", "reward_speed", "planner_friction", "planner_mass", "planner_drive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +42,7 @@ class CarlaRacingConfig:
         track: name of a track in ``tracks/``.
         num_opponents: scripted cars on the track, 0 to 3.
         danger_zones: whether the track's danger zones count.
-        backend: what moves the car; ``embedded`` is the simulator of this package.
+        backend: what moves the car: ``embedded``, the simulator of this package, or ``carla``, servers of that name.
         control_step: time between actions (s).
         substep: time step of the physics (s); divides ``control_step``.
         time_limit: length of an episode (s); it ends truncated.
@@ -34,6 +61,18 @@ class CarlaRacingConfig:
             model has no tyres to lose grip with.
         planner_mass: the planner's mass (and yaw inertia), relative.
         planner_drive: the planner's engine and brake forces, relative.
+        servers: ``host:port`` of CARLA servers; each drives one environment, so there must be ``num_envs`` of them. This
+            and everything below concerns ``backend: carla`` alone.
+        map: a town that the servers load; none makes a world of the track itself. A town's ``track`` is the path of an
+            OpenDRIVE circuit in the town's coordinates.
+        wall_height: of the walls along the edges of a world made of the track (m).
+        additional_width: of such a world's road, beyond its lanes (m).
+        vehicle: blueprint of every car.
+        timeout: s until a server that does not answer counts as failed.
+        retries: how often a failed server is connected anew, after 1, 2, 4, .. s, before the run ends.
+        chase_camera: videos show the picture of the server's chase camera in the place of the plan view.
+        observe_camera: observe pictures of 64 x 64 pixels from a front camera in the place of the state.
+        frame_stack: how many pictures, one per action, make an observation.
     """
 
     track: str = "esses"
@@ -56,24 +95,53 @@ class CarlaRacingConfig:
     planner_friction: float = 1.0
     planner_mass: float = 1.0
     planner_drive: float = 1.0
+    servers: tuple[str, ...] = ("127.0.0.1:2000",)
+    map: str | None = None
+    wall_height: float = 1.0
+    additional_width: float = 0.6
+    vehicle: str = "vehicle.tesla.model3"
+    timeout: float = 10.0
+    retries: int = 5
+    chase_camera: bool = True
+    observe_camera: bool = False
+    frame_stack: int = 3
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_opponents <= 3:
             raise UserError(f"env.num_opponents is {self.num_opponents}: take 0 to 3")
         if self.planner_substeps is not None and self.planner_substeps < 1:
             raise UserError(f"env.planner_substeps is {self.planner_substeps}: take at least 1, or null")
-        for name in ("control_step", "time_limit", "reward_speed", "planner_friction", "planner_mass", "planner_drive"):
+        for name in (*POSITIVE, "timeout", "frame_stack"):
             if getattr(self, name) <= 0:
                 raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
+        for name in ("wall_height", "additional_width", "retries"):
+            if getattr(self, name) < 0:
+                raise UserError(f"env.{name} must not be negative, but is {getattr(self, name)}")
         if not 0.001 <= self.substep <= 0.025 or abs(self.substeps * self.substep - self.control_step) > 1e-9:
             raise UserError(
                 f"env.substep is {self.substep}: take a divisor in 0.001..0.025 of env.control_step={self.control_step}"
             )
+        self.addresses  # noqa: B018 (a wrong one is said now)
 
     @property
     def substeps(self) -> int:
         """Physics steps per action."""
         return round(self.control_step / self.substep)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Host and port of every server.
+
+        Raises:
+            UserError: there is none, one is no ``host:port``, or one stands there twice.
+        """
+        if not self.servers:
+            raise UserError("env.servers is empty: name at least one, such as env.servers=[127.0.0.1:2000]")
+        found = tuple(Address.parse(text) for text in self.servers)
+        twice = [str(address) for address in dict.fromkeys(found) if found.count(address) > 1]
+        if twice:
+            raise UserError(f"env.servers names {', '.join(twice)} twice: every environment needs a server of its own")
+        return found
 
     @property
     def max_steps(self) -> int:

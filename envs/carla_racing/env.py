@@ -29,16 +29,19 @@ class RacingEnv(gymnasium.Env):
     Args:
         config: the family's options.
         render_mode: ``rgb_array`` or None.
+        backend: what moves the car; by default the embedded simulator.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own name and form)
 
-    def __init__(self, config: CarlaRacingConfig, render_mode: str | None = None) -> None:
+    def __init__(
+        self, config: CarlaRacingConfig, render_mode: str | None = None, backend: Backend | None = None
+    ) -> None:
         self.config, self.render_mode = config, render_mode
         self.track = Track.load(config.track)
         self.road = Road(tabulate(self.track, config.danger_zones), ScalarOps())
         self.task = RacingTask(config, self.road)
-        self.backend: Backend = Embedded(config, self.road)
+        self.backend: Backend = backend or Embedded(config, self.road)
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = Box(-np.inf, np.inf, (observation.size(config.num_opponents),), np.float32)
         self._renderer: Renderer | None = None
@@ -52,7 +55,7 @@ class RacingEnv(gymnasium.Env):
 
     def place(self, car: Car, opponents: Opponents) -> np.ndarray:
         """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic: the observation."""
-        self.car = self.backend.reset(car.s, car.n, car.e, car.vx)
+        self.car = self.backend.reset(car, opponents)
         self.opponents = opponents
         self.episode = FRESH
         self._overlay = None
@@ -61,11 +64,11 @@ class RacingEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
         steer, drive = action.tolist()
         self._overlay = None
-        self.backend.apply(min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0))
-        before = self.car.s
-        self.car = self.backend.step()
-        self.opponents = self.task.advance(self.opponents)
-        self.episode, judgement = self.task.judge(before, self.car, self.opponents, self.episode)
+        before, self.opponents = self.car.s, self.task.advance(self.opponents)
+        self.car, touched = self.backend.step(
+            min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0), self.opponents
+        )
+        self.episode, judgement = self.task.judge(before, self.car, self.opponents, self.episode, touched)
         truncated = self.episode.steps >= self.config.max_steps
         seen = observation.observe(self.road, self.car, self.opponents)
         return seen, judgement.reward, judgement.terminated, truncated, info(judgement)

@@ -167,8 +167,13 @@ class RacingTask:
 
         return self.ops.gather(Opponents, self.ops.each(move, opponents))
 
-    def judge(self, before: Value, car: Car, opponents: Opponents, episode: Episode) -> tuple[Episode, Judgement]:
-        """Count a step that moved the car from ``before`` (m along the track) to ``car``."""
+    def judge(
+        self, before: Value, car: Car, opponents: Opponents, episode: Episode, touched: bool = False
+    ) -> tuple[Episode, Judgement]:
+        """Count a step that moved the car from ``before`` (m along the track) to ``car``.
+
+        Where the simulator saw the car touch something, ``touched``, that is a collision wherever the opponents are.
+        """
         ops, config, dt = self.ops, self.config, self.config.control_step
         distance = self.road.gap(before, car.s)
         driven, steps = episode.driven + distance, episode.steps + 1.0
@@ -179,6 +184,8 @@ class RacingTask:
         lap_time = ops.where(lap_done, dt * (steps - episode.lap_began), episode.lap_time)
         lap_began = ops.where(lap_done, steps, episode.lap_began)
         fault = faults(self.road, car, look_round(self.road, car, opponents))
+        if touched:
+            fault = fault._replace(collision=True)
         violations = ops.number(stalled)
         for broken in fault:
             violations = violations + ops.number(broken)

@@ -56,14 +56,14 @@ class ReturnScale(nn.Module):
         self.moments = RunningMoments(1)
 
     @torch.no_grad()
-    def update(self, reward: Tensor, done: Tensor) -> None:
-        """Take in rewards and episode ends ``[num_envs, time]``, in order."""
+    def update(self, reward: Tensor, done: Tensor, intact: Tensor | None = None) -> None:
+        """Take in rewards and episode ends ``[num_envs, time]``, in order, and of them only the ``intact`` ones."""
         returns = torch.empty_like(reward)
         for step in range(reward.shape[1]):
             self.running.mul_(self.discount).add_(reward[:, step])
             returns[:, step] = self.running
             self.running.masked_fill_(done[:, step], 0.0)
-        self.moments.update(returns.unsqueeze(-1))
+        self.moments.update(returns.unsqueeze(-1) if intact is None else returns[intact].unsqueeze(-1))
 
     @property
     def factor(self) -> float:

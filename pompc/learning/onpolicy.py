@@ -14,6 +14,7 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
 from pompc.agent import MPPIRL, Problem
+from pompc.data.broken import BROKEN, cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
 from pompc.errors import NonFiniteError, UserError
@@ -129,9 +130,14 @@ class OnPolicy(MPPIRL):
         return self.values(self.normaliser(observation)).mean(0)
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """One update: statistics, targets, minibatch epochs, then the dials (Algorithm as in arXiv 2512.17091, step 5)."""
+        """One update: statistics, targets, minibatch epochs, then the dials (Algorithm as in arXiv 2512.17091, step 5).
+
+        Broken transitions take part in none of it.
+        """
+        good = intact(data)
+        data = data if good is None else cut(data, good)
         if self.config.normalise_reward:
-            self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1))
+            self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1), good)
         real = self.real_batch(data)
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
         ratio = self.virtual_ratio.value
@@ -145,6 +151,7 @@ class OnPolicy(MPPIRL):
         uncertainty = relative_variance(values, real["reward"])
         self.schedule(uncertainty)
         self.updates += 1
+        data = data if good is None else data[good]
         if self.config.normalise_observation:
             # Only now: the policy that is improved must be the one that acted.
             self.normaliser.update(data["observation"])
@@ -161,6 +168,8 @@ class OnPolicy(MPPIRL):
             "virtual_rows": float(0 if virtual is None else len(virtual)),
             "model_steps": float(self.model_steps),
         }
+        if BROKEN in data["next"].keys():
+            metrics[BROKEN] = 0.0 if good is None else float((~good).sum())
         return metrics | self.diagnostics(data)
 
     @torch.no_grad()
@@ -178,8 +187,9 @@ class OnPolicy(MPPIRL):
     def real_batch(self, data: TensorDictBase) -> TensorDict:
         """Rows of real transitions with advantages (standardised over the batch) and value targets."""
         target, advantage = self.value_target(data)
-        value = target - advantage
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        value, good = target - advantage, intact(data)
+        known = advantage if good is None else advantage[good]
+        advantage = (advantage - known.mean()) / (known.std() + 1e-8)
         rows = {
             "observation": self.normaliser(data["observation"]),
             "advantage": advantage,
@@ -188,8 +198,8 @@ class OnPolicy(MPPIRL):
             "reward": data["next", "reward"].squeeze(-1) * self.return_scale.factor,
         }
         kept = {key: data[key] for key in self.policy_keys()}
-        batch = TensorDict({**rows, **kept}, batch_size=data.batch_size).flatten(0, 1)
-        return self._with_mask(batch)
+        batch = TensorDict({**rows, **kept}, batch_size=data.batch_size)
+        return self._with_mask(batch.flatten(0, 1) if good is None else batch[good])
 
     def policy_keys(self) -> tuple[str, ...]:
         """Collected entries that the policy loss reads."""

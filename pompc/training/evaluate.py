@@ -64,15 +64,20 @@ def evaluate(
 ) -> EvalResult:
     """Play ``episodes`` episodes, one per row of a vectorised environment seeded with ``seed``.
 
+    A family that offers fewer rows plays them in rounds; one that begins with episode ``i`` is seeded with ``seed + i``.
     ``noise_seed`` seeds what the agent draws while acting, such as the planner's samples. The same agent and seeds give
     the same result; random states, modes and counters of the training do not change.
     """
+    rows, played = min(episodes, family.max_rows or episodes), []
     with acting(agent, noise_seed):
-        env = with_agent_state(family.vectorise(episodes, seed=seed, device=device), agent)
-        try:
-            return EvalResult(_first_episodes(env, agent, family.info_keys))
-        finally:
-            env.close()
+        for first in range(0, episodes, rows):
+            count = min(rows, episodes - first)
+            env = with_agent_state(family.vectorise(count, seed=seed + first, device=device), agent)
+            try:
+                played += _first_episodes(env, agent, family.info_keys)
+            finally:
+                env.close()
+    return EvalResult(played)
 
 
 def _first_episodes(env: EnvBase, agent: MPPIRL, info_keys: Sequence[str]) -> list[dict[str, float]]:
@@ -155,7 +160,8 @@ def evaluate_checkpoint(
         raise UserError(
             f"{file} does not fit the changed configuration: {str(error).splitlines()[-1].strip()}"
         ) from error
-    parts.agent.load_training_state(state["training"])
+    # Playing needs no replay, which is large and fits one number of environments only.
+    parts.agent.load_training_state({key: value for key, value in state["training"].items() if key != "replay"})
     parts.env.close()
     episodes = episodes or options.eval.episodes
     seed = options.eval.seed if seed is None else seed

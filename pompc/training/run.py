@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pompc.config import run_config, run_directory
+from pompc.errors import Unavailable
 from pompc.training import checkpoint
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import train
@@ -58,6 +59,7 @@ def run(cfg: DictConfig) -> int:
 
     Raises:
         UserError: the run directory is in use, or belongs to another configuration, or its checkpoint is unusable.
+        Unavailable: what the environment depends on is gone; the run is saved.
         NonFiniteError: a number stopped the training.
     """
     options = run_config(cfg)
@@ -75,6 +77,10 @@ def run(cfg: DictConfig) -> int:
             session = Session(cfg, directory)
             try:
                 return _work(session, stop, console)
+            except Unavailable:
+                session.save()
+                _write_status(session, "interrupted")
+                raise
             finally:
                 session.close()
 

@@ -1,6 +1,5 @@
 """The racing gymnasium environment and its family."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from pompc.environment import EnvironmentFamily
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.carla_racing.bench import measure
 from pompc.errors import UserError
+from pompc.schema import plain
 
 
 def make(render_mode=None, **options):
@@ -81,8 +81,10 @@ def test_planned_trajectories_show_in_one_frame():
 
 
 def test_unavailable_choices_are_refused_in_one_line():
-    with pytest.raises(UserError, match="embedded"):
-        CarlaRacing(CarlaRacingConfig(backend="carla"))
+    with pytest.raises(UserError, match=r"'flying'; there are: embedded, carla"):
+        CarlaRacing(CarlaRacingConfig(backend="flying"))
+    with pytest.raises(UserError, match=r"env.observe_camera=true needs env.backend=carla"):
+        CarlaRacing(CarlaRacingConfig(observe_camera=True))
     with pytest.raises(UserError, match="num_opponents"):
         CarlaRacingConfig(num_opponents=4)
     with pytest.raises(UserError, match="substep"):
@@ -95,7 +97,7 @@ def test_the_configuration_file_states_the_defaults():
     folder = Path(__file__).parents[2] / "configs" / "env"
     node = yaml.safe_load((folder / "carla_racing.yaml").read_text())["env"]
     assert node.pop("name") == "carla_racing"
-    assert node == asdict(CarlaRacingConfig())
+    assert node == plain(CarlaRacingConfig())
 
 
 def test_the_family_keeps_the_contract():

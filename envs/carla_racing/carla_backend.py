@@ -1,0 +1,220 @@
+"""The racing car on CARLA servers: a pool of connections, and the backend that drives over one of them."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pompc.errors import Unavailable
+
+from .backend import Motion
+from .carla_cast import Cast
+from .carla_frames import Pose, car_velocity, heading_error, pose_of, turning
+from .carla_library import Interrupted, ServerFault
+from .carla_server import Server
+from .config import Address, CarlaRacingConfig
+from .opponents import Opponents
+from .track import Track
+from .vehicle import Car, VehicleParameters
+
+LONGEST_PAUSE = 16.0  # s between two attempts to connect
+MISPLACED = 0.5  # m that a car may be away from where it was put
+
+
+class Connection:
+    """The way to one server, opened when it is first needed and closed with its last user.
+
+    Several environments may share a server, such as one that trains and one that evaluates while that one waits: the last
+    to begin an episode holds it, and the episode of the one before is over.
+
+    Args:
+        address: the server.
+        config: the family's options.
+        track: the circuit.
+
+    Attributes:
+        holder: who drives.
+        users: environments that have not been closed.
+    """
+
+    def __init__(self, address: Address, config: CarlaRacingConfig, track: Track) -> None:
+        self.address, self._config, self._track = address, config, track
+        self.holder: Any = None
+        self.users: set[Any] = set()
+        self._known = False
+        self._server: Server | None = None
+        self._cast: Cast | None = None
+
+    def cast(self) -> Cast:
+        """The actors; connects where there is no connection.
+
+        Raises:
+            ServerFault: that failed.
+            UserError: it cannot work.
+        """
+        if self._cast is None:
+            atexit.register(self.close)
+            self._server = Server(self.address, self._config, self._track)
+            self._cast = Cast(self._server, self._config.num_opponents)
+            self._known = True
+        return self._cast
+
+    def try_again(self, failures: int, fault: ServerFault) -> None:
+        """After that many failures in a row, wait for the next attempt.
+
+        Raises:
+            Unavailable: there has been enough of them, or this server has never answered.
+        """
+        self.close()
+        if not self._known:
+            raise Unavailable(
+                f"no CARLA server can be used at {self.address} ({fault}): start one, or name another with "
+                "env.servers=[host:port]; `pompc carla check` says what is there"
+            ) from fault
+        if failures > self._config.retries:
+            raise Unavailable(
+                f"the CARLA server at {self.address} has failed {failures} times in a row ({fault}): see to it and run "
+                "the same command to continue"
+            ) from fault
+        time.sleep(min(2.0 ** (failures - 1), LONGEST_PAUSE))
+
+    def release(self, user: Any) -> None:
+        """A user is done; the last one leaves the server as it was found."""
+        self.users.discard(user)
+        if not self.users:
+            self.close()
+
+    def close(self) -> None:
+        """Take the actors away and restore the settings, as far as the server answers; the next use connects anew."""
+        atexit.unregister(self.close)
+        server, self._server, self._cast, self.holder = self._server, None, None, None
+        if server is not None:
+            server.close()
+
+
+class CarlaBackend:
+    """A ``Backend`` over a connection. All sign flips are in ``carla_frames``.
+
+    Position, velocities and yaw rate come from the snapshot of the tick, the wheel angle from the server; the drive that
+    has arrived at the wheels is no quantity of CARLA's and is modelled with the lag of ``VehicleParameters``.
+
+    Args:
+        connection: shared with other environments.
+        config: the family's options.
+        track: the circuit.
+        views: cameras that this environment needs.
+    """
+
+    def __init__(
+        self, connection: Connection, config: CarlaRacingConfig, track: Track, views: tuple[str, ...] = ()
+    ) -> None:
+        self._connection, self._config, self._track, self._views = connection, config, track, views
+        self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._frame = self._began = 0
+        connection.users.add(self)
+
+    def reset(self, car: Car, traffic: Opponents) -> Car:
+        """See ``Backend.reset``; connects, also anew after a fault.
+
+        Raises:
+            Unavailable: every attempt failed.
+            UserError: the server cannot be used.
+        """
+        failures = 0
+        while True:
+            try:
+                self._car = self._place(car, traffic)
+                return self._car
+            except ServerFault as fault:
+                failures += 1
+                self._connection.try_again(failures, fault)
+
+    def _place(self, car: Car, traffic: Opponents) -> Car:
+        cast = self._connection.cast()
+        cast.equip(self._views)
+        pose = self._pose(car.s, car.n, car.e)
+        snapshot = cast.place(pose, car.vx, self._poses(traffic))
+        seen = self._read(cast, snapshot, car.s)
+        lap = round((seen.s - car.s) / self._track.length) * self._track.length
+        away = math.hypot(seen.s - car.s - lap, seen.n - car.n)
+        if away > MISPLACED:
+            raise ServerFault(f"the car is {away:.1f} m from where it was put")
+        for view in self._views:
+            cast.picture(view, snapshot.frame)  # better to learn now that none comes than in the episode
+        self._connection.holder, self._frame, self._began = self, snapshot.frame, snapshot.frame
+        return Car(seen.s, seen.n, seen.e, car.vx, 0.0, 0.0, 0.0, 0.0)
+
+    def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
+        """See ``Backend.step``.
+
+        Raises:
+            Interrupted: the server failed, or another environment has taken it; the next reset mends both.
+        """
+        with self._driving() as cast:
+            snapshot = cast.drive(steer, drive, self._poses(traffic))
+            car = self._read(cast, snapshot, self._car.s)
+            self._car = car._replace(delta=turning(cast.wheel()), a=self._arrived(drive))
+        self._frame = snapshot.frame
+        return Motion(self._car, cast.touched(self._began))
+
+    def picture(self, view: str) -> NDArray[np.uint8]:
+        """What a camera saw after the last step ``[height, width, 3]``.
+
+        Raises:
+            Interrupted: as for a step.
+        """
+        with self._driving() as cast:
+            return cast.picture(view, self._frame)
+
+    @contextmanager
+    def _driving(self) -> Iterator[Cast]:
+        """A block in which the server is this environment's; a fault in it ends the connection."""
+        connection = self._connection
+        if connection.holder is not self:
+            raise Interrupted(f"another environment uses {connection.address}")
+        try:
+            yield connection.cast()
+        except ServerFault as fault:
+            warnings.warn(f"{connection.address}: {fault}; the episode ends here, the server is connected anew")
+            connection.close()
+            raise
+
+    def let_go(self) -> None:
+        """Drive no further before the next reset."""
+        if self._connection.holder is self:
+            self._connection.holder = None
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        self._connection.release(self)
+
+    def _pose(self, s: float, n: float, e: float) -> Pose:
+        x, y, heading = self._track.cartesian(s, n, e)
+        return Pose(float(x), float(y), float(heading))
+
+    def _poses(self, traffic: Opponents) -> list[Pose]:
+        return [self._pose(s, n, 0.0) for s, n in zip(traffic.s, traffic.n, strict=True)]
+
+    def _read(self, cast: Cast, snapshot: Any, near: float) -> Car:
+        """The car in a snapshot, without wheel angle and drive."""
+        actor = cast.seen(snapshot)
+        pose, velocity = pose_of(actor.get_transform()), actor.get_velocity()
+        s, n = (float(value) for value in self._track.project(pose.x, pose.y, near))
+        centre = float(self._track.cartesian(s, 0.0)[2])
+        vx, vy = car_velocity(pose.heading, velocity.x, velocity.y)
+        r = turning(actor.get_angular_velocity().z)
+        return Car(s, n, heading_error(pose.heading, centre), vx, vy, r, 0.0, 0.0)
+
+    def _arrived(self, drive: float) -> float:
+        arrived, gain = self._car.a, self._config.substep / VehicleParameters().drive_lag
+        for _ in range(self._config.substeps):
+            arrived += gain * (drive - arrived)
+        return arrived

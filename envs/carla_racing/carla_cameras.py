@@ -1,0 +1,87 @@
+"""Cameras on the ego car of a CARLA server, read in step with its ticks."""
+
+from __future__ import annotations
+
+import queue
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .carla_library import ServerFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Where a camera sits on the car and what it sees.
+
+    Attributes:
+        ahead: m before the car's centre.
+        up: m above it.
+        pitch: degrees, positive upwards.
+        width: pixels.
+        height: pixels.
+        fov: horizontal field of view (degrees).
+    """
+
+    ahead: float
+    up: float
+    pitch: float
+    width: int
+    height: int
+    fov: float
+
+
+VIEWS = {
+    "front": View(ahead=1.2, up=1.5, pitch=-6.0, width=64, height=64, fov=100.0),
+    "chase": View(ahead=-7.0, up=3.0, pitch=-14.0, width=640, height=480, fov=90.0),
+}
+
+
+KEPT = 8  # pictures that wait to be looked at
+
+
+class Camera:
+    """An RGB camera; its pictures arrive on another thread.
+
+    Args:
+        sensor: a ``sensor.camera.rgb`` that nobody listens to yet.
+    """
+
+    def __init__(self, sensor: Any) -> None:
+        self.sensor = sensor
+        self._pictures: queue.SimpleQueue[tuple[int, NDArray[np.uint8]]] = queue.SimpleQueue()
+        self._newest: tuple[int, NDArray[np.uint8]] = (-1, np.empty((0, 0, 3), np.uint8))
+        sensor.listen(self._keep)
+
+    @staticmethod
+    def blueprint(library: Any, view: View) -> Any:
+        """What to spawn for a view."""
+        blueprint = library.find("sensor.camera.rgb")
+        for name, value in (("image_size_x", view.width), ("image_size_y", view.height), ("fov", view.fov)):
+            blueprint.set_attribute(name, str(value))
+        return blueprint
+
+    def _keep(self, image: Any) -> None:
+        pixels = np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
+        self._pictures.put((image.frame, pixels[..., 2::-1].copy()))  # BGRA to RGB
+        if self._pictures.qsize() > KEPT:
+            with suppress(queue.Empty):
+                self._pictures.get_nowait()
+
+    def picture(self, frame: int, timeout: float) -> NDArray[np.uint8]:
+        """What the camera saw in a frame, ``[height, width, 3]``; older pictures are dropped.
+
+        Raises:
+            ServerFault: it did not come within ``timeout`` s.
+        """
+        while self._newest[0] < frame:
+            try:
+                self._newest = self._pictures.get(timeout=timeout)
+            except queue.Empty:
+                raise ServerFault(f"no picture of frame {frame} within {timeout:g} s") from None
+        if self._newest[0] > frame:
+            raise ServerFault(f"the picture of frame {frame} is lost")
+        return self._newest[1]

@@ -1,0 +1,83 @@
+"""Between this package's frame and CARLA's: the only place where signs flip.
+
+Here: right-handed, metres, radians, y and angles to the left. CARLA: left-handed, y and angles to the right, degrees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+
+class Pose(NamedTuple):
+    """A place on the plane: x, y (m) and heading (rad)."""
+
+    x: float
+    y: float
+    heading: float
+
+
+class Pedals(NamedTuple):
+    """What a CARLA vehicle is commanded: throttle and brake in [0, 1], steer in [-1, 1] with right positive."""
+
+    throttle: float
+    brake: float
+    steer: float
+
+
+def to_carla(pose: Pose) -> tuple[float, float, float]:
+    """CARLA's x, y (m) and yaw (degrees, in [-180, 180)) of a pose."""
+    return pose.x, -pose.y, _half_turn(-math.degrees(pose.heading), 180.0)
+
+
+def from_carla(x: float, y: float, yaw: float) -> Pose:
+    """The inverse of :func:`to_carla`, with the heading in [-pi, pi)."""
+    return Pose(x, -y, _half_turn(-math.radians(yaw), math.pi))
+
+
+def world_velocity(heading: float, vx: float, vy: float) -> tuple[float, float]:
+    """CARLA's velocity (m/s) of a car that heads there, from its forward and lateral (left) speeds."""
+    cos, sin = math.cos(heading), math.sin(heading)
+    return cos * vx - sin * vy, -(sin * vx + cos * vy)
+
+
+def car_velocity(heading: float, x: float, y: float) -> tuple[float, float]:
+    """The inverse of :func:`world_velocity`: forward and lateral speeds."""
+    cos, sin = math.cos(heading), math.sin(heading)
+    return cos * x - sin * y, -sin * x - cos * y
+
+
+def turning(degrees: float) -> float:
+    """CARLA's angle or rate to the right (degrees) -> ours to the left (radians)."""
+    return -math.radians(degrees)
+
+
+def pedals(steer: float, drive: float) -> Pedals:
+    """The commands of an action: steer (left positive) and drive (brake negative), both in [-1, 1]."""
+    return Pedals(throttle=max(drive, 0.0), brake=max(-drive, 0.0), steer=-steer)
+
+
+def transform(carla: Any, pose: Pose, z: float) -> Any:
+    """A ``carla.Transform`` at height ``z`` (m) of a level car.
+
+    Args:
+        carla: the client library.
+        pose: where.
+        z: height (m).
+    """
+    x, y, yaw = to_carla(pose)
+    return carla.Transform(carla.Location(x=x, y=y, z=z), carla.Rotation(yaw=yaw))
+
+
+def pose_of(transform: Any) -> Pose:
+    """The pose of a ``carla.Transform``."""
+    return from_carla(transform.location.x, transform.location.y, transform.rotation.yaw)
+
+
+def heading_error(heading: float, centre: float) -> float:
+    """A heading relative to another (rad), in [-pi, pi)."""
+    return _half_turn(heading - centre, math.pi)
+
+
+def _half_turn(angle: float, half: float) -> float:
+    return (angle + half) % (2.0 * half) - half

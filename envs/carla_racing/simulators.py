@@ -1,0 +1,107 @@
+"""The simulators behind ``env.backend``: what builds one environment, and a batch of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from pompc.errors import UserError
+
+from .batched import BatchedRacing
+from .carla_backend import Connection
+from .carla_env import CarlaEnv, CarlaRows
+from .carla_library import client_library
+from .config import CarlaRacingConfig
+from .env import RacingEnv
+from .track import Track
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+MAX_SUBSTEPS = 16  # that a CARLA server makes of a tick
+
+
+class Simulator(Protocol):
+    """What a backend offers the family.
+
+    Attributes:
+        max_rows: how many environments there can be at a time; none where there is no limit.
+    """
+
+    max_rows: int | None
+
+    def make(self, render_mode: str | None) -> RacingEnv:
+        """One environment."""
+        ...
+
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> EnvBase:
+        """A batch of them."""
+        ...
+
+
+class EmbeddedSimulator:
+    """The simulator of this package.
+
+    Args:
+        config: the family's options.
+    """
+
+    max_rows = None
+
+    def __init__(self, config: CarlaRacingConfig) -> None:
+        if config.observe_camera:
+            raise UserError("env.observe_camera=true needs env.backend=carla: the embedded simulator has no cameras")
+        self._config = config
+
+    def make(self, render_mode: str | None) -> RacingEnv:
+        """See ``Simulator.make``."""
+        return RacingEnv(self._config, render_mode)
+
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> BatchedRacing:
+        """See ``Simulator.vectorise``: one tensor program."""
+        return BatchedRacing(self._config, num_envs, seed=seed, device=device)
+
+
+class CarlaServers:
+    """A pool of CARLA servers, one per row of a batch. Environments that exist at the same time share a server.
+
+    Evaluation and video use the servers of the training, whose rows are interrupted by that: see ``carla_backend``.
+
+    Args:
+        config: the family's options.
+
+    Raises:
+        UserError: the client is not installed, or an option asks for what a server cannot do.
+    """
+
+    def __init__(self, config: CarlaRacingConfig) -> None:
+        client_library()
+        if config.substeps > MAX_SUBSTEPS:
+            raise UserError(
+                f"env.substep={config.substep} makes {config.substeps} physics steps per action, a CARLA server at most "
+                f"{MAX_SUBSTEPS}: take a longer one"
+            )
+        track = Track.load(config.track)
+        self._config = config
+        self._connections = [Connection(address, config, track) for address in config.addresses]
+        self.max_rows = len(self._connections)
+
+    def make(self, render_mode: str | None) -> RacingEnv:
+        """See ``Simulator.make``: on a server that nobody uses, else on the first."""
+        idle = [connection for connection in self._connections if not connection.users]
+        return CarlaEnv(self._config, render_mode, (idle or self._connections)[0])
+
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> EnvBase:
+        """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
+        if num_envs > self.max_rows:
+            raise UserError(
+                f"num_envs={num_envs}: every environment needs a CARLA server and env.servers names {self.max_rows}: set "
+                f"num_envs={self.max_rows}, or name more"
+            )
+        rows = [CarlaEnv(self._config, None, connection) for connection in self._connections[:num_envs]]
+        return CarlaRows(rows, seed=seed, device=device)
+
+
+SIMULATORS = {"embedded": EmbeddedSimulator, "carla": CarlaServers}
+"""What moves the car, by the name that ``env.backend`` takes."""
