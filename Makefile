@@ -4,6 +4,7 @@ VENV ?= .venv
 ALGO ?= adaptive_hrl
 ENV ?= carla_racing
 ARGS ?=
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 
 .PHONY: run test bench install clean
@@ -31,7 +32,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable .[dev]
+	$(BIN)/python -m pip install --editable '.[$(EXTRAS)]'
 	touch $(VENV)/.installed $@
 
 $(BIN)/python:
