@@ -8,6 +8,7 @@ import torch
 from small import ALGORITHMS, ENVIRONMENTS, complete, config
 
 from pompc import registry
+from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
@@ -54,3 +55,29 @@ def test_a_few_steps_of_the_latent_family(algo, env, tmp_path):
     for name in ("consistency_loss", "reward_loss", "value_loss", "policy_loss"):
         assert math.isfinite(float(rows[-1][name])), name
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 20
+
+
+@pytest.fixture
+def _rendering():
+    try:
+        DMControl(DMControlConfig(pixels=True)).make().close()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("_rendering")
+def test_the_latent_family_learns_from_pixels(tmp_path):
+    overrides = ("env.pixels=true", "env.action_repeat=2", "algo.buffer_size=200", "algo.seed_steps=26", "steps=96")
+    complete(config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *overrides, "eval.episodes=1", "eval.every=1000"))
+    state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert state["training"]["replay"]["rows"]["observation"].dtype == torch.uint8
+    assert state["training"]["updates"] > 20
+    assert all(torch.isfinite(value).all() for value in state["agent"].values())
+
+
+@pytest.mark.usefixtures("_rendering")
+def test_the_other_algorithms_refuse_pixels(tmp_path):
+    with pytest.raises(
+        UserError, match=r"ppo learns from flat observations, not from images \(9, 64, 64\): take one of"
+    ):
+        complete(config(tmp_path, "ppo", "dmc/cartpole-swingup", "env.pixels=true"))
