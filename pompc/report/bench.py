@@ -30,7 +30,7 @@ from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
-from pompc.report.timing import durations, threads
+from pompc.report.timing import duration, durations, threads
 from pompc.training.assemble import Assembly, assemble
 from pompc.training.seeding import isolated
 
@@ -285,6 +285,33 @@ def latent_compile(settings: BenchSettings) -> dict[str, float]:
     return latent_bench.compiling(agent, compiled, settings.seconds, settings.device)
 
 
+def carla(settings: BenchSettings) -> dict[str, float]:
+    """The racing environment over one and over two CARLA servers, both the stand-in; each on its own process.
+
+    Returns:
+        Environment steps per second over all rows, and ``two_servers_ratio`` of the two.
+
+    Raises:
+        UserError: the CARLA client is not installed.
+    """
+    from pompc.testing.carla_standin import running
+
+    kind, best = ENVIRONMENTS.resolve(ENV), {}
+    with running() as one, running() as two:
+        for name, servers in (("one_server", (one,)), ("two_servers", (one, two))):
+            addresses = tuple(f"{server.host}:{server.port}" for server in servers)
+            env = kind(kind.Config(backend="carla", servers=addresses)).vectorise(len(servers), seed=0)
+            carrier = [env.reset()]
+
+            def step(env: Any = env, carrier: list[Any] = carrier) -> None:
+                _, carrier[0] = env.step_and_maybe_reset(env.rand_action(carrier[0]))
+
+            best[name] = len(servers) / duration(step, settings.seconds)
+            env.close()
+    rates = {f"{name}_steps_per_s": rate for name, rate in best.items()}
+    return {**rates, "two_servers_ratio": best["two_servers"] / best["one_server"]}
+
+
 def _require_compiler(name: str) -> None:
     if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
         raise UserError(f"{name} needs a C++ compiler: install g++, or set CXX")
@@ -298,6 +325,7 @@ MEASUREMENTS: dict[str, Callable[[BenchSettings], dict[str, float]]] = {
     "latent": latent,
     "planner_compile": planner_compile,
     "latent_compile": latent_compile,
+    "carla": carla,
 }
-ON_REQUEST = ("planner_compile", "latent_compile")  # compiling takes 20 s
+ON_REQUEST = ("planner_compile", "latent_compile", "carla")  # compiling takes 20 s; the CARLA client is an extra
 ON_CUDA = ("racing", "planner", "latent")

@@ -122,3 +122,13 @@ def test_a_round_is_divided_by_its_calls(monkeypatch):
         clock.now += 0.25
 
     assert duration(act, seconds=10.0) == 0.25
+
+
+def test_racing_over_servers_is_measured_with_one_and_with_two():
+    pytest.importorskip("carla", reason="the CARLA client is not installed")
+    pytest.importorskip("msgpack")
+    values = MEASUREMENTS["carla"](TINY)
+    assert values["two_servers_ratio"] == pytest.approx(
+        values["two_servers_steps_per_s"] / values["one_server_steps_per_s"]
+    )
+    assert all(value > 0 for value in values.values())
