@@ -18,7 +18,7 @@ from pompc.errors import Unavailable
 from .backend import Motion
 from .carla_cast import Cast
 from .carla_frames import Pose, car_velocity, heading_error, pose_of, turning
-from .carla_library import Interrupted, ServerFault
+from .carla_library import Interrupted, NoServer, ServerFault
 from .carla_server import Server
 from .config import Address, CarlaRacingConfig
 from .opponents import Opponents
@@ -71,18 +71,18 @@ class Connection:
         """After that many failures in a row, wait for the next attempt.
 
         Raises:
-            Unavailable: there has been enough of them, or this server has never answered.
+            Unavailable: there has been enough of them, or nothing has ever been there.
         """
         self.close()
-        if not self._known:
+        if isinstance(fault, NoServer) and not self._known:
             raise Unavailable(
-                f"no CARLA server can be used at {self.address} ({fault}): start one, or name another with "
-                "env.servers=[host:port]; `pompc carla check` says what is there"
+                f"there is no CARLA server at {self.address} ({fault}): start one, or name another with "
+                "env.servers=[host:port]"
             ) from fault
         if failures > self._config.retries:
             raise Unavailable(
                 f"the CARLA server at {self.address} has failed {failures} times in a row ({fault}): see to it and run "
-                "the same command to continue"
+                f"the same command again; `pompc carla check {self.address}` says what is there"
             ) from fault
         time.sleep(min(2.0 ** (failures - 1), LONGEST_PAUSE))
 
@@ -177,15 +177,23 @@ class CarlaBackend:
     @contextmanager
     def _driving(self) -> Iterator[Cast]:
         """A block in which the server is this environment's; a fault in it ends the connection."""
+        self.require()
         connection = self._connection
-        if connection.holder is not self:
-            raise Interrupted(f"another environment uses {connection.address}")
         try:
             yield connection.cast()
         except ServerFault as fault:
             warnings.warn(f"{connection.address}: {fault}; the episode ends here, the server is connected anew")
             connection.close()
             raise
+
+    def require(self) -> None:
+        """Make sure that this environment has an episode on the server.
+
+        Raises:
+            Interrupted: another one has taken the server, or it has failed.
+        """
+        if self._connection.holder is not self:
+            raise Interrupted(f"there is no episode of this environment on {self._connection.address}")
 
     def let_go(self) -> None:
         """Drive no further before the next reset."""

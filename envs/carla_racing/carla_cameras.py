@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,26 @@ VIEWS = {
 KEPT = 8  # pictures that wait to be looked at
 
 
+Pictures = queue.SimpleQueue[tuple[int, NDArray[np.uint8]]]
+
+
+def _keeper(pictures: Pictures) -> Callable[[Any], None]:
+    """What a camera calls with every image.
+
+    It must not know the camera: the client drops it on a thread of its own, and a process in which that thread lets go of
+    the client's last object is aborted.
+    """
+
+    def keep(image: Any) -> None:
+        pixels = np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
+        pictures.put((image.frame, pixels[..., 2::-1].copy()))  # BGRA to RGB
+        if pictures.qsize() > KEPT:
+            with suppress(queue.Empty):
+                pictures.get_nowait()
+
+    return keep
+
+
 class Camera:
     """An RGB camera; its pictures arrive on another thread.
 
@@ -52,9 +73,9 @@ class Camera:
 
     def __init__(self, sensor: Any) -> None:
         self.sensor = sensor
-        self._pictures: queue.SimpleQueue[tuple[int, NDArray[np.uint8]]] = queue.SimpleQueue()
+        self._pictures: Pictures = queue.SimpleQueue()
         self._newest: tuple[int, NDArray[np.uint8]] = (-1, np.empty((0, 0, 3), np.uint8))
-        sensor.listen(self._keep)
+        sensor.listen(_keeper(self._pictures))
 
     @staticmethod
     def blueprint(library: Any, view: View) -> Any:
@@ -63,13 +84,6 @@ class Camera:
         for name, value in (("image_size_x", view.width), ("image_size_y", view.height), ("fov", view.fov)):
             blueprint.set_attribute(name, str(value))
         return blueprint
-
-    def _keep(self, image: Any) -> None:
-        pixels = np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
-        self._pictures.put((image.frame, pixels[..., 2::-1].copy()))  # BGRA to RGB
-        if self._pictures.qsize() > KEPT:
-            with suppress(queue.Empty):
-                self._pictures.get_nowait()
 
     def picture(self, frame: int, timeout: float) -> NDArray[np.uint8]:
         """What the camera saw in a frame, ``[height, width, 3]``; older pictures are dropped.

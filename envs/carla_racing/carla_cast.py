@@ -88,7 +88,7 @@ class Cast:
 
     def _listen(self) -> None:
         blueprint = self._server.world.get_blueprint_library().find("sensor.other.collision")
-        frames = self._collisions
+        frames = self._collisions  # all that the callback knows, see `carla_cameras`
         self._attach(blueprint, self._carla.Transform()).listen(lambda event: frames.append(event.frame))
 
     def _rest(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from pompc.errors import UserError
 
 from .carla_library import ServerFault, asking
-from .carla_server import connect, is_driven, is_own, others, synchronous
+from .carla_server import connect, is_driven, is_own, others, short, synchronous
 from .config import Address, CarlaRacingConfig
 
 USABLE, UNUSABLE = 0, 2
@@ -42,7 +42,7 @@ def check(address: Address) -> int:
 
 def _look(client: Any) -> int:
     world = client.get_world()
-    print(f"map: {world.get_map().name}")
+    print(f"map: {short(world.get_map().name)}")
     if is_driven(world):
         print("mode: synchronous, and another client ticks it: stop that client, or take another server")
         return UNUSABLE

@@ -65,6 +65,7 @@ class CarlaEnv(RacingEnv):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
         """One control step, or what stands for one that could not be made."""
         try:
+            self._carla.require()
             state, reward, terminated, truncated, info = super().step(action)
             self.seen = self._look(state)
         except Interrupted:
@@ -136,7 +137,7 @@ class CarlaRows(EnvBase):
         self._rows[index].reset(seed=int(source.generate_state(1)[0]))
 
     def _each(self, function: Any, *arguments: Sequence[Any]) -> list[Any]:
-        """``function`` of every row's arguments, at the same time: a client waits for its server without the interpreter."""
+        """``function`` of every row's arguments, at once: clients wait for their servers without the interpreter."""
         return list((map if self._threads is None else self._threads.map)(function, *arguments))
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:

@@ -21,6 +21,10 @@ class ServerFault(Interrupted):
     """A server, or the way to it, has failed; another connection may help."""
 
 
+class NoServer(ServerFault):
+    """Nothing listens at the address."""
+
+
 def client_library() -> Any:
     """The module ``carla``.
 

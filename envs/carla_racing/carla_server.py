@@ -12,7 +12,7 @@ from typing import Any
 from pompc.errors import UserError
 
 from .carla_frames import Pose, to_carla
-from .carla_library import ServerFault, asking, client_library
+from .carla_library import NoServer, ServerFault, asking, client_library
 from .config import Address, CarlaRacingConfig
 from .track import Track
 
@@ -37,7 +37,7 @@ def connect(address: Address, timeout: float) -> Any:
     try:
         socket.create_connection(address, timeout).close()  # says at once what the client says after its time-out
     except OSError as error:
-        raise ServerFault(f"connect: {error.strerror or error}") from error
+        raise NoServer(f"connect: {error.strerror or error}") from error
     client = carla.Client(address.host, address.port, worker_threads=1)
     client.set_timeout(timeout)
     with asking("ask for the version"):
@@ -48,6 +48,11 @@ def connect(address: Address, timeout: float) -> Any:
             "another version abort the process"
         )
     return client
+
+
+def short(name: str) -> str:
+    """A map's name without its folders."""
+    return name.rpartition("/")[2]
 
 
 def role(actor: Any) -> str:
@@ -126,8 +131,8 @@ class Server:
         world = self.client.get_world()
         if is_driven(world):
             raise UserError(
-                f"{self.address} is driven by another client, which ticks it in synchronous mode: stop that client, or name "
-                "another server in env.servers"
+                f"{self.address} is driven by another client, which ticks it in synchronous mode: stop that client, or "
+                "name another server in env.servers"
             )
         found = world.get_settings()
         if found.synchronous_mode:
@@ -148,13 +153,14 @@ class Server:
         if config.map is None:
             there = present.to_opendrive().split() == definition.split()
         else:
-            there = present.name.rpartition("/")[2] == config.map
+            there = short(present.name) == config.map
         if there:
             return world
         if strangers := others(world):
             wanted = config.map or f"the track {self.track.name}"
             raise UserError(
-                f"{self.address} shows {present.name} with {len(strangers)} actors of other clients, which loading {wanted}"
+                f"{self.address} shows {short(present.name)} with {len(strangers)} actors of other clients, which "
+                f"loading {wanted}"
                 f" would destroy: remove {', '.join(strangers[:3])}{', ..' if len(strangers) > 3 else ''} first"
             )
         self.client.set_timeout(LOADING)
@@ -168,7 +174,7 @@ class Server:
         return self.client.generate_opendrive_world(definition, self.carla.OpendriveGenerationParameters(**walls))
 
     def _load_town(self, name: str) -> Any:
-        towns = sorted(town.rpartition("/")[2] for town in self.client.get_available_maps())
+        towns = sorted(map(short, self.client.get_available_maps()))
         if name not in towns:
             raise UserError(f"{self.address} has no map {name!r}: take one of {', '.join(towns)} for env.map")
         return self.client.load_world(name)
@@ -179,8 +185,9 @@ class Server:
             x, y, heading = (float(value) for value in self.track.cartesian(s * self.track.length, 0.0))
             if self._waypoint(Pose(x, y, heading), project=False) is None:
                 raise UserError(
-                    f"the track {self.track.name} leaves the roads of {self.map.name} on {self.address}: give env.track the "
-                    "path of an OpenDRIVE circuit in that map's coordinates, or env.map=null"
+                    f"the track {self.track.name} leaves the roads of {short(self.map.name)} on {self.address}: give "
+                    "env.track "
+                    "the path of an OpenDRIVE circuit in that map's coordinates, or env.map=null"
                 )
 
     def _waypoint(self, pose: Pose, *, project: bool) -> Any:

@@ -94,7 +94,8 @@ def document(name: str, roads: list[list[Shape]], dangers: Sequence[Danger] = DA
     """The circuit as an OpenDRIVE 1.4 document."""
     root = ET.Element("OpenDRIVE")
     header = ET.SubElement(root, "header", revMajor="1", revMinor="4", name=name, version="1.00")
-    ET.SubElement(header, "geoReference").text = "+proj=tmerc +lat_0=0 +lon_0=0"  # anywhere: CARLA's client warns without
+    reference = ET.SubElement(header, "geoReference")  # anywhere: CARLA's client warns where there is none
+    reference.text = "+proj=tmerc +lat_0=0 +lon_0=0"
     pieces = iter(chain([shape for road in roads for shape in road]))
     for index, shapes in enumerate(roads):
         neighbours = (index - 1) % len(roads), (index + 1) % len(roads)

@@ -65,9 +65,7 @@ class RacingEnv(gymnasium.Env):
         steer, drive = action.tolist()
         self._overlay = None
         before, self.opponents = self.car.s, self.task.advance(self.opponents)
-        self.car, touched = self.backend.step(
-            min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0), self.opponents
-        )
+        self.car, touched = self.backend.step(min(max(steer, -1.0), 1.0), min(max(drive, -1.0), 1.0), self.opponents)
         self.episode, judgement = self.task.judge(before, self.car, self.opponents, self.episode, touched)
         truncated = self.episode.steps >= self.config.max_steps
         seen = observation.observe(self.road, self.car, self.opponents)

@@ -7,6 +7,8 @@ an environment and of no other. The episode has ended with the transition before
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -18,11 +20,17 @@ BROKEN = "broken"
 
 def intact(data: TensorDictBase) -> Tensor | None:
     """Which transitions ``[num_envs, time]`` can be learned from; none where all of them can."""
-    column = data["next"].get(BROKEN)
+    column = data.get(("next", BROKEN))
     if column is None:
         return None
     rows = column.squeeze(-1) < 0.5
     return None if bool(rows.all()) else rows
+
+
+def count(data: TensorDictBase) -> dict[str, float]:
+    """The metric ``broken``, how many transitions are; nothing where the environment never has any."""
+    column = data.get(("next", BROKEN))
+    return {} if column is None else {BROKEN: float((column > 0.5).sum())}
 
 
 def cut(data: TensorDictBase, rows: Tensor) -> TensorDictBase:
@@ -36,10 +44,12 @@ def cut(data: TensorDictBase, rows: Tensor) -> TensorDictBase:
         Unavailable: none of them is.
     """
     if not bool(rows.any()):
-        raise Unavailable(f"all {rows.numel()} transitions of a batch are broken: see to what the environment depends on")
+        raise Unavailable(
+            f"all {rows.numel()} transitions of a batch are broken: see to what the environment depends on"
+        )
     ends = torch.zeros_like(rows)
     ends[:, :-1] = ~rows[:, 1:]
-    after = data["next"].copy()
+    after = cast(TensorDictBase, data["next"]).copy()
     for name in ("done", "truncated"):
         if name in after:
             after[name] = after[name] | ends.unsqueeze(-1)

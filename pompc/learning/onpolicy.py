@@ -14,7 +14,7 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
 from pompc.agent import MPPIRL, Problem
-from pompc.data.broken import BROKEN, cut, intact
+from pompc.data.broken import count, cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
 from pompc.errors import NonFiniteError, UserError
@@ -134,7 +134,7 @@ class OnPolicy(MPPIRL):
 
         Broken transitions take part in none of it.
         """
-        good = intact(data)
+        good, lost = intact(data), count(data)
         data = data if good is None else cut(data, good)
         if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1), good)
@@ -167,9 +167,8 @@ class OnPolicy(MPPIRL):
             "uncertainty": uncertainty,
             "virtual_rows": float(0 if virtual is None else len(virtual)),
             "model_steps": float(self.model_steps),
+            **lost,
         }
-        if BROKEN in data["next"].keys():
-            metrics[BROKEN] = 0.0 if good is None else float((~good).sum())
         return metrics | self.diagnostics(data)
 
     @torch.no_grad()

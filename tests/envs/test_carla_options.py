@@ -1,0 +1,70 @@
+"""Options of the CARLA backend, as far as they can be judged without a server."""
+
+import sys
+import types
+
+import pytest
+
+from pompc.config import compose, config_hash, environment_config
+from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.errors import UserError
+
+
+@pytest.fixture
+def _installed(monkeypatch):
+    """Some module of the client's name: nothing here asks a server."""
+    monkeypatch.setitem(sys.modules, "carla", types.ModuleType("carla"))
+
+
+def test_a_missing_client_is_one_line_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "carla", None)
+    where = r"pip install 'pompc\[carla\]' .* 3\.10, 3\.11 and 3\.12 .* this is Python 3\.\d+"
+    with pytest.raises(UserError, match=where) as e:
+        CarlaRacing(CarlaRacingConfig(backend="carla"))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("servers", "match"),
+    [
+        ((), "env.servers is empty"),
+        (("localhost",), "'localhost' is no address .* host:port"),
+        (("a:b",), "'a:b' is no address"),
+        (("here:70000",), "'here:70000' is no address"),
+        (("a:2000", "b:2000", "a:2000"), "names a:2000 twice"),
+    ],
+)
+def test_wrong_addresses_are_refused(servers, match):
+    with pytest.raises(UserError, match=match):
+        CarlaRacingConfig(servers=servers)
+
+
+@pytest.mark.parametrize("option", [{"timeout": 0.0}, {"retries": -1}, {"wall_height": -1.0}, {"frame_stack": 0}])
+def test_values_out_of_range_are_refused(option):
+    with pytest.raises(UserError, match=f"env.{next(iter(option))} "):
+        CarlaRacingConfig(**option)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_tick_has_at_most_sixteen_physics_steps():
+    with pytest.raises(UserError, match=r"env.substep=0.002 makes 25 .* at most 16"):
+        CarlaRacing(CarlaRacingConfig(backend="carla", substep=0.002))
+
+
+@pytest.mark.usefixtures("_installed")
+def test_every_environment_needs_a_server():
+    family = CarlaRacing(CarlaRacingConfig(backend="carla", servers=("a:1", "b:2")))
+    assert family.max_rows == 2
+    assert CarlaRacing(CarlaRacingConfig()).max_rows is None
+    with pytest.raises(UserError, match=r"num_envs=3: .* names 2: set num_envs=2"):
+        family.vectorise(3, seed=0)
+
+
+def test_servers_come_from_the_command_line_and_may_move():
+    words = ["env.backend=carla", "env.servers=[127.0.0.1:2000, gpu-box:3000]"]
+    cfg = compose("ppo", "carla_racing", words)
+    config = environment_config(cfg)
+    assert [tuple(address) for address in config.addresses] == [("127.0.0.1", 2000), ("gpu-box", 3000)]
+    elsewhere = ["env.servers=[other:1]", "env.timeout=30", "env.retries=9"]
+    moved = compose("ppo", "carla_racing", ["env.backend=carla", *elsewhere])
+    assert config_hash(moved) == config_hash(cfg) != config_hash(compose("ppo", "carla_racing"))

@@ -1,0 +1,99 @@
+"""Racing families on CARLA stand-ins, and what tests do with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+
+COAST = np.array([0.0, 0.3], np.float32)
+
+
+def address(server: Any) -> str:
+    """``host:port`` of a stand-in."""
+    return f"{server.host}:{server.port}"
+
+
+def family(*servers: Any, **options: Any) -> CarlaRacing:
+    """The family on these servers."""
+    names = tuple(map(address, servers))
+    return CarlaRacing(CarlaRacingConfig(backend="carla", servers=names, **{"timeout": 5.0, "retries": 1, **options}))
+
+
+def embedded(**options: Any) -> CarlaRacing:
+    """The family on the embedded simulator."""
+    return CarlaRacing(CarlaRacingConfig(**options))
+
+
+def drive(env: Any, steps: int, action: np.ndarray = COAST) -> list[tuple]:
+    """What ``step`` returned, several times."""
+    return [env.step(action) for _ in range(steps)]
+
+
+def broken(results: list[tuple]) -> list[float]:
+    """Which of them were broken."""
+    return [info["broken"] for *_, info in results]
+
+
+def client(server: Any, code: str) -> Any:
+    """Run ``code`` with ``client``, ``world`` and ``carla`` in a process of its own: the value it gives to ``result``.
+
+    Code that ends its process (``os._exit``) leaves behind what it did, as one that is killed does.
+    """
+    script = (
+        "import carla, json, os\n"
+        f"client = carla.Client({server.host!r}, {server.port}, worker_threads=1)\n"
+        f"client.set_timeout(5.0)\nworld = client.get_world()\nresult = None\n{code}\nprint(json.dumps(result), flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+
+
+SYNCHRONOUS = """
+settings = world.get_settings()
+settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+world.apply_settings(settings)
+"""
+
+
+def spawn(role: str, place: int = 3) -> str:
+    """Code for :func:`client`: a car with a role name at one of the map's spawn points."""
+    return (
+        "car = world.get_blueprint_library().find('vehicle.tesla.model3')\n"
+        f"car.set_attribute('role_name', {role!r})\n"
+        f"car = world.spawn_actor(car, world.get_map().get_spawn_points()[{place}])\n"
+    )
+
+
+def run_command(directory: Path, servers: list[Any], *overrides: str) -> list[str]:
+    """``pompc run`` of a small adaptive_hrl on these servers."""
+    where = f"env.servers=[{','.join(map(address, servers))}]"
+    small = ("algo.batch_size=64", "algo.minibatch=32", "algo.epochs=1", "algo.hidden=[16]", "algo.ensemble_size=2")
+    plan = ("planner.num_samples=8", "planner.horizon=4", "algo.candidates=2", "algo.virtual_rollouts=16")
+    env = ("env.backend=carla", where, "env.time_limit=1.5", "env.timeout=1", "env.retries=2")
+    rest = (f"num_envs={len(servers)}", "eval.episodes=3", "eval.video=false", "wandb.mode=disabled")
+    rest = (*rest, f"run_dir={directory}")
+    words = ["run", "--algo", "adaptive_hrl", "--env", "carla_racing", *small, *plan, *env, *rest, *overrides]
+    return [sys.executable, "-m", "pompc", *words]
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a csv file; none where it is not there yet."""
+    if not file.exists():
+        return []
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def quiet() -> dict[str, str]:
+    """The environment of a subprocess: one thread."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
