@@ -16,7 +16,8 @@ from pompc.errors import UserError
 from .carla_cameras import VIEWS, Camera
 from .carla_frames import Pose, pedals, transform, world_velocity
 from .carla_library import ServerFault, asking
-from .carla_server import TAG, Server
+from .carla_server import Server
+from .carla_world import TAG
 
 PLACES = 24  # along the track where a car may be spawned
 DROP = 0.5  # m above the road at which it is

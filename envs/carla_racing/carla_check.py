@@ -8,7 +8,8 @@ from typing import Any
 from pompc.errors import UserError
 
 from .carla_library import ServerFault, asking
-from .carla_server import connect, is_driven, is_own, others, short, synchronous
+from .carla_server import synchronous
+from .carla_world import connect, is_driven, is_own, others, short
 from .config import Address, CarlaRacingConfig
 
 USABLE, UNUSABLE = 0, 2

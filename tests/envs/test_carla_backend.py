@@ -196,7 +196,7 @@ def test_actors_of_others_are_left_alone(server, other_track):
             env.reset(seed=0)
             drive(env, 5)
         assert server.state()["actors"] == ["spectator", "vehicle.tesla.model3"]
-        refused = r"1 actors of other clients, which loading the track mirror would destroy: .*model3 \(id \d+, hero\)"
+        refused = r"1 actors of other clients, which loading the track would destroy: .*model3 \(id \d+, hero\)"
         with closing(family(server, track=other_track).make()) as env, pytest.raises(UserError, match=refused):
             env.reset(seed=0)
         assert server.state()["actors"] == ["spectator", "vehicle.tesla.model3"]

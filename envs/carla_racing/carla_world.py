@@ -1,0 +1,169 @@
+"""The way to a CARLA server: the right version, nobody else at work, the wanted world."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pompc.errors import UserError
+
+from .carla_library import NoServer, ServerFault, asking, client_library
+from .config import Address, CarlaRacingConfig
+from .track import Track
+
+TAG = "pompc"
+"""How the role name of every actor begins that this package has spawned."""
+LOADER = Path(__file__).with_name("carla_loader.py")
+LOADING = 180.0  # s that a server may take for a world
+WATCHING = 1.0  # s
+PLAYERS = ("vehicle.", "walker.", "sensor.", "controller.")
+
+
+def connect(address: Address, timeout: float) -> Any:
+    """A client of a server that speaks its version, nothing of the world asked yet.
+
+    The order matters: a client that reads the stream of another version is aborted with its whole process.
+
+    Raises:
+        ServerFault: no answer.
+        UserError: the versions differ.
+    """
+    carla = client_library()
+    try:
+        socket.create_connection(address, timeout).close()  # says at once what the client says after its time-out
+    except OSError as error:
+        raise NoServer(f"connect: {error.strerror or error}") from error
+    client = carla.Client(address.host, address.port, worker_threads=1)
+    client.set_timeout(timeout)
+    with asking("ask for the version"):
+        server, own = client.get_server_version(), client.get_client_version()
+    if server != own:
+        raise UserError(
+            f"{address} is a CARLA server of version {server}, the client is {own}: start a server {own}, because data of "
+            "another version abort the process"
+        )
+    return client
+
+
+def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tuple[Any, Any]:
+    """A client of a server that shows the track's world and that nobody else drives; and the settings to leave it with.
+
+    The world is loaded only if it is not there: it takes long and destroys all actors.
+
+    Raises:
+        ServerFault: no answer.
+        UserError: the server is in use, or there is no such map.
+    """
+    client = connect(address, config.timeout)
+    with asking("take over the server"):
+        found = _free(client, address, config.timeout)
+        if _shows(client, config, track):
+            return client, found
+        _require_loadable(client, address, config)
+    del client  # a client must not live to see the world change, see `carla_loader`
+    _load(address, config, track)
+    client = connect(address, config.timeout)
+    with asking("look at the new world"):
+        if not _shows(client, config, track):
+            raise ServerFault("load the world: the server shows another one")
+    return client, found
+
+
+def short(name: str) -> str:
+    """A map's name without its folders."""
+    return name.rpartition("/")[2]
+
+
+def role(actor: Any) -> str:
+    """The role name of an actor; empty where it has none."""
+    return actor.attributes.get("role_name", "")
+
+
+def is_own(actor: Any) -> bool:
+    """Whether this package has spawned an actor, in this process or in one that is gone."""
+    parent = actor.parent
+    return role(actor).startswith(TAG) or (parent is not None and role(parent).startswith(TAG))
+
+
+def others(world: Any) -> list[str]:
+    """Cars, walkers and sensors of other clients, in words; what belongs to the map is not among them."""
+    players = [actor for actor in world.get_actors() if actor.type_id.startswith(PLAYERS) and not is_own(actor)]
+    return [f"{actor.type_id} (id {actor.id}{', ' + role(actor) if role(actor) else ''})" for actor in players]
+
+
+def is_driven(world: Any) -> bool:
+    """Whether another client ticks the server in synchronous mode; the late answer to one old tick is not yet a client."""
+    frames, end = set(), time.monotonic() + WATCHING
+    while world.get_settings().synchronous_mode and time.monotonic() < end:
+        frames.add(world.get_snapshot().frame)
+        if len(frames) > 3:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _free(client: Any, address: Address, timeout: float) -> Any:
+    """Make sure that nobody else drives the server, and clear away what a dead run left: the settings to leave."""
+    world = client.get_world()
+    if is_driven(world):
+        raise UserError(
+            f"{address} is driven by another client, which ticks it in synchronous mode: stop that client, or name another "
+            "server in env.servers"
+        )
+    found = world.get_settings()
+    if found.synchronous_mode:
+        warnings.warn(f"{address} was left in synchronous mode by a client that is gone: repaired")
+        found.synchronous_mode, found.fixed_delta_seconds = False, None
+        world.apply_settings(found)
+    world.wait_for_tick(timeout)  # before the first one no actor is known
+    destroy = client_library().command.DestroyActor
+    client.apply_batch_sync([destroy(actor) for actor in world.get_actors() if is_own(actor)], False)
+    return found
+
+
+def _shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
+    """Whether the wanted world is there."""
+    present = client.get_world().get_map()
+    if config.map is not None:
+        return short(present.name) == config.map
+    return present.to_opendrive().split() == track.path.read_text(encoding="utf-8").split()
+
+
+def _require_loadable(client: Any, address: Address, config: CarlaRacingConfig) -> None:
+    """Refuse to destroy what is not ours, and maps that the server does not have."""
+    world = client.get_world()
+    if strangers := others(world):
+        raise UserError(
+            f"{address} shows {short(world.get_map().name)} with {len(strangers)} actors of other clients, which loading "
+            f"{config.map or 'the track'} would destroy: remove {', '.join(strangers[:3])}"
+            f"{', ..' if len(strangers) > 3 else ''} first"
+        )
+    towns = sorted(map(short, client.get_available_maps()))
+    if config.map is not None and config.map not in towns:
+        raise UserError(f"{address} has no map {config.map!r}: take one of {', '.join(towns)} for env.map")
+
+
+def _load(address: Address, config: CarlaRacingConfig, track: Track) -> None:
+    """Load the world from another process; whether that has worked is seen in the world."""
+    order = {
+        "host": address.host,
+        "port": address.port,
+        "patience": LOADING,
+        "town": config.map,
+        "definition": track.path.read_text(encoding="utf-8"),
+        "walls": {"wall_height": config.wall_height, "additional_width": config.additional_width},
+    }
+    command, text = [sys.executable, str(LOADER)], json.dumps(order)
+    options: dict[str, Any] = {"text": True, "capture_output": True, "timeout": 2 * LOADING, "start_new_session": True}
+    try:
+        done = subprocess.run(command, input=text, **options)
+    except subprocess.TimeoutExpired:
+        raise ServerFault(f"load the world: not done within {2 * LOADING:g} s") from None
+    if done.returncode > 0:
+        raise ServerFault(f"load the world: {done.stderr.strip().rpartition(chr(10))[2]}")
