@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ COAST = np.array([0.0, 0.3], np.float32)
 def address(server: Any) -> str:
     """``host:port`` of a stand-in."""
     return f"{server.host}:{server.port}"
+
+
+def nobody() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def family(*servers: Any, **options: Any) -> CarlaRacing:
@@ -74,16 +81,16 @@ def spawn(role: str, place: int = 3) -> str:
     )
 
 
-def run_command(directory: Path, servers: list[Any], *overrides: str) -> list[str]:
-    """``pompc run`` of a small adaptive_hrl on these servers."""
+def run_words(directory: Path, servers: list[Any], *overrides: str) -> list[str]:
+    """The arguments of ``pompc`` for a small run of adaptive_hrl on these servers."""
     where = f"env.servers=[{','.join(map(address, servers))}]"
     small = ("algo.batch_size=64", "algo.minibatch=32", "algo.epochs=1", "algo.hidden=[16]", "algo.ensemble_size=2")
     plan = ("planner.num_samples=8", "planner.horizon=4", "algo.candidates=2", "algo.virtual_rollouts=16")
-    env = ("env.backend=carla", where, "env.time_limit=1.5", "env.timeout=1", "env.retries=2")
-    rest = (f"num_envs={len(servers)}", "eval.episodes=3", "eval.video=false", "wandb.mode=disabled")
-    rest = (*rest, f"run_dir={directory}")
-    words = ["run", "--algo", "adaptive_hrl", "--env", "carla_racing", *small, *plan, *env, *rest, *overrides]
-    return [sys.executable, "-m", "pompc", *words]
+    env = ("env.backend=carla", where, "env.time_limit=1.5", "env.timeout=2", "env.retries=1")
+    evaluation = ("eval.episodes=3", "eval.every=192", "eval.video=false")
+    rest = (f"num_envs={len(servers)}", "wandb.mode=disabled", f"run_dir={directory}")
+    options = (*small, *plan, *env, *evaluation, *rest, *overrides)
+    return ["run", "--algo", "adaptive_hrl", "--env", "carla_racing", *options]
 
 
 def rows(file: Path) -> list[dict[str, str]]:

@@ -107,6 +107,7 @@ class CarlaRows(EnvBase):
 
     def __init__(self, rows: Sequence[CarlaEnv], *, seed: int = 0, device: torch.device | str = "cpu") -> None:
         super().__init__(device=device, batch_size=[len(rows)])
+        self.is_closed = False  # a collector closes no other; TorchRL's default is True
         self._rows = list(rows)
         self._seed, self._episodes = seed, [-1] * len(rows)
         self._threads = ThreadPoolExecutor(len(rows), "carla") if len(rows) > 1 else None
