@@ -7,7 +7,10 @@ ARGS ?=
 EXTRAS ?= dev
 BIN := $(VENV)/bin
 
-.PHONY: run test bench install clean
+# Other interpreters whose CARLA client is tried against the stand-in, where they are installed.
+CLIENTS ?= python3.10 python3.12
+
+.PHONY: run test test-clients bench install clean
 
 run: $(VENV)/.installed
 	$(BIN)/pompc run --algo $(ALGO) --env $(ENV) $(ARGS)
@@ -18,13 +21,22 @@ test: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
 
+# Only the client's process is of the other version; the tests and the stand-in stay in $(VENV).
+test-clients: $(VENV)/.installed-dev
+	@for python in $(CLIENTS); do \
+		$$python -c pass 2>/dev/null || { echo "$$python is not there: its CARLA client is not tried"; continue; }; \
+		$$python -m venv $(VENV)-$$python && $(VENV)-$$python/bin/pip install --quiet carla==0.9.16 numpy msgpack pytest \
+			&& POMPC_CARLA_PYTHON=$(abspath $(VENV))-$$python/bin/python PYTHONPATH=$(CURDIR) $(BIN)/pytest -q tests/testing \
+			|| exit 1; \
+	done
+
 bench: $(VENV)/.installed
 	$(BIN)/pompc bench $(ARGS)
 
 install: $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-python* build dist *.egg-info .pytest_cache .ruff_cache
 
 # The stamps make a second call install nothing unless the dependencies changed.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

@@ -1,7 +1,8 @@
 """Tests whose body is a client of the stand-in.
 
 The client ends its process when a message is malformed, so every body runs in a process of its own, where that is a
-failed test. Run as a script, this module is that process.
+failed test. Run as a script, this module is that process. ``POMPC_CARLA_PYTHON`` names another interpreter for it (with
+carla, msgpack and pytest): the client has wheels of its own for every version of Python.
 """
 
 import functools
@@ -18,6 +19,7 @@ import pytest
 from pompc.testing.carla_standin import control
 
 DT = 0.05
+PYTHON = os.environ.get("POMPC_CARLA_PYTHON", sys.executable)
 
 
 def require_carla():
@@ -46,7 +48,7 @@ def in_client(body):
 def run(body, server, **arguments):
     """Run ``body(client, world, **arguments)``, a function of a test module, in its own process: what it returns."""
     path = body.__code__.co_filename
-    command = [sys.executable, __file__, path, body.__name__, str(server.port), json.dumps(arguments)]
+    command = [PYTHON, __file__, path, body.__name__, str(server.port), json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"the client ended with {done.returncode}:\n{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1])
