@@ -189,16 +189,18 @@ def _at_least(lowest: int):
 
 
 def _run(args: argparse.Namespace) -> int:
-    cfg = _composed(args)
+    from pompc.config import fit_rows
+
+    cfg = fit_rows(_composed(args), args.overrides)
     from pompc.training.run import run
 
     return run(cfg)
 
 
 def _show(args: argparse.Namespace) -> int:
-    cfg = _composed(args)
-    from pompc.config import run_directory, to_yaml
+    from pompc.config import fit_rows, run_directory, to_yaml
 
+    cfg = fit_rows(_composed(args), args.overrides)
     _flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
     return 0
 

@@ -36,6 +36,7 @@ __all__ = [
     "compose",
     "config_hash",
     "environment_config",
+    "fit_rows",
     "presets",
     "run_config",
     "run_directory",
@@ -108,6 +109,17 @@ def with_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise UserError(f"{missing[0]} has no value: give {missing[0]}=...")
     OmegaConf.set_struct(changed, True)
     return changed  # type: ignore[return-value]
+
+
+def fit_rows(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A copy with no more environments than the family offers (CARLA: one per server), unless an override says how many.
+
+    Imports the family, and so torch.
+    """
+    most = getattr(environment_config(cfg), "max_rows", None)
+    if most is None or cfg.num_envs <= most or "num_envs" in {texts.split(text)[0] for text in overrides}:
+        return cfg
+    return with_overrides(cfg, [f"num_envs={most}"])
 
 
 def build(cls: type[T], node: DictConfig | Mapping[str, Any], prefix: str = "", top: Collection[str] = ()) -> T:

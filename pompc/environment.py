@@ -69,8 +69,8 @@ class EnvironmentFamily(ABC):
 
     @property
     def max_rows(self) -> int | None:
-        """The most rows that :meth:`vectorise` offers; none where there is no limit."""
-        return None
+        """The most rows that :meth:`vectorise` offers, the config's ``max_rows``; none where there is no limit."""
+        return getattr(self.config, "max_rows", None)
 
     @property
     def tasks(self) -> Tasks | None:

@@ -43,10 +43,6 @@ class CarlaRacing(EnvironmentFamily):
     def episode_length(self) -> int:
         return self.config.max_steps
 
-    @property
-    def max_rows(self) -> int | None:
-        return self._simulator.max_rows
-
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         return self._simulator.make(render_mode)
 

@@ -61,8 +61,8 @@ class CarlaRacingConfig:
             model has no tyres to lose grip with.
         planner_mass: the planner's mass (and yaw inertia), relative.
         planner_drive: the planner's engine and brake forces, relative.
-        servers: ``host:port`` of CARLA servers; each drives one environment, so there must be ``num_envs`` of them. This
-            and everything below concerns ``backend: carla`` alone.
+        servers: ``host:port`` of CARLA servers; each drives one environment, and ``num_envs`` is at most their number
+            unless it is given. This and everything below concerns ``backend: carla`` alone.
         map: a town that the servers load; none makes a world of the track itself. A town's ``track`` is the path of an
             OpenDRIVE circuit in the town's coordinates.
         wall_height: of the walls along the edges of a world made of the track (m).
@@ -142,6 +142,11 @@ class CarlaRacingConfig:
         if twice:
             raise UserError(f"env.servers names {', '.join(twice)} twice: every environment needs a server of its own")
         return found
+
+    @property
+    def max_rows(self) -> int | None:
+        """How many environments there can be at a time: one per server; none where there is no limit."""
+        return len(self.servers) if self.backend == "carla" else None
 
     @property
     def max_steps(self) -> int:

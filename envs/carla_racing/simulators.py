@@ -23,13 +23,7 @@ MAX_SUBSTEPS = 16  # that a CARLA server makes of a tick
 
 
 class Simulator(Protocol):
-    """What a backend offers the family.
-
-    Attributes:
-        max_rows: how many environments there can be at a time; none where there is no limit.
-    """
-
-    max_rows: int | None
+    """What a backend offers the family."""
 
     def make(self, render_mode: str | None) -> RacingEnv:
         """One environment."""
@@ -46,8 +40,6 @@ class EmbeddedSimulator:
     Args:
         config: the family's options.
     """
-
-    max_rows = None
 
     def __init__(self, config: CarlaRacingConfig) -> None:
         if config.observe_camera:
@@ -85,7 +77,6 @@ class CarlaServers:
         track = Track.load(config.track)
         self._config = config
         self._connections = [Connection(address, config, track) for address in config.addresses]
-        self.max_rows = len(self._connections)
 
     def make(self, render_mode: str | None) -> RacingEnv:
         """See ``Simulator.make``: on a server that nobody uses, else on the first."""
@@ -94,10 +85,11 @@ class CarlaServers:
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> EnvBase:
         """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
-        if num_envs > self.max_rows:
+        servers = len(self._connections)
+        if num_envs > servers:
             raise UserError(
-                f"num_envs={num_envs}: every environment needs a CARLA server and env.servers names {self.max_rows}: set "
-                f"num_envs={self.max_rows}, or name more"
+                f"num_envs={num_envs}: every environment needs a CARLA server and env.servers names {servers}: set "
+                f"num_envs={servers}, or name more"
             )
         rows = [CarlaEnv(self._config, None, connection) for connection in self._connections[:num_envs]]
         return CarlaRows(rows, seed=seed, device=device)

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from pompc.config import compose, config_hash, environment_config
+from pompc.config import compose, config_hash, environment_config, fit_rows
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.errors import UserError
 
@@ -58,6 +58,21 @@ def test_every_environment_needs_a_server():
     assert CarlaRacing(CarlaRacingConfig()).max_rows is None
     with pytest.raises(UserError, match=r"num_envs=3: .* names 2: set num_envs=2"):
         family.vectorise(3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("algo", "words", "expected"),
+    [
+        ("ppo", [], 16),
+        ("ppo", ["env.backend=carla"], 1),
+        ("ppo", ["env.backend=carla", "env.servers=[a:1,b:2]"], 2),
+        ("tdmpc2", ["env.backend=carla", "env.servers=[a:1,b:2]"], 1),
+        ("ppo", ["env.backend=carla", "num_envs=4"], 4),  # what is asked for and cannot be had is refused later
+    ],
+)
+def test_environments_are_as_many_as_servers_unless_given(algo, words, expected):
+    cfg = compose(algo, "carla_racing", words)
+    assert fit_rows(cfg, words).num_envs == expected
 
 
 def test_servers_come_from_the_command_line_and_may_move():
