@@ -125,7 +125,10 @@ class SliceReplay:
         storage = LazyTensorStorage(len(self._valid), device=self.device)
         try:
             storage.set(0, TensorDict({name: value.to(self.device) for name, value in row.items()}))
-        except RuntimeError as error:  # what torch raises for a lack of memory, on a CPU and on CUDA
+        except RuntimeError as error:
+            # A CPU's allocator has no exception of its own.
+            if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+                raise
             need = sum(value.nbytes for value in row.values()) * len(self._valid) / 1e9
             raise UserError(
                 f"a replay of {len(self._valid):,} observations needs {need:,.1f} GB of {self.device} memory, more than "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 import zipfile
+from collections.abc import Callable, Iterator
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -77,29 +77,32 @@ def _check_content(value: Any, path: str) -> None:
         raise TypeError(f"{path} is a {type(value).__name__}: a checkpoint holds tensors and python primitives only")
 
 
-def serialise(state: dict[str, Any]) -> memoryview:
-    """The bytes of a checkpoint.
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace ``path`` by a checkpoint, as :func:`write_atomic` does; its bytes go to the disk as they are made.
 
     Raises:
         TypeError: something in ``state`` is neither a tensor nor a primitive; the message names its path.
+        WriteError: the disk is full or unwritable; nothing has changed.
     """
     _check_content(state, "checkpoint")
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getbuffer()
+    _replace(path, lambda file: torch.save(state, file))
 
 
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``: a kill or a power cut at any moment leaves the old file or the new one.
 
     Raises:
         WriteError: the disk is full or unwritable; nothing has changed.
     """
+    _replace(path, lambda file: file.write(content))
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
+        with _os_errors(), open(temporary, "wb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -112,6 +115,17 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise WriteError(path, error) from error
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """A block in which torch's own error about a write that failed becomes the operating system's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load(path: Path) -> dict[str, Any]:

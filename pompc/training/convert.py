@@ -203,7 +203,7 @@ def _write(directory: RunDirectory, cfg: DictConfig, parts: Assembly, collector:
         "logs": dict.fromkeys(LOGS, 0),
     }
     checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
-    checkpoint.write_atomic(directory.last, checkpoint.serialise(state))
+    checkpoint.save(directory.last, state)
 
 
 def _report(cfg: DictConfig, settings: list[str], unknown: list[str], *, bounded: bool, copied: bool) -> Iterator[str]:

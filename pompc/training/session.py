@@ -142,9 +142,9 @@ class Session:
         if not (last or best):
             return
         if last:
-            checkpoint.write_atomic(self.directory.last, checkpoint.serialise(self._state()))
+            checkpoint.save(self.directory.last, self._state())
         if best:  # playing needs no replay, which may be large
-            checkpoint.write_atomic(self.directory.best, checkpoint.serialise(self._state(replay=False)))
+            checkpoint.save(self.directory.best, self._state(replay=False))
 
     def close(self) -> None:
         """Close the logs and the environments."""

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,9 +27,8 @@ from pompc.training.run import run
 HEADER = {"algo": "toy", "env": "point", "seed": 0, "config_hash": "01234567"}
 
 
-def content(step: int, size: int = 300) -> memoryview:
-    state = {"manifest": checkpoint.manifest(**HEADER, step=step), "weights": torch.full((size,), float(step))}
-    return checkpoint.serialise(state)
+def content(step: int, size: int = 300) -> dict[str, Any]:
+    return {"manifest": checkpoint.manifest(**HEADER, step=step), "weights": torch.full((size,), float(step))}
 
 
 def refusal(path: Path) -> str:
@@ -42,7 +42,7 @@ def refusal(path: Path) -> str:
 
 def write_for_ever(path: str) -> None:
     for step in range(1, 10**9):
-        checkpoint.write_atomic(Path(path), content(step, 2_000_000))
+        checkpoint.save(Path(path), content(step, 2_000_000))
 
 
 def test_a_kill_while_writing_leaves_a_whole_checkpoint(context, tmp_path):
@@ -63,13 +63,13 @@ def test_a_kill_while_writing_leaves_a_whole_checkpoint(context, tmp_path):
         cut_off += (tmp_path / "last.pt.tmp").exists()
     assert len(steps) > 1
     assert cut_off > 0  # some kills did come in the middle of a write
-    checkpoint.write_atomic(path, content(7))
+    checkpoint.save(path, content(7))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_what_is_saved_comes_back(tmp_path):
     state = {"manifest": checkpoint.manifest(**HEADER, step=3), "list": [torch.arange(3), (1, 2.5, None, b"x", "y")]}
-    checkpoint.write_atomic(tmp_path / "new" / "a.pt", checkpoint.serialise(state))
+    checkpoint.save(tmp_path / "new" / "a.pt", state)
     loaded = checkpoint.load(tmp_path / "new" / "a.pt")
     assert loaded["manifest"] == state["manifest"]
     assert loaded["manifest"]["versions"].keys() == {"pompc", "torch", "torchrl", "tensordict"}
@@ -77,18 +77,36 @@ def test_what_is_saved_comes_back(tmp_path):
     assert loaded["list"][1] == state["list"][1]
 
 
+def peak_memory(path: str, size: int) -> None:
+    state = content(1, size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    checkpoint.save(Path(path), state)
+    Path(path).with_name("grown").write_text(str(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)))
+
+
+def test_a_large_replay_is_not_copied_to_be_saved(context, tmp_path):
+    process = context.Process(target=peak_memory, args=(str(tmp_path / "last.pt"), 50_000_000))
+    process.start()
+    process.join(60)
+    assert (tmp_path / "last.pt").stat().st_size > 200_000_000
+    assert int((tmp_path / "grown").read_text()) < 50_000_000
+
+
 @pytest.mark.parametrize(
     ("bad", "path"),
     [({"a": [0, {1, 2}]}, "checkpoint.a[1] is a set"), ({"a": {"b": torch.Size([1])}}, "checkpoint.a.b is a Size")],
 )
-def test_what_would_not_come_back_is_not_saved(bad, path):
+def test_what_would_not_come_back_is_not_saved(bad, path, tmp_path):
     with pytest.raises(TypeError) as error:
-        checkpoint.serialise(bad)
+        checkpoint.save(tmp_path / "last.pt", bad)
     assert str(error.value).startswith(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_truncated_or_damaged_checkpoint_is_refused(tmp_path):
-    path, whole = tmp_path / "last.pt", bytes(content(1))
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, content(1))
+    whole = path.read_bytes()
     for size in [0, 1, *range(4, len(whole), len(whole) // 60), len(whole) - 22, len(whole) - 1]:
         path.write_bytes(whole[:size])
         assert "truncated or not a checkpoint of pompc: delete it" in refusal(path)
@@ -180,7 +198,7 @@ def test_which_checkpoint_a_directory_stands_for(tmp_path):
     with pytest.raises(UserError, match="no checkpoint in"):
         find_checkpoint(tmp_path)
     for name in ("last.pt", "best.pt"):
-        checkpoint.write_atomic(tmp_path / "checkpoints" / name, content(1))
+        checkpoint.save(tmp_path / "checkpoints" / name, content(1))
         assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / name
     assert find_checkpoint(tmp_path / "checkpoints" / "last.pt").name == "last.pt"
 
@@ -192,14 +210,14 @@ def full(*arguments) -> None:
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_keeps_the_previous_checkpoint(call, tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
-    checkpoint.write_atomic(path, content(1))
+    checkpoint.save(path, content(1))
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
         with pytest.raises(
             WriteError, match=r"cannot write .*last.pt \(No space left on device\).*run the same command"
         ):
-            checkpoint.write_atomic(path, content(2))
+            checkpoint.save(path, content(2))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
     assert path.read_bytes() == before
 
