@@ -69,7 +69,10 @@ class EnvironmentFamily(ABC):
 
     @property
     def max_rows(self) -> int | None:
-        """The most rows that :meth:`vectorise` offers, the config's ``max_rows``; none where there is no limit."""
+        """The most rows that :meth:`vectorise` offers, the config's ``max_rows``; none where there is no limit.
+
+        Where there is one, :meth:`vectorise` also takes ``first_row``: its rows are those from there on of a larger batch.
+        """
         return getattr(self.config, "max_rows", None)
 
     @property

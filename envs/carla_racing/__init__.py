@@ -46,8 +46,8 @@ class CarlaRacing(EnvironmentFamily):
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         return self._simulator.make(render_mode)
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> EnvBase:
-        return self._simulator.vectorise(num_envs, seed, device)
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
+        return self._simulator.vectorise(num_envs, seed, device, first_row)
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         return RacingModel(self.config, device)

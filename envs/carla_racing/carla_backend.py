@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .carla_cast import Cast
 from .carla_frames import Pose, car_velocity, heading_error, pose_of, turning
 from .carla_library import Interrupted, NoServer, ServerFault
 from .carla_server import Server
+from .carla_world import leased
 from .config import Address, CarlaRacingConfig
 from .opponents import Opponents
 from .track import Track
@@ -27,6 +28,7 @@ from .vehicle import Car, VehicleParameters
 
 LONGEST_PAUSE = 16.0  # s between two attempts to connect
 MISPLACED = 0.5  # m that a car may be away from where it was put
+LOST_SPEED = 2.0  # m/s that a car may have lost in the first step of an episode
 
 
 class Connection:
@@ -49,22 +51,29 @@ class Connection:
         self.address, self._config, self._track = address, config, track
         self.holder: Any = None
         self.users: set[Any] = set()
-        self._known = False
+        self._found: Any = None  # the settings before the first connection, which the last one leaves
         self._server: Server | None = None
         self._cast: Cast | None = None
+        self._lease = ExitStack()
 
     def cast(self) -> Cast:
         """The actors; connects where there is no connection.
 
         Raises:
             ServerFault: that failed.
-            UserError: it cannot work.
+            UserError: it cannot work, or another run uses it.
         """
         if self._cast is None:
+            if self._found is None:
+                self._lease.enter_context(leased(self.address))
             atexit.register(self.close)
-            self._server = Server(self.address, self._config, self._track)
-            self._cast = Cast(self._server, self._config.num_opponents)
-            self._known = True
+            try:
+                self._server = Server(self.address, self._config, self._track, self._found)
+                self._found = self._server.found
+                self._cast = Cast(self._server, self._config.num_opponents)
+            except BaseException:
+                self.close()
+                raise
         return self._cast
 
     def try_again(self, failures: int, fault: ServerFault) -> None:
@@ -74,7 +83,7 @@ class Connection:
             Unavailable: there has been enough of them, or nothing has ever been there.
         """
         self.close()
-        if isinstance(fault, NoServer) and not self._known:
+        if isinstance(fault, NoServer) and self._found is None:
             raise Unavailable(
                 f"there is no CARLA server at {self.address} ({fault}): start one, or name another with "
                 "env.servers=[host:port]"
@@ -91,6 +100,8 @@ class Connection:
         self.users.discard(user)
         if not self.users:
             self.close()
+            self._found = None
+            self._lease.close()
 
     def close(self) -> None:
         """Take the actors away and restore the settings, as far as the server answers; the next use connects anew."""
@@ -98,6 +109,8 @@ class Connection:
         server, self._server, self._cast, self.holder = self._server, None, None, None
         if server is not None:
             server.close()
+        if self._found is None:  # nothing has ever been there
+            self._lease.close()
 
 
 class CarlaBackend:
@@ -118,7 +131,7 @@ class CarlaBackend:
     ) -> None:
         self._connection, self._config, self._track, self._views = connection, config, track, views
         self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        self._frame = self._began = 0
+        self._frame = self._began = self._faults = 0
         connection.users.add(self)
 
     def reset(self, car: Car, traffic: Opponents) -> Car:
@@ -159,8 +172,14 @@ class CarlaBackend:
             Interrupted: the server failed, or another environment has taken it; the next reset mends both.
         """
         with self._driving() as cast:
-            snapshot = cast.drive(steer, drive, self._poses(traffic))
+            snapshot = cast.drive(steer, drive, self._car.vx, self._poses(traffic))
+            if snapshot.frame != self._frame + 1:
+                raise ServerFault(f"{snapshot.frame - self._frame} ticks in one step: another client ticks, too")
             car = self._read(cast, snapshot, self._car.s)
+            if self._frame == self._began and abs(car.vx - self._car.vx) > LOST_SPEED:
+                warnings.warn(
+                    f"{self._connection.address} begins an episode with {car.vx:.1f} m/s, not {self._car.vx:.1f}"
+                )
             self._car = car._replace(delta=turning(cast.wheel()), a=self._arrived(drive))
         self._frame = snapshot.frame
         return Motion(self._car, cast.touched(self._began))
@@ -182,7 +201,10 @@ class CarlaBackend:
         try:
             yield connection.cast()
         except ServerFault as fault:
-            warnings.warn(f"{connection.address}: {fault}; the episode ends here, the server is connected anew")
+            self._faults += 1  # and so no two warnings are the same, of which only the first would be shown
+            warnings.warn(
+                f"{connection.address}: {fault}; the episode ends here, the server is connected anew ({self._faults})"
+            )
             connection.close()
             raise
 

@@ -85,6 +85,10 @@ class Camera:
             blueprint.set_attribute(name, str(value))
         return blueprint
 
+    def works(self) -> bool:
+        """Whether any picture has come."""
+        return self._newest[0] >= 0 or not self._pictures.empty()
+
     def picture(self, frame: int, timeout: float) -> NDArray[np.uint8]:
         """What the camera saw in a frame, ``[height, width, 3]``; older pictures are dropped.
 

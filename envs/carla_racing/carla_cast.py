@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from pompc.errors import UserError
 
 from .carla_cameras import VIEWS, Camera
-from .carla_frames import Pose, pedals, transform, world_velocity
+from .carla_frames import Pose, SteeringGear, pedals, transform, world_velocity
 from .carla_library import ServerFault, asking
 from .carla_server import Server
 from .carla_world import TAG
+from .vehicle import VehicleParameters
 
 PLACES = 24  # along the track where a car may be spawned
+PAUSE = 0.02  # s between the ticks for a first picture
 DROP = 0.5  # m above the road at which it is
 SETTLING = 20  # ticks until it rests on its wheels
-NEUTRAL = (0.0, -1.0)  # steer and drive of a car that stands
+STANDING = (0.0, -1.0, 0.0)  # steer, drive and speed of a car that stands
 
 
 class Cast:
@@ -47,10 +50,13 @@ class Cast:
         self._places = itertools.cycle(range(PLACES))
         server.defer(self.leave)
         self.ego = self._spawn_car("ego")
+        with asking("ask for the car's steering"):
+            self._gear = SteeringGear(self.ego.get_physics_control(), VehicleParameters().steer_max)
         self._opponents = [self._spawn_car("opponent") for _ in range(num_opponents)]
         command = self._carla.command
         server.order("take the opponents' physics", [command.SetSimulatePhysics(car, False) for car in self._opponents])
         self._listen()
+        self._known: set[int] = set()  # those of the actors that snapshots show
         self.height = self._rest()
 
     def _spawn_car(self, name: str) -> Any:
@@ -94,15 +100,16 @@ class Cast:
 
     def _rest(self) -> float:
         """Let the ego come to rest: the height (m) of its origin over the road."""
-        self._server.order("brake", [self._drive(*NEUTRAL)])
+        self._server.order("brake", [self._drive(*STANDING)])
         for _ in range(SETTLING - 1):
             self._server.tick()
         snapshot = self._server.tick()
+        self._known = {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
         location = self.seen(snapshot).get_transform().location
         return location.z - self._server.ground(Pose(location.x, -location.y, 0.0))
 
-    def _drive(self, steer: float, drive: float) -> Any:
-        throttle, brake, right = pedals(steer, drive)
+    def _drive(self, steer: float, drive: float, speed: float) -> Any:
+        throttle, brake, right = pedals(self._gear.command(steer, speed), drive)
         control = self._carla.VehicleControl(throttle=throttle, brake=brake, steer=right)
         return self._carla.command.ApplyVehicleControl(self.ego, control)
 
@@ -119,7 +126,7 @@ class Cast:
         Without physics the ego stays where it is put for the tick that shows it; the next one moves it with this speed.
         """
         command, car = self._carla.command, self.ego
-        still = [command.SetSimulatePhysics(car, False), self._drive(0.0, 0.0), self._move(car, pose)]
+        still = [command.SetSimulatePhysics(car, False), self._drive(0.0, 0.0, 0.0), self._move(car, pose)]
         self._server.order("place the cars", [*still, *self._traffic(traffic)])
         snapshot = self._server.tick()
         x, y = world_velocity(pose.heading, speed, 0.0)
@@ -128,21 +135,23 @@ class Cast:
         self._server.order("give the car its speed", [command.SetSimulatePhysics(car, True), *moving])
         return snapshot
 
-    def drive(self, steer: float, drive: float, traffic: Collection[Pose]) -> Any:
-        """One control step: the snapshot after it."""
-        self._server.order("drive", [self._drive(steer, drive), *self._traffic(traffic)])
+    def drive(self, steer: float, drive: float, speed: float, traffic: Collection[Pose]) -> Any:
+        """One control step of the ego, which has that speed (m/s): the snapshot after it."""
+        self._server.order("drive", [self._drive(steer, drive, speed), *self._traffic(traffic)])
         return self._server.tick()
 
     def seen(self, snapshot: Any) -> Any:
         """The ego in a snapshot.
 
         Raises:
-            ServerFault: it is gone.
+            ServerFault: it, or another of the actors, is gone.
         """
-        actor = snapshot.find(self.ego.id)
-        if actor is None:
-            raise ServerFault("the ego car has vanished")
-        return actor
+        missing = [
+            actor.type_id for actor in self._actors if actor.id in self._known and not snapshot.has_actor(actor.id)
+        ]
+        if missing:
+            raise ServerFault(f"removed by another client: {', '.join(missing)}")
+        return snapshot.find(self.ego.id)
 
     def wheel(self) -> float:
         """Angle (degrees, right positive) of the ego's front wheels."""
@@ -166,6 +175,17 @@ class Cast:
             location, rotation = self._carla.Location(x=view.ahead, z=view.up), self._carla.Rotation(pitch=view.pitch)
             sensor = self._attach(Camera.blueprint(library, view), self._carla.Transform(location, rotation))
             self._cameras[name] = Camera(sensor)
+        self._await_pictures()
+
+    def _await_pictures(self) -> None:
+        """Tick until every camera has sent a picture: only then can one be expected of every frame."""
+        timeout = self._server.config.timeout
+        end = time.monotonic() + timeout
+        while not all(camera.works() for camera in self._cameras.values()):
+            if time.monotonic() > end:
+                raise ServerFault(f"a new camera has sent nothing for {timeout:g} s")
+            self._server.tick()
+            time.sleep(PAUSE)
 
     def picture(self, view: str, frame: int) -> NDArray[np.uint8]:
         """What a camera saw in a frame ``[height, width, 3]``."""

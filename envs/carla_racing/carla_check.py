@@ -9,7 +9,7 @@ from pompc.errors import UserError
 
 from .carla_library import ServerFault, asking
 from .carla_server import synchronous
-from .carla_world import connect, is_driven, is_own, others, short
+from .carla_world import connect, is_driven, is_own, leased, others, short
 from .config import Address, CarlaRacingConfig
 
 USABLE, UNUSABLE = 0, 2
@@ -30,7 +30,7 @@ def check(address: Address) -> int:
     try:
         client = connect(address, PATIENCE)
         print(f"{address}: a CARLA server of version {client.get_server_version()}, as the client")
-        with asking("look at the world"):
+        with leased(address), asking("look at the world"):
             return _look(client)
     except ServerFault as fault:
         print(f"{address}: no CARLA server can be used ({fault}): is it running, and has it finished loading?")
@@ -44,22 +44,22 @@ def check(address: Address) -> int:
 def _look(client: Any) -> int:
     world = client.get_world()
     print(f"map: {short(world.get_map().name)}")
-    if is_driven(world):
+    if is_driven(world, PATIENCE):
         print("mode: synchronous, and another client ticks it: stop that client, or take another server")
         return UNUSABLE
     settings = world.get_settings()
     if settings.synchronous_mode:
-        print("mode: synchronous mode was left on by a client that is gone; the next run repairs it")
-        world.tick(PATIENCE)  # before the first tick no actor is known
-    else:
-        print("mode: asynchronous")
-        world.wait_for_tick(PATIENCE)
+        print(f"mode: synchronous, and nobody has ticked it for {PATIENCE:g} s: left on by a client that is gone?")
+        print("actors, speed: not asked for, because that needs ticks; the next run repairs it")
+        return USABLE
+    print("mode: asynchronous")
+    world.wait_for_tick(PATIENCE)  # before the first tick no actor is known
     strangers = others(world)
     own = sum(is_own(actor) for actor in world.get_actors())
     print(f"actors of other clients: {', '.join(strangers) or 'none'}")
     if own:
         print(f"actors of an earlier run that did not end properly: {own}; the next run removes them")
-    if strangers:
+    if strangers or own:
         print("speed: not measured, because that would disturb them")
     else:
         print(f"speed: {_rate(world, settings):,.0f} ticks/s of 0.05 s without rendering")

@@ -103,12 +103,15 @@ class CarlaRows(EnvBase):
         rows: the environments.
         seed: base seed; row ``i`` begins its episode ``e`` with a seed derived from (seed, i, e).
         device: where the tensors live.
+        first_row: the number of the first row, where the rows are a part of a larger batch.
     """
 
-    def __init__(self, rows: Sequence[CarlaEnv], *, seed: int = 0, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, rows: Sequence[CarlaEnv], *, seed: int = 0, device: torch.device | str = "cpu", first_row: int = 0
+    ) -> None:
         super().__init__(device=device, batch_size=[len(rows)])
         self.is_closed = False  # a collector closes no other; TorchRL's default is True
-        self._rows = list(rows)
+        self._rows, self._first = list(rows), first_row
         self._seed, self._episodes = seed, [-1] * len(rows)
         self._threads = ThreadPoolExecutor(len(rows), "carla") if len(rows) > 1 else None
         self._make_specs()
@@ -134,11 +137,14 @@ class CarlaRows(EnvBase):
 
     def _begin(self, index: int) -> None:
         self._episodes[index] += 1
-        source = np.random.SeedSequence([self._seed, index, self._episodes[index]])
+        source = np.random.SeedSequence([self._seed, self._first + index, self._episodes[index]])
         self._rows[index].reset(seed=int(source.generate_state(1)[0]))
 
     def _each(self, function: Any, *arguments: Sequence[Any]) -> list[Any]:
-        """``function`` of every row's arguments, at once: clients wait for their servers without the interpreter."""
+        """``function`` of every row's arguments, at once: the client waits for a tick without holding the interpreter.
+
+        It does hold it for the other calls of a step, which take a round trip each.
+        """
         return list((map if self._threads is None else self._threads.map)(function, *arguments))
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:

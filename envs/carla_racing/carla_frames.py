@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Pose(NamedTuple):
     """A place on the plane: x, y (m) and heading (rad)."""
@@ -55,6 +57,29 @@ def turning(degrees: float) -> float:
 def pedals(steer: float, drive: float) -> Pedals:
     """The commands of an action: steer (left positive) and drive (brake negative), both in [-1, 1]."""
     return Pedals(throttle=max(drive, 0.0), brake=max(-drive, 0.0), steer=-steer)
+
+
+class SteeringGear:
+    """How far to turn a vehicle's steering for the wheel angle that an action of the task means.
+
+    A vehicle's full steer is its own lock (some 70 degrees for most of CARLA's cars), less at speed; the task's is the
+    plant's lock.
+
+    Args:
+        physics: the vehicle's ``carla.VehiclePhysicsControl``.
+        full: wheel angle (rad) that a steer of 1 means to the task.
+    """
+
+    def __init__(self, physics: Any, full: float) -> None:
+        lock = max(wheel.max_steer_angle for wheel in physics.wheels)
+        self._gain = math.degrees(full) / lock
+        curve = sorted((point.x, point.y) for point in physics.steering_curve) or [(0.0, 1.0)]
+        self._speeds, self._shares = zip(*curve, strict=True)  # km/h, share of the lock
+
+    def command(self, steer: float, speed: float) -> float:
+        """The vehicle's steer for the task's, both in [-1, 1] and left positive, at ``speed`` (m/s)."""
+        share = float(np.interp(3.6 * speed, self._speeds, self._shares))
+        return min(max(steer * self._gain / max(share, 1e-3), -1.0), 1.0)
 
 
 def transform(carla: Any, pose: Pose, z: float) -> Any:

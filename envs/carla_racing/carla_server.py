@@ -41,22 +41,27 @@ class Server:
         address: where it listens.
         config: the family's options.
         track: the circuit.
+        found: the settings to leave it with; none means those it has.
+
+    Attributes:
+        found: the settings it is left with.
 
     Raises:
         ServerFault: it does not answer, or not in time.
         UserError: another version, another client at work, or a map without the track.
     """
 
-    def __init__(self, address: Address, config: CarlaRacingConfig, track: Track) -> None:
+    def __init__(self, address: Address, config: CarlaRacingConfig, track: Track, found: Any = None) -> None:
         self.address, self.config, self.track = address, config, track
         self.carla = client_library()
-        self.client, found = take_over(address, config, track)
+        self.client, present = take_over(address, config, track)
+        self.found = found or present
         with ExitStack() as stack:
             with asking("look at the world"):
                 self.world = self.client.get_world()
                 self.map = self.world.get_map()
             self._check_map()
-            stack.enter_context(synchronous(self.world, config, found))
+            stack.enter_context(synchronous(self.world, config, self.found))
             self._stack = stack.pop_all()
 
     def _check_map(self) -> None:

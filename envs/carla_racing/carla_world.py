@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pompc.errors import UserError
+from pompc.locking import InUse, exclusive
 
 from .carla_library import NoServer, ServerFault, asking, client_library
 from .config import Address, CarlaRacingConfig
@@ -20,8 +25,9 @@ from .track import Track
 TAG = "pompc"
 """How the role name of every actor begins that this package has spawned."""
 LOADER = Path(__file__).with_name("carla_loader.py")
+GENERATED = "OpenDriveMap"
+"""What a world made of an OpenDRIVE text is called."""
 LOADING = 180.0  # s that a server may take for a world
-WATCHING = 1.0  # s
 PLAYERS = ("vehicle.", "walker.", "sensor.", "controller.")
 
 
@@ -51,6 +57,29 @@ def connect(address: Address, timeout: float) -> Any:
     return client
 
 
+@contextmanager
+def leased(address: Address) -> Iterator[None]:
+    """A block in which no other process of this user on this machine uses the server; a dead one holds nothing.
+
+    Raises:
+        UserError: one does, and may just be learning between two ticks.
+    """
+    try:
+        host = socket.gethostbyname(address.host)
+    except OSError:
+        host = address.host  # said better by whoever connects
+    path = Path(tempfile.gettempdir(), f"pompc-carla-{os.getuid()}-{host}-{address.port}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except InUse as error:
+            raise UserError(
+                f"{address} is used by another run on this machine (pid {error.pid}): wait for it, or name another "
+                "server in env.servers"
+            ) from None
+        yield
+
+
 def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tuple[Any, Any]:
     """A client of a server that shows the track's world and that nobody else drives; and the settings to leave it with.
 
@@ -70,7 +99,8 @@ def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tupl
     _load(address, config, track)
     client = connect(address, config.timeout)
     with asking("look at the new world"):
-        if not _shows(client, config, track):
+        # Not by its text: a server may give it back in other words, and the backend looks where the roads are.
+        if short(client.get_world().get_map().name) != (config.map or GENERATED):
             raise ServerFault("load the world: the server shows another one")
     return client, found
 
@@ -97,9 +127,12 @@ def others(world: Any) -> list[str]:
     return [f"{actor.type_id} (id {actor.id}{', ' + role(actor) if role(actor) else ''})" for actor in players]
 
 
-def is_driven(world: Any) -> bool:
-    """Whether another client ticks the server in synchronous mode; the late answer to one old tick is not yet a client."""
-    frames, end = set(), time.monotonic() + WATCHING
+def is_driven(world: Any, seconds: float) -> bool:
+    """Whether another client ticks the server in synchronous mode, as far as can be seen in that time.
+
+    The late answer to one old tick is not yet a client.
+    """
+    frames, end = set(), time.monotonic() + seconds
     while world.get_settings().synchronous_mode and time.monotonic() < end:
         frames.add(world.get_snapshot().frame)
         if len(frames) > 3:
@@ -110,20 +143,25 @@ def is_driven(world: Any) -> bool:
 
 def _free(client: Any, address: Address, timeout: float) -> Any:
     """Make sure that nobody else drives the server, and clear away what a dead run left: the settings to leave."""
-    world = client.get_world()
-    if is_driven(world):
+    carla, world = client_library(), client.get_world()
+    if is_driven(world, timeout):
         raise UserError(
             f"{address} is driven by another client, which ticks it in synchronous mode: stop that client, or name another "
             "server in env.servers"
         )
     found = world.get_settings()
     if found.synchronous_mode:
-        warnings.warn(f"{address} was left in synchronous mode by a client that is gone: repaired")
+        warnings.warn(
+            f"{address} was left in synchronous mode by a client that has not ticked it for {timeout:g} s: repaired"
+        )
         found.synchronous_mode, found.fixed_delta_seconds = False, None
         world.apply_settings(found)
     world.wait_for_tick(timeout)  # before the first one no actor is known
-    destroy = client_library().command.DestroyActor
-    client.apply_batch_sync([destroy(actor) for actor in world.get_actors() if is_own(actor)], False)
+    own = [actor for actor in world.get_actors() if is_own(actor)]
+    if own:  # a dead run's: so are the settings, and CARLA's own are the best guess at what was before
+        found.no_rendering_mode, found.substepping = False, True
+        found.max_substep_delta_time, found.max_substeps = 0.01, 10
+    client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in own], False)
     return found
 
 

@@ -101,7 +101,7 @@ class CarlaRacingConfig:
     additional_width: float = 0.6
     vehicle: str = "vehicle.tesla.model3"
     timeout: float = 10.0
-    retries: int = 5
+    retries: int = 8
     chase_camera: bool = True
     observe_camera: bool = False
     frame_stack: int = 3

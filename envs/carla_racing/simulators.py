@@ -29,8 +29,8 @@ class Simulator(Protocol):
         """One environment."""
         ...
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> EnvBase:
-        """A batch of them."""
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> EnvBase:
+        """A batch of them, whose first row is that row of a larger batch."""
         ...
 
 
@@ -50,8 +50,10 @@ class EmbeddedSimulator:
         """See ``Simulator.make``."""
         return RacingEnv(self._config, render_mode)
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> BatchedRacing:
-        """See ``Simulator.vectorise``: one tensor program."""
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> BatchedRacing:
+        """See ``Simulator.vectorise``: one tensor program, always a whole batch."""
+        if first_row:
+            raise ValueError("a batch without a limit has no second part")
         return BatchedRacing(self._config, num_envs, seed=seed, device=device)
 
 
@@ -83,7 +85,7 @@ class CarlaServers:
         idle = [connection for connection in self._connections if not connection.users]
         return CarlaEnv(self._config, render_mode, (idle or self._connections)[0])
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str) -> EnvBase:
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> EnvBase:
         """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
         servers = len(self._connections)
         if num_envs > servers:
@@ -92,7 +94,7 @@ class CarlaServers:
                 f"num_envs={servers}, or name more"
             )
         rows = [CarlaEnv(self._config, None, connection) for connection in self._connections[:num_envs]]
-        return CarlaRows(rows, seed=seed, device=device)
+        return CarlaRows(rows, seed=seed, device=device, first_row=first_row)
 
 
 SIMULATORS = {"embedded": EmbeddedSimulator, "carla": CarlaServers}

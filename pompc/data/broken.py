@@ -27,6 +27,12 @@ def intact(data: TensorDictBase) -> Tensor | None:
     return None if bool(rows.all()) else rows
 
 
+def broken_rows(after: TensorDictBase) -> list[int]:
+    """The environments whose step ``after [num_envs]`` (what follows ``next``) is broken."""
+    column = after.get(BROKEN)
+    return [] if column is None else (column.squeeze(-1) > 0.5).nonzero().flatten().tolist()
+
+
 def count(data: TensorDictBase) -> dict[str, float]:
     """The metric ``broken``, how many transitions are; nothing where the environment never has any."""
     column = data.get(("next", BROKEN))

@@ -14,7 +14,7 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
 from pompc.agent import MPPIRL, Problem
-from pompc.data.broken import count, cut, intact
+from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
 from pompc.errors import NonFiniteError, UserError
@@ -132,9 +132,9 @@ class OnPolicy(MPPIRL):
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """One update: statistics, targets, minibatch epochs, then the dials (Algorithm as in arXiv 2512.17091, step 5).
 
-        Broken transitions take part in none of it.
+        Nothing is learned from broken transitions; virtual rollouts may begin where one did, at a real observation.
         """
-        good, lost = intact(data), count(data)
+        good = intact(data)
         data = data if good is None else cut(data, good)
         if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1), good)
@@ -167,7 +167,6 @@ class OnPolicy(MPPIRL):
             "uncertainty": uncertainty,
             "virtual_rows": float(0 if virtual is None else len(virtual)),
             "model_steps": float(self.model_steps),
-            **lost,
         }
         return metrics | self.diagnostics(data)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pompc.errors import UserError
+from pompc.locking import InUse, exclusive
 from pompc.training.checkpoint import write_atomic
 
 
@@ -44,23 +43,16 @@ class RunDirectory:
         Raises:
             UserError: another process holds it, or the directory cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a+")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise UserError(f"cannot write {self.path} ({error.strerror}): give another run_dir=") from error
-        with file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(self.path / ".lock"))
+            except InUse as error:
                 raise UserError(
-                    f"{self.path} is in use: already running (pid {file.read().strip() or 'unknown'}); "
-                    "wait for it, or give another run_dir="
+                    f"{self.path} is in use: already running (pid {error.pid}); wait for it, or give another run_dir="
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                raise UserError(f"cannot write {self.path} ({error.strerror}): give another run_dir=") from error
             yield
 
     def status(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,9 @@ from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
 from pompc.config import run_config, with_overrides
+from pompc.data.broken import broken_rows
 from pompc.data.collector import with_agent_state
-from pompc.errors import UserError
+from pompc.errors import Unavailable, UserError
 from pompc.training import checkpoint
 from pompc.training.acting import acting
 from pompc.training.assemble import assemble
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 # An environment without a time limit would never end.
 MAX_EPISODE_STEPS = 100_000
+ROUNDS = 5  # how often episodes are played until none of them is broken off
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,37 @@ def evaluate(
 ) -> EvalResult:
     """Play ``episodes`` episodes, one per row of a vectorised environment seeded with ``seed``.
 
-    A family that offers fewer rows plays them in rounds; one that begins with episode ``i`` is seeded with ``seed + i``.
+    A family that offers fewer rows plays the same episodes in rounds. One that the environment had to break off is played
+    again.
     ``noise_seed`` seeds what the agent draws while acting, such as the planner's samples. The same agent and seeds give
     the same result; random states, modes and counters of the training do not change.
+
+    Raises:
+        Unavailable: the environment breaks off episode after episode.
     """
     rows, played = min(episodes, family.max_rows or episodes), []
     with acting(agent, noise_seed):
         for first in range(0, episodes, rows):
-            count = min(rows, episodes - first)
-            env = with_agent_state(family.vectorise(count, seed=seed + first, device=device), agent)
-            try:
-                played += _first_episodes(env, agent, family.info_keys)
-            finally:
-                env.close()
+            offset = {"first_row": first} if first else {}
+            make = partial(family.vectorise, min(rows, episodes - first), seed=seed, device=device, **offset)
+            played += _round(agent, make, family.info_keys)
     return EvalResult(played)
 
 
-def _first_episodes(env: EnvBase, agent: MPPIRL, info_keys: Sequence[str]) -> list[dict[str, float]]:
-    """Step every row until its first episode is over; rows that are done go on, uncounted."""
+def _round(agent: MPPIRL, make: Callable[[], EnvBase], info_keys: Sequence[str]) -> list[dict[str, float]]:
+    """One episode per row; all of them once more where one was broken off."""
+    for _ in range(ROUNDS):
+        env = with_agent_state(make(), agent)
+        try:
+            if (played := _first_episodes(env, agent, info_keys)) is not None:
+                return played
+        finally:
+            env.close()
+    raise Unavailable(f"the evaluation was broken off {ROUNDS} times: see to what the environment depends on")
+
+
+def _first_episodes(env: EnvBase, agent: MPPIRL, info_keys: Sequence[str]) -> list[dict[str, float]] | None:
+    """Step every row until its first episode is over; rows that are done go on, uncounted. None where one was broken."""
     rows = env.batch_size.numel()
     records: dict[int, dict[str, float]] = {}
     success, cost = torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.float64)
@@ -89,6 +105,8 @@ def _first_episodes(env: EnvBase, agent: MPPIRL, info_keys: Sequence[str]) -> li
     for _ in range(MAX_EPISODE_STEPS):
         stepped, carried = env.step_and_maybe_reset(agent(carried))
         after = stepped["next"].cpu()
+        if any(row not in records for row in broken_rows(after)):
+            return None
         if "success" in info_keys:
             success |= after["success"].squeeze(-1) > 0.5
         if "cost" in info_keys:

@@ -44,9 +44,9 @@ def train(session: Session) -> Iterator[Record]:
         WriteError: the disk is full.
     """
     options, counters = session.options, session.counters
-    if counters.evaluated < 0 and counters.step == 0 and options.eval.at_start:
+    if _evaluation_is_due(session):
         result, best = _evaluation(session)
-        session.save(last=False, best=best)
+        session.save(last=counters.step > 0, best=best)
         yield Record(counters.step, evaluation=result)
     while counters.step < options.steps:
         before = counters.step
@@ -57,6 +57,15 @@ def train(session: Session) -> Iterator[Record]:
             result, best = _evaluation(session)
         session.save(last=finished or _crossed(options.checkpoint.every, before, counters.step), best=best)
         yield Record(counters.step, metrics, result, session.agent.backlog)
+
+
+def _evaluation_is_due(session: Session) -> bool:
+    """Before training, or where an earlier start of the run was lost in an evaluation."""
+    counters, options = session.counters, session.options
+    if counters.step == 0:
+        return counters.evaluated < 0 and options.eval.at_start
+    finished = counters.step >= options.steps > counters.evaluated
+    return finished or _crossed(options.eval.every, max(counters.evaluated, 0), counters.step)
 
 
 def _iteration(session: Session) -> dict[str, float]:

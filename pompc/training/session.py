@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
 from pompc.config import RunConfig, config_hash, run_config, to_yaml
+from pompc.data.broken import BROKEN, count, intact
 from pompc.data.collector import make_collector
 from pompc.registry import environment_label
 from pompc.report.curves import plot_learning_curve
@@ -82,7 +83,7 @@ class Session:
         data = _ends(batches, self.family.info_keys)
         steps = data.numel() * self.family.action_repeat
         self.counters.step += steps
-        row = {"step": self.counters.step, **episode_statistics(data, self.family.info_keys), **metrics}
+        row = {"step": self.counters.step, **episode_statistics(data, self.family.info_keys), **metrics, **count(data)}
         self.logs["metrics"].write(row)
         now = time.perf_counter()
         self.counters.wall_s += now - self._tick
@@ -194,18 +195,20 @@ def mean_metrics(rows: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict
 
 def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
     """What :func:`episode_statistics` reads, of consecutive batches ``[num_envs, T]`` as one."""
-    keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys)]
-    return cast(TensorDictBase, torch.cat([batch.select(*keys) for batch in batches], dim=1))
+    keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys, BROKEN)]
+    return cast(TensorDictBase, torch.cat([batch.select(*keys, strict=False) for batch in batches], dim=1))
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:
     """What a batch ``[num_envs, T]`` says about the task.
 
     Returns:
-        The number of ``episodes`` that ended in it and their means (nan where none ended): return, length, last value of
-        every info key; but ``cost_per_step`` over all transitions in the place of the cost.
+        The number of ``episodes`` that ended in it, the broken ones left out, and their means (nan where none ended):
+        return, length, last value of every info key; but ``cost_per_step`` over all transitions in the place of the cost.
     """
-    done = data["next", "done"].squeeze(-1)
+    good, done = intact(data), data["next", "done"].squeeze(-1)
+    if good is not None:
+        done = done & good
     keys = {"return": "episode_reward", "length": "step_count"} | {key: key for key in info_keys if key != "cost"}
     row = {name: data["next", key][done].double().nanmean().item() for name, key in keys.items()}
     if "cost" in info_keys:

@@ -11,6 +11,7 @@ from pompc.data.broken import count, cut, intact
 from pompc.data.replay import SliceReplay
 from pompc.data.statistics import ReturnScale
 from pompc.errors import Unavailable
+from pompc.training.session import episode_statistics
 
 ENVS, TIME = 3, 12
 LOST = ((0, 4), (1, 0), (1, 11), (2, 7), (2, 8))  # row and step; two of them in a row, one first and one last
@@ -88,7 +89,6 @@ def test_on_policy_learning_does_not_look_at_broken_steps():
         metrics = [agent.learn(batch) for _ in range(2)]
         agents.append((dict(agent.state_dict()), agent.training_state(), metrics))
     assert differences([*agents[0]], [*agents[1]]) == []
-    assert agents[0][2][0]["broken"] == 5.0
     assert agents[0][2][0]["terminated"] == pytest.approx(2 / 31)
 
 
@@ -107,6 +107,15 @@ def test_advantages_are_those_of_the_episodes_without_the_broken_steps():
     assert len(batch) == int(rows.sum()) == 31
     assert batch["advantage"].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert batch["advantage"].std().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_episodes_that_were_broken_off_are_not_in_the_statistics():
+    data = transitions()
+    data["next", "episode_reward"] = torch.arange(ENVS * TIME, dtype=torch.float32).view(ENVS, TIME, 1)
+    data["next", "step_count"] = torch.ones(ENVS, TIME, 1, dtype=torch.long)
+    row = episode_statistics(data, ())
+    assert row["episodes"] == 2
+    assert row["return"] == pytest.approx((8 + 27) / 2)  # of the two that ended by themselves
 
 
 def test_the_spread_of_returns_counts_intact_steps():

@@ -43,7 +43,8 @@ def servers(_stand_ins):
     for stand_in in _stand_ins:
         ready(stand_in)
         state = stand_in.state()
-        assert (state["actors"], state["synchronous"]) == (["spectator"], False), "the test has left something behind"
+        left = (state["actors"], state["synchronous"], state["settings"]["no_rendering"])
+        assert left == (["spectator"], False, False), "the test has left something behind"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pompc.envs.carla_racing.track import TRACKS
 from pompc.envs.carla_racing.vehicle import Car
 from pompc.errors import UserError
 
+OTHER_GEAR = "vehicle.lincoln.mkz_2017"  # its full steer is 70 degrees, less at speed
 TOLERANCE = 2e-5  # poses and velocities travel as 32-bit numbers, twice: a relative 1e-7 of some hundred metres
 
 
@@ -37,6 +38,7 @@ def careful(env, draw):
         (blind, {"num_opponents": 3}, (True, False)),
         (careful, {"num_opponents": 0, "danger_zones": False, "time_limit": 30.0}, (False, True)),
         (careful, {"num_opponents": 2, "time_limit": 15.0, "control_step": 0.1, "substep": 0.02}, (False, True)),
+        (blind, {"num_opponents": 0, "vehicle": OTHER_GEAR}, (True, False)),
     ],
 )
 def test_the_same_controls_give_the_same_episode(server, driver, options, end):
@@ -97,7 +99,7 @@ def client_while(server, env, code):
     thread.start()
     poses = env._carla._poses(env.opponents)
     while thread.is_alive():
-        env._carla._connection.cast().drive(0.0, -1.0, poses)
+        env._carla._connection.cast().drive(0.0, -1.0, 0.0, poses)
         thread.join(0.02)
     return result[0]
 
@@ -232,6 +234,24 @@ def test_observations_may_be_pictures(server):
             np.testing.assert_array_equal(after[:6], before[3:])
         again, _ = env.reset(seed=0)
         np.testing.assert_array_equal(again, first)
+
+
+def test_the_first_picture_is_waited_for(server):
+    server.fault("slow_stream", 0.1)
+    with closing(family(server, observe_camera=True, retries=0).make()) as env:
+        env.reset(seed=0)
+        assert broken(drive(env, 3)) == [0.0] * 3
+
+
+def test_a_lost_speed_is_said(server):
+    with closing(family(server).make()) as env:
+        env.reset(seed=0)
+        env.place(Car(100.0, 0.0, 0.0, 12.0, 0.0, 0.0, 0.0, 0.0), env.opponents)
+        ego = env._carla._connection.cast().ego
+        ego.set_simulate_physics(False)
+        ego.set_simulate_physics(True)
+        with pytest.warns(UserWarning, match=r"begins an episode with 0\.\d m/s, not 12\.0"):
+            drive(env, 1)
 
 
 def test_the_last_to_begin_an_episode_holds_the_server(server):

@@ -1,11 +1,13 @@
 """``pompc carla check`` says in plain words what is at an address."""
 
 import sys
+from contextlib import closing
 
 import pytest
-from served import SYNCHRONOUS, address, client, nobody, spawn
+from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, spawn
 
 from pompc import cli
+from pompc.envs.carla_racing import carla_check
 
 
 def check(capsys, where, code):
@@ -42,15 +44,40 @@ def test_another_version(server, capsys):
     assert "version 0.9.13, the client is 0.9.16" in out[0]
 
 
-def test_a_server_left_in_synchronous_mode(server, capsys):
-    client(server, SYNCHRONOUS + spawn("pompc-ego") + spawn("hero", 5) + "world.tick()\nos._exit(0)")
+def test_actors_of_others_and_of_a_dead_run(server, capsys):
+    client(server, spawn("pompc-ego") + spawn("hero", 5) + "world.wait_for_tick(5.0)\nos._exit(0)")
+    before = server.state()
     out, _ = check(capsys, address(server), 0)
-    assert out[2] == "mode: synchronous mode was left on by a client that is gone; the next run repairs it"
+    assert out[2] == "mode: asynchronous"
     assert out[3].startswith("actors of other clients: vehicle.tesla.model3 (id ")
     assert out[3].endswith(", hero)")
     assert out[4] == "actors of an earlier run that did not end properly: 1; the next run removes them"
     assert out[5] == "speed: not measured, because that would disturb them"
-    assert server.state()["synchronous"], "looking changes nothing"
+    after = server.state()
+    assert {**after, "frame": 0, "listeners": 0} == {**before, "frame": 0, "listeners": 0}, "looking changes nothing"
+    client(
+        server,
+        "world.wait_for_tick(5.0)\ncars = world.get_actors().filter('vehicle.*')\n"
+        "client.apply_batch_sync([carla.command.DestroyActor(car) for car in cars], False)",
+    )
+
+
+def test_a_run_at_work(server, capsys):
+    with closing(family(server).make()) as env:
+        env.reset(seed=0)
+        out, _ = check(capsys, address(server), 2)
+        assert out[1].startswith(f"{address(server)} is used by another run on this machine (pid ")
+        assert broken(drive(env, 2)) == [0.0] * 2
+
+
+def test_a_server_left_in_synchronous_mode(server, capsys, monkeypatch):
+    monkeypatch.setattr(carla_check, "PATIENCE", 1.0)
+    client(server, SYNCHRONOUS + "world.tick()\nos._exit(0)")
+    before = server.state()
+    out, _ = check(capsys, address(server), 0)
+    assert out[2] == "mode: synchronous, and nobody has ticked it for 1 s: left on by a client that is gone?"
+    assert out[3] == "actors, speed: not asked for, because that needs ticks; the next run repairs it"
+    assert {**server.state(), "listeners": 0} == {**before, "listeners": 0}, "looking changes nothing"
     clean = (
         "world.tick()\nclient.apply_batch_sync([carla.command.DestroyActor(a) for a in world.get_actors()], False)\n"
         "s = world.get_settings()\ns.synchronous_mode, s.fixed_delta_seconds = False, None\nworld.apply_settings(s)"

@@ -1,10 +1,12 @@
 """What goes wrong on a CARLA server ends an episode, not the run; what cannot be mended is one line."""
 
+import os
 import re
 import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, quiet, spawn
@@ -99,15 +101,65 @@ def test_another_version_is_refused_before_its_stream_is_read(server):
         env.reset(seed=0)
 
 
-def test_what_a_dead_client_left_is_repaired(server):
-    client(server, SYNCHRONOUS + spawn("pompc-ego") + "world.tick()\nos._exit(0)")
+def test_what_a_dead_run_left_is_repaired(server):
+    before = server.state()["settings"]
+    blind = SYNCHRONOUS.replace(
+        "world.apply", "settings.no_rendering_mode, settings.max_substeps = True, 16\nworld.apply"
+    )
+    client(server, blind + spawn("pompc-ego") + "world.tick()\nos._exit(0)")
     assert server.state()["synchronous"]
     assert "vehicle.tesla.model3" in server.state()["actors"]
-    with closing(family(server).make()) as env:
-        with pytest.warns(UserWarning, match="left in synchronous mode by a client that is gone"):
+    with closing(family(server, timeout=1.0).make()) as env:
+        with pytest.warns(
+            UserWarning, match="in synchronous mode by a client that has not ticked it for 1 s: repaired"
+        ):
             env.reset(seed=0)
         assert server.state()["actors"].count("vehicle.tesla.model3") == 3, "the dead one's car is gone"
         drive(env, 2)
+    assert server.state()["settings"] == before, "and so are its settings"
+
+
+def test_the_settings_that_were_found_outlive_a_fault_in_which_they_could_not_be_restored(server):
+    before = server.state()["settings"]
+    with closing(family(server, **QUICK).make()) as env:
+        env.reset(seed=0)
+        server.fault("drop_snapshots", 1)
+        with pytest.warns(UserWarning, match="the episode ends here"):
+            drive(env, 1)
+        client(server, SYNCHRONOUS.replace("world.apply", "settings.no_rendering_mode = True\nworld.apply"))
+        with pytest.warns(UserWarning, match="repaired"):
+            env.reset(seed=0)
+        drive(env, 1)
+    assert server.state()["settings"] == before
+
+
+def test_a_run_that_pauses_keeps_its_server(server):
+    """It may learn for minutes between two ticks."""
+    code = (
+        "from served import CarlaRacing, CarlaRacingConfig\n"
+        f"CarlaRacing(CarlaRacingConfig(backend='carla', servers=({address(server)!r},), timeout=0.5)).make().reset()"
+    )
+    with closing(family(server).make()) as env:
+        env.reset(seed=0)
+        environment = {**quiet(), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+        other = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+        )
+        assert f"{address(server)} is used by another run on this machine (pid {os.getpid()})" in other.stderr
+        with pytest.raises(UserError, match="used by another run"), closing(family(server).make()) as again:
+            again.reset(seed=0)
+        assert broken(drive(env, 3)) == [0.0] * 3
+
+
+def test_ticks_of_another_client_cost_one_episode(server):
+    with closing(family(server).make()) as env:
+        env.reset(seed=0)
+        drive(env, 2)
+        client(server, "for _ in range(5): world.tick()")
+        with pytest.warns(UserWarning, match="6 ticks in one step: another client ticks, too"):
+            assert broken(drive(env, 1)) == [1.0]
+        env.reset(seed=0)
+        assert broken(drive(env, 2)) == [0.0] * 2
 
 
 def test_a_client_at_work_is_not_disturbed(server):
@@ -133,17 +185,14 @@ def test_a_client_at_work_is_not_disturbed(server):
     )
 
 
-def test_an_actor_that_others_remove_costs_one_episode(server):
-    remove = (
-        "import time\ntime.sleep(0.1)\nactors = world.get_actors()\n"
-        "client.apply_batch_sync([carla.command.DestroyActor(number) for number in range(1, 60)], False)"
-    )
+@pytest.mark.parametrize("kind", ["vehicle.", "sensor."])
+def test_an_actor_that_others_remove_costs_one_episode(server, kind):
     with closing(family(server, **QUICK).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
-        client(server, remove)
-        assert server.state()["actors"] == ["spectator"]
-        with pytest.warns(UserWarning, match="drive: .*not found; the episode ends here"):
+        numbers = [actor.id for actor in env._carla._connection.cast()._actors if actor.type_id.startswith(kind)]
+        client(server, f"client.apply_batch_sync([carla.command.DestroyActor(number) for number in {numbers}], False)")
+        with pytest.warns(UserWarning, match="the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
         env.reset(seed=0)
         assert broken(drive(env, 2)) == [0.0] * 2

@@ -1,11 +1,13 @@
 """Between CARLA's left-handed frame and ours."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from pompc.envs.carla_racing.carla_frames import (
     Pose,
+    SteeringGear,
     car_velocity,
     from_carla,
     heading_error,
@@ -63,3 +65,15 @@ def test_throttle_and_brake_are_never_pressed_together(drive):
     assert 0.0 <= throttle <= 1.0
     assert 0.0 <= brake <= 1.0
     assert steer == -0.25
+
+
+def test_a_steer_means_the_same_wheel_angle_in_every_car():
+    wheels = [SimpleNamespace(max_steer_angle=lock) for lock in (70.0, 70.0, 0.0, 0.0)]
+    curve = [SimpleNamespace(x=speed, y=share) for speed, share in ((0.0, 1.0), (100.0, 0.5))]
+    gear = SteeringGear(SimpleNamespace(wheels=wheels, steering_curve=curve), 0.4)
+    for speed in (0.0, 10.0, 50.0 / 3.6, 40.0):
+        share = max(1.0 - 0.5 * 3.6 * speed / 100.0, 0.5)
+        for steer in (-1.0, 0.2, 1.0):
+            assert gear.command(steer, speed) * share * math.radians(70.0) == pytest.approx(0.4 * steer)
+    narrow = SteeringGear(SimpleNamespace(wheels=[SimpleNamespace(max_steer_angle=10.0)], steering_curve=[]), 0.4)
+    assert narrow.command(0.9, 3.0) == 1.0, "no car turns further than it can"

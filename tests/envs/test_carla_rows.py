@@ -12,17 +12,25 @@ from pompc.data.broken import count, cut, intact
 from pompc.data.collector import make_collector
 from pompc.envs.carla_racing.carla_env import FAULTS
 from pompc.errors import Unavailable, UserError
+from pompc.training.evaluate import evaluate
 
 SHORT = {"time_limit": 1.0, "num_opponents": 1}
 
 
 class Coasting(torch.nn.Module):
-    """An agent with neither state nor parameters."""
+    """An agent with neither state nor parameters; ``before`` is called at every action."""
+
+    def __init__(self, before=lambda tensordict: None):
+        super().__init__()
+        self.before = before
+
+    model_steps, planner = 0, None
 
     def primers(self):
         return {}
 
     def forward(self, tensordict):
+        self.before(tensordict)
         tensordict["action"] = torch.tensor([[0.0, 0.3]]).expand(len(tensordict), 2).clone()
         return tensordict
 
@@ -89,6 +97,38 @@ def test_evaluation_borrows_the_servers_of_the_training(servers):
         assert intact(collector.rollout()) is None
     finally:
         collector.shutdown()
+
+
+def test_an_evaluation_plays_the_same_episodes_on_any_number_of_servers(servers):
+    played = [
+        evaluate(Coasting(), family(*some, **SHORT), episodes=3, seed=11, noise_seed=0).episodes
+        for some in (servers, servers[:1])
+    ]
+    assert len({episode["reward"] for episode in played[0]}) == 3
+    for one, other in zip(*played, strict=True):
+        assert one == pytest.approx(other, abs=1e-3, nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*the episode ends here")
+def test_an_episode_that_a_server_has_broken_off_is_evaluated_again(servers):
+    pool = family(*servers, timeout=0.6, retries=2, **SHORT)
+    whole = evaluate(Coasting(), pool, episodes=2, seed=3, noise_seed=0).episodes
+    faults = [1]
+
+    def once(tensordict):
+        if faults and int(tensordict["step_count"].max()) == 5:
+            servers[faults.pop()].fault("drop_snapshots", 1)
+
+    again = evaluate(Coasting(once), pool, episodes=2, seed=3, noise_seed=0).episodes
+    assert faults == []
+    for one, other in zip(again, whole, strict=True):
+        assert one == pytest.approx(other, abs=1e-3, nan_ok=True)
+
+
+def test_an_evaluation_that_is_broken_off_for_ever_is_one_line(monkeypatch):
+    monkeypatch.setattr("pompc.training.evaluate.broken_rows", lambda after: [1])
+    with pytest.raises(Unavailable, match="the evaluation was broken off 5 times"):
+        evaluate(Coasting(), embedded(**SHORT), episodes=2, seed=0, noise_seed=0)
 
 
 def test_a_resumed_batch_goes_on_with_new_episodes(servers):

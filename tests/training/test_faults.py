@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from small import config, environment
+from small import assert_same, complete, config, environment
 from toy import PointEnv, Toy, toy_config
 
-from pompc import cli
+from pompc import cli, locking
 from pompc.config import compose
 from pompc.data.collector import ActionBoundsError
-from pompc.errors import NonFiniteError, UserError
+from pompc.errors import NonFiniteError, Unavailable, UserError
 from pompc.planner import MPPI
-from pompc.training import directory, evaluate
+from pompc.training import evaluate, session
 from pompc.training.run import run
 
 SHORT = ("steps=160", "eval.every=1000", "eval.video=false")
@@ -216,7 +216,7 @@ def test_a_directory_without_permission_is_one_line(tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(directory, "open", refused, raising=False)
+    monkeypatch.setattr(locking, "open", refused, raising=False)
     with pytest.raises(UserError, match=r"cannot write .* \(Permission denied\): give another run_dir="):
         run(compose("ppo", "acrobot", [f"run_dir={tmp_path}"]))
 
@@ -225,6 +225,25 @@ def test_an_episode_that_never_ends_is_said_to(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "MAX_EPISODE_STEPS", 5)
     with pytest.raises(UserError, match="did not end within 5 steps: give the environment a limit"):
         run(toy_config(tmp_path, *SHORT))
+
+
+@pytest.mark.parametrize("lost", [1, 4])  # evaluations before it; the last is the fifth
+def test_an_evaluation_that_was_lost_is_made_up_for(lost, tmp_path, monkeypatch):
+    complete(toy_config(tmp_path / "whole", "eval.video=false"))
+    good, calls = session.evaluate, []
+
+    def unlucky(*arguments, **options):
+        calls.append(0)
+        if len(calls) == lost + 1:
+            raise Unavailable("the simulator is gone")
+        return good(*arguments, **options)
+
+    cfg = toy_config(tmp_path / "cut", "eval.video=false")
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", unlucky)
+        with pytest.raises(Unavailable):
+            run(cfg)
+    assert_same(tmp_path / "whole", complete(cfg))
 
 
 def test_wandb_without_a_login_is_offline_and_quiet(tmp_path, monkeypatch, capfd):

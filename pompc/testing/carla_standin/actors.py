@@ -18,6 +18,28 @@ WHEEL_RADIUS = 0.33  # m
 STILL: Vector = (0.0, 0.0, 0.0)
 
 
+class Gear(NamedTuple):
+    """How far a steer of 1 turns the front wheels.
+
+    Attributes:
+        lock: at rest (degrees).
+        at_120: share of it at 120 km/h and above; linear between.
+    """
+
+    lock: float
+    at_120: float = 1.0
+
+    def ratio(self, speed: float) -> float:
+        """The plant's steer for a steer of 1 at a forward speed (m/s)."""
+        share = 1.0 + (self.at_120 - 1.0) * min(3.6 * speed / 120.0, 1.0)
+        return share * self.lock / math.degrees(PARAMETERS.steer_max)
+
+
+OF_THE_PLANT = Gear(math.degrees(PARAMETERS.steer_max))
+GEARS = {"vehicle.lincoln.mkz_2017": Gear(70.0, 0.6)}
+"""Of the vehicles that steer as the real server's do; the others steer as the plant."""
+
+
 class Control(NamedTuple):
     """A vehicle's command, in the order of the RPC."""
 
@@ -105,7 +127,8 @@ class Vehicle(Actor):
         self.simulated = True
         self.control = Control()
         self.lights = 0
-        self.physics = default_physics()
+        self.gear = GEARS.get(self.description[1], OF_THE_PLANT)
+        self.physics = default_physics(self.gear)
 
     def place(self, pose: Pose) -> None:
         self.body.teleport(pose)
@@ -138,7 +161,8 @@ class Vehicle(Actor):
         if not self.simulated:
             return
         before, seconds = self.velocity, clock.substep * clock.substeps
-        self.body.step(min(max(self.control.steer, -1.0), 1.0), self.control.drive, clock)
+        steer = min(max(self.control.steer, -1.0), 1.0) * self.gear.ratio(self.body.forward_speed)
+        self.body.step(steer, self.control.drive, clock)
         self.pose, self.velocity, self.angular_velocity = self.body.pose, self.body.velocity, self.body.angular_velocity
         x, y, _ = (now - then for now, then in zip(self.velocity, before, strict=True))
         self.acceleration = (x / seconds, y / seconds, 0.0)
@@ -173,10 +197,9 @@ def overlap(a: Actor, b: Actor) -> bool:
     return True
 
 
-def default_physics() -> list:
+def default_physics(gear: Gear) -> list:
     """The plant's parameters in the RPC form of VehiclePhysicsControl, and plain numbers for what it does not have."""
-    p = PARAMETERS
-    steer = math.degrees(p.steer_max)
+    p, steer = PARAMETERS, gear.lock
     front, rear = 100.0 * p.front, -100.0 * p.rear  # CARLA gives wheel positions in cm
     brakes = (p.front_brake * p.brake_force / 2 * WHEEL_RADIUS, (1 - p.front_brake) * p.brake_force / 2 * WHEEL_RADIUS)
     wheels = [
@@ -184,7 +207,7 @@ def default_physics() -> list:
         for x, lock, brake, hand_brake in ((front, steer, brakes[0], 0.0), (rear, 0.0, brakes[1], 3000.0))
         for y in (-75.0, 75.0)
     ]
-    torque_curve, steering_curve = [[0.0, 400.0], [6000.0, 400.0]], [[0.0, 1.0], [120.0, 1.0]]
+    torque_curve, steering_curve = [[0.0, 400.0], [6000.0, 400.0]], [[0.0, 1.0], [120.0, gear.at_120]]
     engine = [torque_curve, 6000.0, 1.0, 0.15, 2.0, 0.35]
     gearbox = [True, 0.0, 10.0, 4.0, [[1.0, 0.5, 0.65]]]
     return [*engine, *gearbox, p.mass, p.drag, [0.0, 0.0, 100.0 * p.height], steering_curve, wheels, False]

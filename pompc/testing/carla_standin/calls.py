@@ -229,6 +229,7 @@ class Calls:
             "episode": world.episode,
             "map": world.map.name,
             "synchronous": world.settings.synchronous,
+            "settings": world.settings._asdict(),
             "actors": [actor.description[1] for actor in world.actors.values()],
             "listeners": world.streams.connections,
             "faults": asdict(world.faults),

@@ -22,6 +22,7 @@ class Faults:
 
     slow_tick: float = _fault(0.0, "SECONDS", "wait this long within every tick")
     drop_snapshots: int = _fault(0, "N", "do not send the next N snapshots")
+    slow_stream: float = _fault(0.0, "SECONDS", "wait this long before a new listener is sent anything")
     cut_stream: int = _fault(0, "N", "end the connections in the middle of the next N snapshots")
     refuse_spawn: int = _fault(0, "N", "refuse the next N spawns")
     kill: int = _fault(-1, "N", "exit without goodbye within the N-th tick from now (0: at once)")

@@ -180,6 +180,11 @@ class Body:
         return vx * cos - vy * sin, -(vx * sin + vy * cos), 0.0
 
     @property
+    def forward_speed(self) -> float:
+        """Along its axis (m/s)."""
+        return self._car.vx
+
+    @property
     def angular_velocity(self) -> Vector:
         """In the world (deg/s)."""
         return 0.0, 0.0, -math.degrees(self._car.r)

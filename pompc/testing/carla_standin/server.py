@@ -55,7 +55,7 @@ async def run(listener: socket, faults: Faults, watch_stdin: bool) -> None:
             loop.add_signal_handler(number, stop.set)
     if watch_stdin:
         Thread(target=_await_end_of_input, args=(loop, stop), daemon=True).start()
-    streams = Streams()
+    streams = Streams(faults)
     world = World(streams, faults)
     calls = procedures(Calls(world, mode_changed))
 

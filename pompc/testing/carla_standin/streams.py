@@ -8,16 +8,21 @@ from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from itertools import count
 
 from . import wire
+from .faults import Faults
 
 LARGEST_BACKLOG = 1 << 26
 """Bytes waiting for a client that does not read, from which on its messages are dropped."""
 
 
 class Streams:
-    """All streams and who listens to them."""
+    """All streams and who listens to them.
 
-    def __init__(self) -> None:
-        self.port = 0
+    Args:
+        faults: what goes wrong.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.port, self._faults = 0, faults
         self._numbers = count(1)
         self._listeners: dict[int, set[StreamWriter]] = {}
 
@@ -49,6 +54,7 @@ class Streams:
         ends = (IncompleteReadError, ConnectionError, asyncio.CancelledError)
         with contextlib.suppress(*ends), contextlib.closing(writer):
             (stream,) = wire.STREAM_ID.unpack(await reader.readexactly(wire.STREAM_ID.size))
+            await asyncio.sleep(self._faults.slow_stream)
             listeners = self._listeners.get(stream, set())
             listeners.add(writer)
             try:
