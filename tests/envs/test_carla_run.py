@@ -73,7 +73,7 @@ def test_a_run_survives_faults_and_stops_and_goes_on_where_it_stopped(servers, t
 
 def test_a_server_that_dies_and_comes_back_costs_an_episode(server, tmp_path):
     metrics = tmp_path / "metrics.csv"
-    with start(run_words(tmp_path, [server], "steps=640", "eval.at_start=false", "env.retries=3")) as process:
+    with start(run_words(tmp_path, [server], "steps=640", "eval.at_start=false", "env.retries=6")) as process:
         try:
             wait(lambda: len(rows(metrics)) >= 2, process)
             server.kill()
