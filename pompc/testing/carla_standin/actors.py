@@ -131,13 +131,15 @@ class Vehicle(Actor):
         self.physics = default_physics(self.gear)
 
     def place(self, pose: Pose) -> None:
-        self.body.teleport(pose)
         super().place(pose)
+        if self.simulated:
+            self.body.teleport(pose)  # looks for the place on the track: a car without physics has no need of it
 
     def simulate(self, simulated: bool) -> None:
         """Switch the physics; a change leaves the car standing, its actuators at rest."""
         if simulated != self.simulated:
             self.body.restart()
+            self.body.teleport(self.pose)
             self.velocity = self.angular_velocity = self.acceleration = STILL
         self.simulated = simulated
 
