@@ -45,12 +45,15 @@ class Connection:
     Attributes:
         holder: who drives.
         users: environments that have not been closed.
+        faults: how often the server has failed in an episode.
+        slow_start: whether an episode has begun without the speed it was given.
     """
 
     def __init__(self, address: Address, config: CarlaRacingConfig, track: Track) -> None:
         self.address, self._config, self._track = address, config, track
         self.holder: Any = None
         self.users: set[Any] = set()
+        self.faults, self.slow_start = 0, False
         self._found: Any = None  # the settings before the first connection, which the last one leaves
         self._server: Server | None = None
         self._cast: Cast | None = None
@@ -131,7 +134,7 @@ class CarlaBackend:
     ) -> None:
         self._connection, self._config, self._track, self._views = connection, config, track, views
         self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        self._frame = self._began = self._faults = 0
+        self._frame = self._began = 0
         connection.users.add(self)
 
     def reset(self, car: Car, traffic: Opponents) -> Car:
@@ -176,7 +179,9 @@ class CarlaBackend:
             if snapshot.frame != self._frame + 1:
                 raise ServerFault(f"{snapshot.frame - self._frame} ticks in one step: another client ticks, too")
             car = self._read(cast, snapshot, self._car.s)
-            if self._frame == self._began and abs(car.vx - self._car.vx) > LOST_SPEED:
+            lost = self._frame == self._began and abs(car.vx - self._car.vx) > LOST_SPEED
+            if lost and not self._connection.slow_start:
+                self._connection.slow_start = True
                 warnings.warn(
                     f"{self._connection.address} begins an episode with {car.vx:.1f} m/s, not {self._car.vx:.1f}"
                 )
@@ -201,9 +206,10 @@ class CarlaBackend:
         try:
             yield connection.cast()
         except ServerFault as fault:
-            self._faults += 1  # and so no two warnings are the same, of which only the first would be shown
+            connection.faults += 1  # and so no two warnings are the same, of which only the first would be shown
             warnings.warn(
-                f"{connection.address}: {fault}; the episode ends here, the server is connected anew ({self._faults})"
+                f"{connection.address}: {fault}; the episode ends here, the server is connected anew "
+                f"({connection.faults})"
             )
             connection.close()
             raise

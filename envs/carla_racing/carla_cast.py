@@ -56,7 +56,7 @@ class Cast:
         command = self._carla.command
         server.order("take the opponents' physics", [command.SetSimulatePhysics(car, False) for car in self._opponents])
         self._listen()
-        self._known: set[int] = set()  # those of the actors that snapshots show
+        self._known = {self.ego.id}  # those of the actors that snapshots must show
         self.height = self._rest()
 
     def _spawn_car(self, name: str) -> Any:
@@ -104,7 +104,7 @@ class Cast:
         for _ in range(SETTLING - 1):
             self._server.tick()
         snapshot = self._server.tick()
-        self._known = {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
+        self._known |= {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
         location = self.seen(snapshot).get_transform().location
         return location.z - self._server.ground(Pose(location.x, -location.y, 0.0))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from pompc.errors import UserError
-from pompc.locking import InUse, exclusive
 
 from .carla_library import NoServer, ServerFault, asking, client_library
 from .config import Address, CarlaRacingConfig
@@ -61,14 +60,18 @@ def connect(address: Address, timeout: float) -> Any:
 def leased(address: Address) -> Iterator[None]:
     """A block in which no other process of this user on this machine uses the server; a dead one holds nothing.
 
+    What excludes the other is a file in the folder for temporary files, named after the server's address.
+
     Raises:
         UserError: one does, and may just be learning between two ticks.
     """
+    from pompc.locking import InUse, exclusive  # not on Windows, where the embedded simulator must still be importable
+
     try:
         host = socket.gethostbyname(address.host)
     except OSError:
         host = address.host  # said better by whoever connects
-    path = Path(tempfile.gettempdir(), f"pompc-carla-{os.getuid()}-{host}-{address.port}.lock")
+    path = Path(tempfile.gettempdir(), f"pompc-carla-{getpass.getuser()}-{host}-{address.port}.lock")
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive(path))
@@ -77,6 +80,8 @@ def leased(address: Address) -> Iterator[None]:
                 f"{address} is used by another run on this machine (pid {error.pid}): wait for it, or name another "
                 "server in env.servers"
             ) from None
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror}): remove it, or set TMPDIR") from error
         yield
 
 
@@ -95,12 +100,15 @@ def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tupl
         if _shows(client, config, track):
             return client, found
         _require_loadable(client, address, config)
+        before = client.get_world().get_map().to_opendrive()
     del client  # a client must not live to see the world change, see `carla_loader`
     _load(address, config, track)
     client = connect(address, config.timeout)
     with asking("look at the new world"):
-        # Not by its text: a server may give it back in other words, and the backend looks where the roads are.
-        if short(client.get_world().get_map().name) != (config.map or GENERATED):
+        # A server may give a text back in other words: then it must at least be another world than before.
+        present = client.get_world().get_map()
+        changed = short(present.name) == (config.map or GENERATED) and present.to_opendrive() != before
+        if not changed and not _shows(client, config, track):
             raise ServerFault("load the world: the server shows another one")
     return client, found
 

@@ -58,8 +58,13 @@ def make_family(cfg: DictConfig) -> EnvironmentFamily:
     return ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
 
 
-def assemble(cfg: DictConfig) -> Assembly:
+def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
     """Build the environment and the agent.
+
+    Args:
+        cfg: the configuration.
+        playing: nothing will be collected: the environment may have fewer rows than the agent, where the family offers
+            no more.
 
     Raises:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
@@ -68,7 +73,8 @@ def assemble(cfg: DictConfig) -> Assembly:
     device = resolve_device(options.device)
     config = algorithm_config(cfg)
     family = make_family(cfg)
-    env = family.vectorise(options.num_envs, seed=options.seed, device=device)
+    rows = min(options.num_envs, family.max_rows or options.num_envs) if playing else options.num_envs
+    env = family.vectorise(rows, seed=options.seed, device=device)
     shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
     problem = Problem(
         observation_dim=shape[-1],

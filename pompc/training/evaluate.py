@@ -171,7 +171,7 @@ def evaluate_checkpoint(
     cfg = with_overrides(DictConfig(state["config"]), overrides)
     options = run_config(cfg)
     torch.set_num_threads(options.threads)
-    parts = assemble(cfg)
+    parts = assemble(cfg, playing=True)
     try:
         parts.agent.load_state_dict(state["agent"])
     except RuntimeError as error:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from served import SYNCHRONOUS, address, broken, client, drive, embedded, family, nobody, quiet, spawn
 
-from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig, carla_world
+from pompc.envs.carla_racing.carla_server import Server
 from pompc.errors import Unavailable, UserError
+from pompc.testing.carla_standin.maps import STRAIGHT
 
 QUICK = {"timeout": 0.6, "retries": 3}
 CURES = {
@@ -212,6 +214,40 @@ def test_an_actor_that_others_remove_costs_one_episode(server, kind):
             assert broken(drive(env, 1)) == [1.0]
         env.reset(seed=0)
         assert broken(drive(env, 2)) == [0.0] * 2
+
+
+def test_a_car_that_vanishes_before_the_first_episode_is_tried_again(server, monkeypatch):
+    whole, ticks = Server.tick, []
+
+    def tick(self):
+        ticks.append(self)
+        if len(ticks) == 10:
+            client(server, f"client.apply_batch_sync([carla.command.DestroyActor({number()})], False)")
+        return whole(self)
+
+    def number():
+        return next(
+            actor.id for actor in ticks[0].world.get_actors() if actor.attributes.get("role_name") == "pompc-ego"
+        )
+
+    monkeypatch.setattr(Server, "tick", tick)
+    with closing(family(server).make()) as env:
+        env.reset(seed=0)
+        assert len(ticks) > 20, "a second attempt"
+        assert broken(drive(env, 2)) == [0.0] * 2
+
+
+def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path, monkeypatch):
+    """Every generated world has the same name."""
+    loader = tmp_path / "loader.py"
+    loader.write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setattr(carla_world, "LOADER", loader)
+    client(server, f"client.generate_opendrive_world({STRAIGHT!r})\nos._exit(0)")
+    with (
+        closing(family(server, retries=0).make()) as env,
+        pytest.raises(Unavailable, match="load the world: the server shows another one"),
+    ):
+        env.reset(seed=0)
 
 
 CUT = """

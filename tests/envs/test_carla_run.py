@@ -7,7 +7,8 @@ import sys
 import time
 from collections import Counter
 
-from served import quiet, rows, run_words
+from served import address, quiet, rows, run_words
+from small import complete, config
 
 from pompc import cli
 
@@ -86,6 +87,13 @@ def test_a_server_that_dies_and_comes_back_costs_an_episode(server, tmp_path):
     assert sum(float(row["broken"]) for row in rows(metrics)) >= 1
     assert server.state()["actors"] == ["spectator"]
     assert not server.state()["synchronous"]
+
+
+def test_what_was_learned_elsewhere_is_played_on_any_number_of_servers(servers, tmp_path, capsys):
+    run_dir = complete(config(tmp_path, "ppo", "carla_racing", "num_envs=4"))
+    where = [f"env.servers=[{','.join(map(address, servers))}]", "env.backend=carla"]
+    assert cli.main(["eval", str(run_dir), "--episodes", "3", *where]) == 0
+    assert "mean of 3" in capsys.readouterr().out
 
 
 def check_evaluations(episodes):

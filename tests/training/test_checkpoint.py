@@ -84,7 +84,7 @@ def peak_memory(path: str, size: int) -> None:
     Path(path).with_name("grown").write_text(str(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)))
 
 
-def test_a_large_replay_is_not_copied_to_be_saved(context, tmp_path):
+def test_the_bytes_of_a_checkpoint_are_not_gathered_in_memory(context, tmp_path):
     process = context.Process(target=peak_memory, args=(str(tmp_path / "last.pt"), 50_000_000))
     process.start()
     process.join(60)
