@@ -189,20 +189,24 @@ def _at_least(lowest: int):
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pompc.config import fit_rows
-
-    cfg = fit_rows(_composed(args), args.overrides)
+    cfg = _fitted(args)
     from pompc.training.run import run
 
     return run(cfg)
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pompc.config import fit_rows, run_directory, to_yaml
+    cfg = _fitted(args)
+    from pompc.config import run_directory, to_yaml
 
-    cfg = fit_rows(_composed(args), args.overrides)
     _flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
     return 0
+
+
+def _fitted(args: argparse.Namespace):
+    from pompc.config import fit_rows
+
+    return fit_rows(_composed(args), args.overrides)
 
 
 def _composed(args: argparse.Namespace):

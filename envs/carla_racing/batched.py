@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,28 @@ from .track import Track
 from .vehicle import Car
 
 INFO_KEYS = ("success", "cost", "lap_time", "speed")
+
+
+def set_specs(env: EnvBase, shape: Sequence[int], dtype: torch.dtype, info_keys: Sequence[str]) -> None:
+    """Give a batch of racing environments its specs.
+
+    Args:
+        env: of batch size ``[num_envs]``.
+        shape: of one observation.
+        dtype: of the observations.
+        info_keys: scalars of every step.
+    """
+    batch, device = tuple(env.batch_size), env.device
+    one = (*batch, 1)
+    info = {key: Unbounded(one, device=device) for key in info_keys}
+    seen = Unbounded((*batch, *shape), device=device, dtype=dtype)
+    flags = ("done", "terminated", "truncated")
+    env.observation_spec = Composite(observation=seen, **info, shape=batch, device=device)
+    env.action_spec = Bounded(-1.0, 1.0, (*batch, 2), device=device)
+    env.reward_spec = Unbounded(one, device=device)
+    env.done_spec = Composite(
+        {key: Categorical(2, one, dtype=torch.bool, device=device) for key in flags}, shape=batch, device=device
+    )
 
 
 class BatchedRacing(EnvBase):
@@ -46,21 +69,8 @@ class BatchedRacing(EnvBase):
         self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)
         self._state = torch.zeros(len(Car._fields) + 5 * config.num_opponents + len(Episode._fields), num_envs)
         self._state = self._state.to(device)
-        self._make_specs()
+        set_specs(self, (observation.size(config.num_opponents),), torch.float32, INFO_KEYS)
         self.set_seed(seed)
-
-    def _make_specs(self) -> None:
-        batch, device = (self.num_envs,), self.device
-        one = (*batch, 1)
-        info = {key: Unbounded(one, device=device) for key in INFO_KEYS}
-        seen = Unbounded((*batch, observation.size(self.config.num_opponents)), device=device)
-        flags = ("done", "terminated", "truncated")
-        self.observation_spec = Composite(observation=seen, **info, shape=batch, device=device)
-        self.action_spec = Bounded(-1.0, 1.0, (*batch, 2), device=device)
-        self.reward_spec = Unbounded(one, device=device)
-        self.done_spec = Composite(
-            {key: Categorical(2, one, dtype=torch.bool, device=device) for key in flags}, shape=batch, device=device
-        )
 
     def unpack(self) -> tuple[Car, Opponents, Episode]:
         """The state: entries ``[num_envs]``, of the opponents ``[opponent, num_envs]``."""

@@ -14,13 +14,13 @@ import torch
 from gymnasium.spaces import Box
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from pompc.data.broken import BROKEN
+from pompc.data.vector import episode_seed
 from pompc.errors import UserError
 
-from .batched import INFO_KEYS
+from .batched import INFO_KEYS, set_specs
 from .carla_backend import CarlaBackend, Connection
 from .carla_cameras import VIEWS
 from .carla_library import Interrupted
@@ -114,22 +114,9 @@ class CarlaRows(EnvBase):
         self._rows, self._first = list(rows), first_row
         self._seed, self._episodes = seed, [-1] * len(rows)
         self._threads = ThreadPoolExecutor(len(rows), "carla") if len(rows) > 1 else None
-        self._make_specs()
-
-    def _make_specs(self) -> None:
-        batch, device = tuple(self.batch_size), self.device
-        one = (*batch, 1)
-        space = self._rows[0].observation_space
+        space = rows[0].observation_space
         kind = torch.uint8 if space.dtype == np.uint8 else torch.float32
-        seen = Unbounded((*batch, *(space.shape or ())), device=device, dtype=kind)
-        info = {key: Unbounded(one, device=device) for key in FAULTS}
-        flags = ("done", "terminated", "truncated")
-        self.observation_spec = Composite(observation=seen, **info, shape=batch, device=device)
-        self.action_spec = Bounded(-1.0, 1.0, (*batch, 2), device=device)
-        self.reward_spec = Unbounded(one, device=device)
-        self.done_spec = Composite(
-            {key: Categorical(2, one, dtype=torch.bool, device=device) for key in flags}, shape=batch, device=device
-        )
+        set_specs(self, space.shape or (), kind, FAULTS)
 
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
@@ -137,8 +124,7 @@ class CarlaRows(EnvBase):
 
     def _begin(self, index: int) -> None:
         self._episodes[index] += 1
-        source = np.random.SeedSequence([self._seed, self._first + index, self._episodes[index]])
-        self._rows[index].reset(seed=int(source.generate_state(1)[0]))
+        self._rows[index].reset(seed=episode_seed(self._seed, self._first + index, self._episodes[index]))
 
     def _each(self, function: Any, *arguments: Sequence[Any]) -> list[Any]:
         """``function`` of every row's arguments, at once: the client waits for a tick without holding the interpreter.

@@ -20,23 +20,26 @@ BROKEN = "broken"
 
 def intact(data: TensorDictBase) -> Tensor | None:
     """Which transitions ``[num_envs, time]`` can be learned from; none where all of them can."""
-    column = data.get(("next", BROKEN))
-    if column is None:
-        return None
-    rows = column.squeeze(-1) < 0.5
-    return None if bool(rows.all()) else rows
+    lost = _lost(data["next"])
+    return None if lost is None or not bool(lost.any()) else ~lost
 
 
 def broken_rows(after: TensorDictBase) -> list[int]:
     """The environments whose step ``after [num_envs]`` (what follows ``next``) is broken."""
-    column = after.get(BROKEN)
-    return [] if column is None else (column.squeeze(-1) > 0.5).nonzero().flatten().tolist()
+    lost = _lost(after)
+    return [] if lost is None else lost.nonzero().flatten().tolist()
 
 
 def count(data: TensorDictBase) -> dict[str, float]:
     """The metric ``broken``, how many transitions are; nothing where the environment never has any."""
-    column = data.get(("next", BROKEN))
-    return {} if column is None else {BROKEN: float((column > 0.5).sum())}
+    lost = _lost(data["next"])
+    return {} if lost is None else {BROKEN: float(lost.sum())}
+
+
+def _lost(after: TensorDictBase) -> Tensor | None:
+    """Which steps ``after [...]`` (what follows ``next``) are broken; none where the environment never breaks any."""
+    column = after.get(BROKEN)
+    return None if column is None else column.squeeze(-1) > 0.5
 
 
 def cut(data: TensorDictBase, rows: Tensor) -> TensorDictBase:

@@ -24,6 +24,11 @@ from torchrl.envs.gym_like import BaseInfoDictReader
 from pompc.errors import UserError
 
 
+def episode_seed(base: int, row: int, episode: int) -> int:
+    """What an episode of a row of a vectorised environment is seeded with: of (base, row, episode) alone."""
+    return int(np.random.SeedSequence([base, row, episode]).generate_state(1)[0])
+
+
 class EpisodeReplay(gymnasium.Wrapper):
     """Seeds every episode from ``(seed, index, episode)`` and records its actions, so that it can be replayed.
 
@@ -84,7 +89,7 @@ class EpisodeReplay(gymnasium.Wrapper):
         return observation, terminated, truncated
 
     def _episode_seed(self) -> int:
-        return int(np.random.SeedSequence([self._seed, self._index, self._episode]).generate_state(1)[0])
+        return episode_seed(self._seed, self._index, self._episode)
 
 
 class ReplayVectorEnv(SyncVectorEnv):
