@@ -28,6 +28,7 @@ from pompc.config import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
+from pompc.process import keep_freed_memory
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
 from pompc.report.timing import duration, durations, threads
@@ -86,6 +87,7 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
     names = [name for name in MEASUREMENTS if name not in ON_REQUEST] if only is None else [only]
     settings = settings or BenchSettings()
     results, console = {}, Console()
+    keep_freed_memory()
     with threads(1), isolated(0):
         for name in names:
             for device in ("cpu", "cuda") if name in ON_CUDA and torch.cuda.is_available() else ("cpu",):

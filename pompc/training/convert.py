@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
@@ -19,6 +18,7 @@ from pompc.data.collector import make_collector
 from pompc.dynamics.world_model import SIZES, ModelSize
 from pompc.errors import UserError
 from pompc.learning.scale import RunningScale
+from pompc.process import prepare
 from pompc.registry import environment_label
 from pompc.training import checkpoint, official
 from pompc.training.assemble import Assembly, assemble, make_family
@@ -55,7 +55,7 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
     cfg.run_dir = str(directory.path)
     env = environment_label(cfg.env)
     _require_tasks(found, make_family(cfg).tasks, env)
-    torch.set_num_threads(run_config(cfg).threads)
+    prepare(run_config(cfg).threads)
     seed_everything(cfg.seed)
     parts = assemble(cfg)
     collector = make_collector(parts.env, parts.agent, parts.agent.frames_per_batch)

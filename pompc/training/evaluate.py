@@ -21,6 +21,7 @@ from pompc.config import run_config, with_overrides
 from pompc.data.broken import broken_rows
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
+from pompc.process import prepare
 from pompc.training import checkpoint
 from pompc.training.acting import acting
 from pompc.training.assemble import assemble
@@ -170,7 +171,7 @@ def evaluate_checkpoint(
     state = checkpoint.load(file)
     cfg = with_overrides(DictConfig(state["config"]), overrides)
     options = run_config(cfg)
-    torch.set_num_threads(options.threads)
+    prepare(options.threads)
     parts = assemble(cfg, playing=True)
     try:
         parts.agent.load_state_dict(state["agent"])

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
 from pompc.config import run_config, run_directory
 from pompc.errors import Unavailable
+from pompc.process import prepare
 from pompc.training import checkpoint
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import train
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> int:
         NonFiniteError: a number stopped the training.
     """
     options = run_config(cfg)
-    torch.set_num_threads(options.threads)
+    prepare(options.threads)
     console = Console()
     directory = RunDirectory(run_directory(cfg))
     with directory.locked():
