@@ -1,8 +1,10 @@
-"""How this process computes: threads of torch, and memory that is kept between operations."""
+"""How this process computes: threads of torch, memory that is kept between operations, and on what processor."""
 
 from __future__ import annotations
 
 import ctypes
+import platform
+from pathlib import Path
 
 import torch
 
@@ -36,3 +38,20 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return all(mallopt(option, value) for option, value in KEPT.items())
+
+
+def cpu_vendor() -> str:
+    """Who made the processor, as it says itself (``GenuineIntel``, ``AuthenticAMD``); empty where it cannot be read."""
+    return _cpuinfo("vendor_id") or platform.processor().rpartition(", ")[2]
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    """A field of Linux's description of the first processor; empty where there is none."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")

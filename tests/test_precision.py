@@ -9,11 +9,13 @@ import torch
 from pompc.dynamics import FunctionModel
 from pompc.errors import NonFiniteError, UserError
 from pompc.planner import MPPI, MPPIConfig
-from pompc.precision import PRECISIONS, check_precision, matmul_precision
+from pompc.precision import PRECISIONS, check_precision, matmul_precision, onednn_is_float32
 
 
 @pytest.fixture(autouse=True)
-def _restored():
+def _restored(monkeypatch):
+    """The precision as it was; and the three apart, also on a machine where one stands for all."""
+    monkeypatch.setattr("pompc.precision.onednn_is_float32", lambda: False)
     before = torch.get_float32_matmul_precision()
     yield
     torch.set_float32_matmul_precision(before)
@@ -113,3 +115,43 @@ def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, m
     with pytest.raises(NonFiniteError):
         agent.update(batch)
     assert note() == "highest"
+
+
+@pytest.mark.parametrize("value", PRECISIONS)
+def test_where_medium_is_float32_it_stands_for_all(value, monkeypatch):
+    monkeypatch.setattr("pompc.precision.onednn_is_float32", lambda: True)
+    before = torch.get_float32_matmul_precision()
+    with matmul_precision(value):
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_products_are_float32_on_this_machine_whichever_library_makes_them(monkeypatch):
+    monkeypatch.setattr("pompc.precision.onednn_is_float32", onednn_is_float32)
+    a, b = torch.randn(256, 384), torch.randn(384, 384)
+    exact = a.double() @ b.double()
+    with matmul_precision("highest"):
+        products = (
+            a @ b,
+            torch.baddbmm(torch.zeros(1, 1, 384), a[None], b[None])[0],
+            torch.addmm(torch.zeros(384), a, b),
+        )
+    for product in products:
+        assert (product - exact).abs().max() < 1e-5 * exact.abs().max()  # bfloat16 factors: 2e-3
+
+
+@pytest.mark.parametrize(("vendor", "cuda"), [("GenuineIntel", False), ("", False), ("AuthenticAMD", True)])
+def test_nothing_stands_for_float32_on_other_processors_or_beside_cuda(vendor, cuda, monkeypatch):
+    monkeypatch.setattr("pompc.precision.cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert not onednn_is_float32.__wrapped__()
+
+
+@pytest.mark.parametrize("rounds", [False, True])
+def test_whether_medium_rounds_is_tried(rounds, monkeypatch):
+    monkeypatch.setattr("pompc.precision.cpu_vendor", lambda: "AuthenticAMD")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    product = (lambda a, b: a.bfloat16().float()) if rounds else (lambda a, b: a.clone())
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    assert onednn_is_float32.__wrapped__() is not rounds
+    assert torch.get_float32_matmul_precision() == "highest"

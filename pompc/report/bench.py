@@ -28,7 +28,7 @@ from pompc.config import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
-from pompc.process import keep_freed_memory
+from pompc.process import cpu_model, keep_freed_memory
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
 from pompc.report.timing import duration, durations, threads
@@ -105,7 +105,7 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on beside the code."""
     cuda = {"cuda_device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **cuda,
         "threads": 1,
@@ -115,13 +115,6 @@ def machine() -> dict[str, Any]:
         "tensordict": tensordict.__version__,
         "pompc": __version__,
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _table(results: dict[str, dict[str, float]]) -> Table:
