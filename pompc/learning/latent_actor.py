@@ -77,9 +77,6 @@ class LatentActor(MPPIRL):
         self.replay = SliceReplay(
             config.buffer_size, problem.num_envs, self.horizon, device=problem.device, extras=extras
         )
-        self._terminal_value = self.state_value
-        if options.compile:
-            self._terminal_value = torch.compile(self.state_value, dynamic=False)
         self._make_optimisers()
         self.transitions, self.pretrain_left, self.owed = 0, -1, 0.0
         self.settle()
@@ -169,7 +166,7 @@ class LatentActor(MPPIRL):
 
     def terminal_value(self) -> TerminalValue | None:
         """The value of the policy: mean of two heads."""
-        return self._terminal_value
+        return self.state_value
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
         """The planned action with noise of the plan's spread; both are kept as the policy's prior."""

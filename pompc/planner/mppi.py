@@ -41,7 +41,8 @@ class MPPIConfig:
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017).
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero as long as one finite sample is left.
-        compile: compile dynamics and cost with ``torch.compile`` (needs a C++ compiler; seconds on the first plan).
+        compile: compile rollout and cost with ``torch.compile`` into one graph (needs a C++ compiler; on the first plan
+            seconds, more for a long horizon).
         matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
             it) or ``medium`` (bfloat16 factors, float32 sums).
     """
@@ -141,11 +142,10 @@ class MPPI:
         self._judge = self._choose_judge()
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=self.device)
         self.model_steps = 0
-        self._step = dynamics.step
+        self._score = self._rolled_out_and_evaluated
         if config.compile:
             # One graph per shape: with symbolic shapes the products of small networks are slower.
-            self._step = torch.compile(self._step, dynamic=False)
-            self._judge = torch.compile(self._judge, dynamic=False)
+            self._score = torch.compile(self._score, dynamic=False)
 
     @torch.no_grad()
     def plan(
@@ -187,8 +187,8 @@ class MPPI:
             drawn = None if noise is None else noise[iteration]
             actions = self.sample(mean, std, proposals, drawn)
             with matmul_precision(self.config.matmul_precision):
-                states = self.rollout(state, actions)
-                costs = self.evaluate(states, actions, parameters, terminal_value, mean, std, discounts)
+                states, charges = self._score(state, actions, parameters, terminal_value, discounts)
+            costs = self.total(charges, actions, mean, std)
             mean, std, weights = self.update(actions, costs, mean, std)
             self.model_steps += actions[..., 0].numel()
         return Plan(
@@ -244,22 +244,27 @@ class MPPI:
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
         for action in actions.unbind(-2):
-            states.append(self._step(states[-1], action))
+            states.append(self.dynamics.step(states[-1], action))
         return stack_time(states)
 
     def evaluate(
         self,
         states: Tensor,
         actions: Tensor,
-        parameters: Tensor | None,
-        terminal_value: TerminalValue | None,
-        mean: Tensor,
-        std: Tensor,
+        parameters: Tensor | None = None,
+        terminal_value: TerminalValue | None = None,
         discounts: Tensor | None = None,
     ) -> Tensor:
-        """Discounted cost of every sample ``[batch, candidate, sample]``; nothing is charged after a termination.
+        """What every step and the last state are charged ``[batch, candidate, sample, horizon + 1]``, discounted.
 
-        ``discounts``: factor of every step and of the last state, ``[..., horizon + 1]``; none means the config's.
+        Nothing is charged after a termination.
+
+        Args:
+            states: trajectories ``[batch, candidate, sample, horizon + 1, state]``.
+            actions: ``[batch, candidate, sample, horizon, action]``.
+            parameters: cost parameters ``[batch, candidate, parameter]``.
+            terminal_value: value of the last state, a return.
+            discounts: factor of every step and of the last state, ``[..., horizon + 1]``; none means the config's.
         """
         discounts = self.discounts if discounts is None else discounts
         now, then, last = states[..., :-1, :], states[..., 1:, :], states[..., -1, :]
@@ -268,13 +273,20 @@ class MPPI:
         final = self.cost.terminal(last, None if parameters is None else parameters[:, :, None, :])
         if terminal_value is not None:
             final = final - terminal_value(last)
-        total = until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * discounts, terminated)
-        cost = total.sum(-1)
+        return until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * discounts, terminated)
+
+    def total(self, charges: Tensor, actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Cost of every sample ``[batch, candidate, sample]``: its ``charges`` and its distance from the mean.
+
+        Raises:
+            NonFiniteError: as :meth:`plan` says.
+        """
+        cost = charges.sum(-1)
         if self.config.control_cost:
             # Samples around the mean are importance-weighted by their distance from the uncontrolled distribution.
             pull = (mean / std.square()).unsqueeze(2) * (actions - mean.unsqueeze(2))
             cost = cost + self.config.control_cost * self.config.temperature * pull.sum((-2, -1))
-        return self._require_finite(cost, total)
+        return self._require_finite(cost, charges)
 
     def update(self, actions: Tensor, costs: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """New mean, std ``[batch, candidate, horizon, action]`` and weights ``[batch, candidate, sample]``."""
@@ -320,13 +332,24 @@ class MPPI:
             None if ends is None else ends(now, actions, then),
         )
 
-    def _require_finite(self, cost: Tensor, total: Tensor) -> Tensor:
+    def _rolled_out_and_evaluated(
+        self,
+        state: Tensor,
+        actions: Tensor,
+        parameters: Tensor | None,
+        terminal_value: TerminalValue | None,
+        discounts: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        states = self.rollout(state, actions)
+        return states, self.evaluate(states, actions, parameters, terminal_value, discounts)
+
+    def _require_finite(self, cost: Tensor, charges: Tensor) -> Tensor:
         finite = torch.isfinite(cost)
         if finite.all():
             return cost
         if self.config.drop_nonfinite and cast(Tensor, finite.any(-1)).all():
             return cost.masked_fill(~finite, torch.inf)
-        bad = (~torch.isfinite(total)).nonzero()
+        bad = (~torch.isfinite(charges)).nonzero()
         if len(bad) == 0:
             raise NonFiniteError("planner cost", "the sum over the horizon overflows")
         batch, candidate, sample, step = bad[0].tolist()

@@ -138,9 +138,8 @@ def test_value_of_action_sequences(case):
     torch.manual_seed(0)
     actions = expected["action_sequences"].transpose(0, 1)[:, None, None]  # [batch, candidate, sample, horizon, action]
     states = agent.planner.rollout(expected["latent"], actions)
-    spread = torch.ones(())
-    cost = agent.planner.evaluate(states, actions, None, agent.terminal_value(), spread, spread)
-    torch.testing.assert_close(-cost[:, :, 0], expected["sequence_value"], rtol=0, atol=2e-3)
+    charges = agent.planner.evaluate(states, actions, terminal_value=agent.terminal_value())
+    torch.testing.assert_close(-charges.sum(-1)[:, :, 0], expected["sequence_value"], rtol=0, atol=2e-3)
 
 
 def test_updates(case, monkeypatch):

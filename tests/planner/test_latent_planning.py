@@ -119,12 +119,9 @@ def test_actions_a_task_ignores_cost_nothing():
     observation[:, -1] = 0  # the task with one action
     state, actions = agent.encode(observation), torch.rand(1, 1, 16, 3, 2)
     other = torch.cat([actions[..., :1], torch.rand(1, 1, 16, 3, 1)], -1)
-    zeros = torch.zeros(1, 1, 3, 2)
-    costs = [
-        agent.planner.evaluate(agent.planner.rollout(state, a), a, None, None, zeros, zeros) for a in (actions, other)
-    ]
-    assert torch.equal(*costs)
-    assert costs[0].std() > 0
+    charges = [agent.planner.evaluate(agent.planner.rollout(state, a), a) for a in (actions, other)]
+    assert torch.equal(*charges)
+    assert charges[0].std() > 0
 
 
 # -- what takes part -------------------------------------------------------------------------------------------------
@@ -288,7 +285,7 @@ def test_bfloat16_products_change_a_plan_little():
     assert (means[0] - means[1]).abs().mean() < 0.08
 
 
-def test_compiling_wraps_one_model_step_and_one_judgement(monkeypatch):
+def test_compiling_wraps_rollout_and_cost_in_one_graph(monkeypatch):
     compiled, plans = [], []
     monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
     imagination = Imagination(shaken(episodic=True).model)
@@ -296,5 +293,5 @@ def test_compiling_wraps_one_model_step_and_one_judgement(monkeypatch):
     for compile in (False, True):
         config = dataclasses.replace(tiny.config().planner, compile=compile)
         plans.append(MPPI(config, imagination, imagination, 2).plan(state, noise=noise))
-    assert compiled == [{"dynamic": False}] * 2
+    assert compiled == [{"dynamic": False}]
     assert torch.equal(plans[0].mean, plans[1].mean)
