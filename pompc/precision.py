@@ -1,4 +1,4 @@
-"""Precision of float32 matrix products, switched for a block."""
+"""Precision of float32 matrix products, switched for a block, and products of what samples differ in."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from pompc.errors import UserError
 from pompc.process import cpu_vendor
 
 PRECISIONS = ("highest", "high", "medium")
+PLANNING = (*PRECISIONS, "centred")
 SLOW_IN_MKL = "AuthenticAMD"  # MKL leaves half of these processors' vector units unused
 
 
-def check_precision(key: str, value: str) -> None:
+_centred = False
+
+
+def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -> None:
     """A config value that :func:`matmul_precision` takes.
 
     Raises:
-        UserError: it is none of ``highest`` (float32), ``high`` (TF32 where the device has it), ``medium`` (bfloat16).
+        UserError: it is none of the ``known``: ``highest`` (float32), ``high`` (TF32 where the device has it), ``medium``
+            (bfloat16) and, where samples are compared, ``centred``.
     """
-    if value not in PRECISIONS:
-        raise UserError(f"unknown {key} {value!r}; there are: {', '.join(PRECISIONS)}")
+    if value not in known:
+        raise UserError(f"unknown {key} {value!r}; there are: {', '.join(known)}")
 
 
 @contextmanager
@@ -30,14 +35,24 @@ def matmul_precision(value: str) -> Iterator[None]:
     """Inside the block, float32 matrix products round their factors as ``torch.set_float32_matmul_precision`` says.
 
     Sums, storage and everything that is not a matrix product stay float32. Where ``medium`` rounds nothing and is faster
-    (:func:`onednn_is_float32`), it stands for all three.
+    (:func:`onednn_is_float32`), it stands for all three. ``centred`` is ``highest``, and networks that can
+    (:func:`products_are_centred`) use bfloat16 for what their rows differ in.
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if onednn_is_float32() else value)
+    global _centred
+    before = torch.get_float32_matmul_precision(), _centred
+    plain = "highest" if value == "centred" else value
+    torch.set_float32_matmul_precision("medium" if onednn_is_float32() else plain)
+    _centred = value == "centred"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        _centred = before[1]
+
+
+def products_are_centred() -> bool:
+    """Whether the block asks networks for bfloat16 products of what their rows differ in."""
+    return _centred
 
 
 @cache

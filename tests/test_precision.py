@@ -9,7 +9,14 @@ import torch
 from pompc.dynamics import FunctionModel
 from pompc.errors import NonFiniteError, UserError
 from pompc.planner import MPPI, MPPIConfig
-from pompc.precision import PRECISIONS, check_precision, matmul_precision, onednn_is_float32
+from pompc.precision import (
+    PLANNING,
+    PRECISIONS,
+    check_precision,
+    matmul_precision,
+    onednn_is_float32,
+    products_are_centred,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +162,22 @@ def test_whether_medium_rounds_is_tried(rounds, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "__matmul__", product)
     assert onednn_is_float32.__wrapped__() is not rounds
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_centred_products_are_asked_for_by_a_block_and_end_with_it():
+    with matmul_precision("centred"):
+        assert products_are_centred()
+        assert torch.get_float32_matmul_precision() == "highest"
+        with matmul_precision("medium"):
+            assert not products_are_centred()
+        assert products_are_centred()
+    assert not products_are_centred()
+    with pytest.raises(KeyError), matmul_precision("centred"):
+        raise KeyError
+    assert not products_are_centred()
+
+
+def test_only_a_planner_takes_centred_products():
+    assert MPPIConfig(matmul_precision="centred").matmul_precision in PLANNING
+    with pytest.raises(UserError, match=r"unknown algo\.matmul_precision 'centred'; there are: highest, high, medium"):
+        tiny.config(matmul_precision="centred")

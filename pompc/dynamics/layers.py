@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from itertools import pairwise, zip_longest
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pompc.precision import products_are_centred
 
 
 class SimNorm(nn.Module):
@@ -54,14 +56,67 @@ class NormedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., fan_in]`` -> ``[..., fan_out]``."""
-        return self.activation(self.norm(self.linear(x)))
+        return self.finish(self.linear(x))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows the product: normalisation and activation, ``[..., fan_out]``."""
+        return self.activation(self.norm(x))
 
 
-def mlp(sizes: list[int], last: Callable[[Tensor], Tensor] | None = None) -> nn.Sequential:
+Finish = Callable[[Tensor], Tensor]
+
+
+def centred(x: Tensor, layers: Iterable[tuple[Tensor, Tensor, Finish]]) -> Tensor:
+    """A network on rows that differ little, with bfloat16 products nearly as exact as their differences need.
+
+    ``W x = W (x - r) + W r`` for any row r. The last row is carried through the network in float32; the others are
+    carried as their differences from it, whose products alone are rounded. So rounding moves what the rows have in common
+    not at all, and their order only as far as they differ: the error of plain bfloat16 products, which hides the
+    differences between a planner's samples, is gone.
+
+    Args:
+        x: ``[..., row, in]``, or ``[member, ..., row, in]`` for an ensemble.
+        layers: weight ``[out, in]`` or ``[member, out, in]``, bias ``[out]`` or ``[member, 1, 1, out]``, and what follows.
+
+    Returns:
+        ``[..., row, out]``, float32.
+    """
+    shared = x[..., -1:, :]
+    for weight, bias, finish in layers:
+        difference = _product((x - shared).bfloat16(), weight.bfloat16())
+        shared = _product(shared, weight) + bias
+        x, shared = finish(difference.float() + shared), finish(shared)
+    return x
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x W'``; for an ensemble ``[member, group, row, in]`` by ``[member, out, in]``."""
+    if weight.ndim == 2:
+        return functional.linear(x, weight)
+    return torch.bmm(x.flatten(1, 2), weight.transpose(1, 2)).unflatten(1, x.shape[1:3])
+
+
+class MLP(nn.Sequential):
+    """Normalised layers, the last plain or not; centred where the block asks for it (:func:`centred`)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., in]`` -> ``[..., out]``."""
+        return centred(input, self._layers()) if products_are_centred() else super().forward(input)
+
+    def _layers(self) -> Iterator[tuple[Tensor, Tensor, Finish]]:
+        for part in self:
+            if isinstance(part, NormedLinear):
+                yield part.linear.weight, part.linear.bias, part.finish
+            else:
+                assert isinstance(part, nn.Linear)
+                yield part.weight, part.bias, nn.Identity()
+
+
+def mlp(sizes: list[int], last: Finish | None = None) -> MLP:
     """Normalised layers of the given sizes; the last is plain linear, or normalised with the activation ``last``."""
     layers: list[nn.Module] = [NormedLinear(*pair) for pair in pairwise(sizes[:-1])]
     layers.append(nn.Linear(sizes[-2], sizes[-1]) if last is None else NormedLinear(sizes[-2], sizes[-1], last))
-    return nn.Sequential(*layers)
+    return MLP(*layers)
 
 
 class EnsembleLinear(nn.Module):
@@ -111,6 +166,8 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """``[..., in]`` -> ``[member, ..., out]``, by the members ``chosen [n]`` only where given."""
+        if products_are_centred():
+            return self._centred(x, chosen)
         members = self.members if chosen is None else len(chosen)
         y = x.reshape(1, -1, x.shape[-1]).expand(members, -1, -1)
         for index, norm in enumerate(self.norms):
@@ -119,6 +176,18 @@ class EnsembleMLP(nn.Module):
                 y = functional.dropout(y, self.dropout)
             y = self.activation(norm(y, chosen))
         return self.linears[-1](y, chosen).view(members, *x.shape[:-1], -1)
+
+    def _centred(self, x: Tensor, chosen: Tensor | None) -> Tensor:
+        members = self.members if chosen is None else len(chosen)
+        layers = []
+        for linear, norm in zip_longest(self.linears, self.norms):
+            weight, bias = linear.parameters() if chosen is None else (p[chosen] for p in linear.parameters())
+            layers.append((weight, bias.view(members, 1, 1, -1), partial(self._finish, norm, chosen)))
+        groups = x.reshape(1, -1, *x.shape[-2:]).expand(members, -1, -1, -1)
+        return centred(groups, layers).view(members, *x.shape[:-1], -1)
+
+    def _finish(self, norm: EnsembleNorm | None, chosen: Tensor | None, y: Tensor) -> Tensor:
+        return y if norm is None else self.activation(norm(y.flatten(1, 2), chosen)).view_as(y)
 
 
 @cache

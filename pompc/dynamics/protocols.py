@@ -24,8 +24,8 @@ class Dynamics(Protocol):
 class Cost(Protocol):
     """What a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
 
-    ``parameters [batch, candidate, 1 (sample), (1 (time),) parameter]`` may differ per candidate: this is how a
-    high-level policy conditions the planner. ``None`` where there are none.
+    Steps are given time first, ``[time, batch, candidate, sample, ...]``. ``parameters [batch, candidate, 1, parameter]``
+    may differ per candidate: this is how a high-level policy conditions the planner. ``None`` where there are none.
     """
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:

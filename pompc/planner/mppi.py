@@ -14,7 +14,7 @@ from pompc.errors import NonFiniteError, UserError
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, until_termination
-from pompc.precision import check_precision, matmul_precision
+from pompc.precision import PLANNING, check_precision, matmul_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class MPPIConfig:
         compile: compile rollout and cost with ``torch.compile`` into one graph (needs a C++ compiler; on the first plan
             seconds, more for a long horizon).
         matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
-            it) or ``medium`` (bfloat16 factors, float32 sums).
+            it), ``medium`` (bfloat16 factors, float32 sums) or ``centred`` (bfloat16 for what samples differ in, float32
+            for what they share: as close to float32 as TF32 is).
     """
 
     horizon: int = 20
@@ -76,7 +77,7 @@ class MPPIConfig:
                 raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")
         if self.min_std > self.max_std:
             raise UserError(f"planner.min_std={self.min_std} must not exceed planner.max_std={self.max_std}")
-        check_precision("planner.matmul_precision", self.matmul_precision)
+        check_precision("planner.matmul_precision", self.matmul_precision, PLANNING)
         if self.noise not in NOISES:
             raise UserError(f"unknown planner.noise {self.noise!r}; there are: {', '.join(NOISES)}")
         if self.num_zero_mean + self.include_mean > self.num_samples:
@@ -267,13 +268,14 @@ class MPPI:
             discounts: factor of every step and of the last state, ``[..., horizon + 1]``; none means the config's.
         """
         discounts = self.discounts if discounts is None else discounts
-        now, then, last = states[..., :-1, :], states[..., 1:, :], states[..., -1, :]
-        step_parameters = None if parameters is None else parameters[:, :, None, None, :]
-        running, terminated = self._judge(now, actions, then, step_parameters)
-        final = self.cost.terminal(last, None if parameters is None else parameters[:, :, None, :])
+        states, parameters = states.movedim(-2, 0), None if parameters is None else parameters.unsqueeze(2)
+        now, then, last = states[:-1], states[1:], states[-1]
+        running, terminated = self._judge(now, actions.movedim(-2, 0), then, parameters)
+        final = self.cost.terminal(last, parameters)
         if terminal_value is not None:
             final = final - terminal_value(last)
-        return until_termination(torch.cat([running, final.unsqueeze(-1)], dim=-1) * discounts, terminated)
+        charges = torch.cat([running, final.unsqueeze(0)]).movedim(0, -1) * discounts
+        return until_termination(charges, None if terminated is None else terminated.movedim(0, -1))
 
     def total(self, charges: Tensor, actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Cost of every sample ``[batch, candidate, sample]``: its ``charges`` and its distance from the mean.

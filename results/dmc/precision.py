@@ -1,8 +1,8 @@
 """What bfloat16 products change in a trained agent's plans and gradients: python results/dmc/precision.py RUN_DIR...
 
 For observations drawn from the run's own replay: the mean change of the planned first action (from the same random numbers)
-beside what other random numbers change in float32, and the cosine between the gradients of an update in both precisions
-beside that between the gradients on two batches.
+by bfloat16 factors, and by bfloat16 differences between samples (``centred``), beside what other random numbers change in
+float32; and the cosine between the gradients of an update in both precisions beside that between the gradients on two batches.
 """
 
 import sys
@@ -49,7 +49,9 @@ def main():
         agent, low = loaded(state, "highest"), loaded(state, "medium")
         torch.manual_seed(0)
         batches = [agent.replay.sample(agent.config.batch_size)[0] for _ in range(2)]
-        effect = precision_effect(agent, low, batches[0]["observation"][0, :64])
+        seen = batches[0]["observation"][0, :64]
+        effect = precision_effect(agent, low, seen)
+        effect["centred_action_error"] = precision_effect(agent, loaded(state, "centred"), seen)["bf16_action_error"]
         exact, rounded = (gradients(agent, batches[0], precision) for precision in ("highest", "medium"))
         other = gradients(agent, batches[1], "highest")
         for name, a, b, c in zip(("model", "policy"), exact, rounded, other, strict=True):

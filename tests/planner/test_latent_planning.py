@@ -285,6 +285,21 @@ def test_bfloat16_products_change_a_plan_little():
     assert (means[0] - means[1]).abs().mean() < 0.08
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_centred_products_keep_the_order_of_the_samples(batch):
+    means = []
+    for precision in ("highest", "centred"):
+        torch.manual_seed(2)
+        options = {"matmul_precision": precision, "num_samples": 64, "num_elites": 16, "num_iterations": 4}
+        agent = shaken(planner=options, mlp_dim=64, latent_dim=64, episodic=True)
+        noise = torch.randn(4, batch, 1, 64, 3, 2)
+        torch.manual_seed(3)
+        state = agent.encode(torch.randn(batch, 3))
+        means.append(agent.planner.plan(state, noise=noise, terminal_value=agent.terminal_value()).mean)
+    assert (means[0] - means[1]).abs().mean() < 0.02
+    assert not torch.equal(*means)
+
+
 def test_compiling_wraps_rollout_and_cost_in_one_graph(monkeypatch):
     compiled, plans = [], []
     monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
