@@ -20,10 +20,21 @@ ALGORITHM = "tdmpc2"
 OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
 
 
-def latent_agent(size: int, device: str, *, batch: int, compiled: bool = False, precision: str = "highest") -> Any:
-    """TD-MPC2 of ``size`` million parameters with its published planner, and heads that do not start at zero."""
+def latent_agent(
+    size: int,
+    device: str,
+    *,
+    batch: int,
+    compiled: bool = False,
+    precision: str = "highest",
+    planning: str | None = None,
+) -> Any:
+    """TD-MPC2 of ``size`` million parameters with its published planner, and heads that do not start at zero.
+
+    ``precision`` is that of all matrix products, ``planning`` where given that of the planner's.
+    """
     cls = ALGORITHMS.resolve(ALGORITHM)
-    planner = replace(latent_planner(), compile=compiled, matmul_precision=precision)
+    planner = replace(latent_planner(), compile=compiled, matmul_precision=planning or precision)
     options = {"model_size": size, "discount": 0.99, "batch_size": batch, "compile": compiled}
     problem = Problem(
         observation_dim=OBSERVATION, action_dim=ACTION, num_envs=1, task_model=_none, device=torch.device(device)
@@ -68,8 +79,8 @@ def all_heads(agent: Any) -> Iterator[None]:
         agent.critic.values = values
 
 
-def planning_and_learning(agent: Any, low: Any, seconds: float, device: str) -> dict[str, float]:
-    """Milliseconds of a plan and of an update, and the ratios of reading two heads and of bfloat16 products."""
+def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, device: str) -> dict[str, float]:
+    """Milliseconds of a plan and of an update, and the ratios of reading two heads, of bfloat16 and of centred products."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
 
@@ -81,6 +92,7 @@ def planning_and_learning(agent: Any, low: Any, seconds: float, device: str) -> 
         "plan": lambda: plan(agent, observation),
         "all_heads_plan": with_all_heads,
         "bf16_plan": lambda: plan(low, observation),
+        "centred_plan": lambda: plan(centred, observation),
         "update": lambda: agent.update(data.clone()),
         "bf16_update": lambda: low.update(data.clone()),
     }
@@ -88,6 +100,7 @@ def planning_and_learning(agent: Any, low: Any, seconds: float, device: str) -> 
     result = {f"{name}_ms": 1e3 * value for name, value in best.items()}
     result["two_heads_ratio"] = best["all_heads_plan"] / best["plan"]
     result["bf16_plan_ratio"] = best["plan"] / best["bf16_plan"]
+    result["centred_plan_ratio"] = best["plan"] / best["centred_plan"]
     result["bf16_update_ratio"] = best["update"] / best["bf16_update"]
     return result
 

@@ -2,7 +2,7 @@
 
 For observations drawn from the run's own replay: the mean change of the planned first action (from the same random numbers)
 by bfloat16 factors, and by bfloat16 differences between samples (``centred``), beside what other random numbers change in
-float32; and the cosine between the gradients of an update in both precisions beside that between the gradients on two batches.
+float32; and the cosine between the gradients of an update in both precisions beside that between those on two batches.
 """
 
 import sys
