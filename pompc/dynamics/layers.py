@@ -119,7 +119,18 @@ def mlp(sizes: list[int], last: Finish | None = None) -> MLP:
     return MLP(*layers)
 
 
-class EnsembleLinear(nn.Module):
+class Members(nn.Module):
+    """A weight and a bias with one row per member of an ensemble."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def of(self, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the members ``chosen`` (indices), or of all."""
+        return (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+
+
+class EnsembleLinear(Members):
     """``members`` linear layers in one batched product: weight ``[member, out, in]``, bias ``[member, out]``."""
 
     def __init__(self, members: int, fan_in: int, fan_out: int) -> None:
@@ -129,11 +140,11 @@ class EnsembleLinear(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """``[member, row, in]`` -> ``[member, row, out]``, by the members ``chosen`` (indices) or all of them."""
-        weight, bias = (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+        weight, bias = self.of(chosen)
         return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
-class EnsembleNorm(nn.Module):
+class EnsembleNorm(Members):
     """Layer normalisation with a scale and a shift ``[member, size]`` of each member's own."""
 
     def __init__(self, members: int, size: int) -> None:
@@ -143,7 +154,7 @@ class EnsembleNorm(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """``[member, row, size]`` -> the same shape."""
-        weight, bias = (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+        weight, bias = self.of(chosen)
         return torch.addcmul(bias.unsqueeze(1), functional.layer_norm(x, x.shape[-1:]), weight.unsqueeze(1))
 
 
@@ -166,9 +177,9 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """``[..., in]`` -> ``[member, ..., out]``, by the members ``chosen [n]`` only where given."""
-        if products_are_centred():
-            return self._centred(x, chosen)
         members = self.members if chosen is None else len(chosen)
+        if products_are_centred():
+            return self._centred(x, members, chosen)
         y = x.reshape(1, -1, x.shape[-1]).expand(members, -1, -1)
         for index, norm in enumerate(self.norms):
             y = self.linears[index](y, chosen)
@@ -177,11 +188,11 @@ class EnsembleMLP(nn.Module):
             y = self.activation(norm(y, chosen))
         return self.linears[-1](y, chosen).view(members, *x.shape[:-1], -1)
 
-    def _centred(self, x: Tensor, chosen: Tensor | None) -> Tensor:
-        members = self.members if chosen is None else len(chosen)
+    def _centred(self, x: Tensor, members: int, chosen: Tensor | None) -> Tensor:
         layers = []
         for linear, norm in zip_longest(self.linears, self.norms):
-            weight, bias = linear.parameters() if chosen is None else (p[chosen] for p in linear.parameters())
+            assert isinstance(linear, EnsembleLinear)
+            weight, bias = linear.of(chosen)
             layers.append((weight, bias.view(members, 1, 1, -1), partial(self._finish, norm, chosen)))
         groups = x.reshape(1, -1, *x.shape[-2:]).expand(members, -1, -1, -1)
         return centred(groups, layers).view(members, *x.shape[:-1], -1)

@@ -45,7 +45,7 @@ class MPPIConfig:
             seconds, more for a long horizon).
         matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
             it), ``medium`` (bfloat16 factors, float32 sums) or ``centred`` (bfloat16 for what samples differ in, float32
-            for what they share: as close to float32 as TF32 is).
+            for what they share).
     """
 
     horizon: int = 20

@@ -264,8 +264,7 @@ def latent(settings: BenchSettings) -> dict[str, float]:
     low = latent_bench.latent_agent(*sizes, batch=settings.sequences, precision="medium")
     observation = torch.rand(8, latent_bench.OBSERVATION, device=settings.device)
     centred = latent_bench.latent_agent(*sizes, batch=settings.sequences, planning="centred")
-    effect = latent_bench.precision_effect(agent, low, observation)
-    effect["centred_action_error"] = latent_bench.precision_effect(agent, centred, observation)["bf16_action_error"]
+    effect = latent_bench.precision_effect(agent, {"bf16": low, "centred": centred}, observation)
     return {**latent_bench.planning_and_learning(agent, low, centred, settings.seconds, settings.device), **effect}
 
 

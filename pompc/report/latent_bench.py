@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -122,24 +122,23 @@ def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[st
     return result
 
 
-def precision_effect(agent: Any, low: Any, observation: Tensor) -> dict[str, float]:
-    """What bfloat16 products change in the chosen actions, beside what another draw of the samples changes.
+def precision_effect(agent: Any, rounding: Mapping[str, Any], observation: Tensor) -> dict[str, float]:
+    """What rounded products change in the chosen actions, beside what another draw of the samples changes.
 
     Args:
         agent: plans in float32.
-        low: the same weights, planning with bfloat16 products.
+        rounding: name -> the same weights, planning with products that are rounded in some way.
         observation: ``[batch, observation]``.
 
     Returns:
-        ``bf16_action_error``, the mean absolute difference of the planned first action from the same random numbers, and
-        ``seed_action_error``, that of two float32 plans from different ones.
+        ``<name>_action_error``, the mean absolute difference of the planned first action from the same random numbers,
+        and ``seed_action_error``, that of two float32 plans from different ones.
     """
-    found = []
-    for which, seed in ((agent, 0), (low, 0), (agent, 1)):
+
+    def planned(which: Any, seed: int = 0) -> Tensor:
         torch.manual_seed(seed)
-        found.append(plan(which, observation))
-    same, low_precision, other = found
-    return {
-        "bf16_action_error": (same - low_precision).abs().mean().item(),
-        "seed_action_error": (same - other).abs().mean().item(),
-    }
+        return plan(which, observation)
+
+    exact = planned(agent)
+    others = {name: planned(which) for name, which in rounding.items()} | {"seed": planned(agent, seed=1)}
+    return {f"{name}_action_error": (exact - found).abs().mean().item() for name, found in others.items()}

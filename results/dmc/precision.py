@@ -50,8 +50,7 @@ def main():
         torch.manual_seed(0)
         batches = [agent.replay.sample(agent.config.batch_size)[0] for _ in range(2)]
         seen = batches[0]["observation"][0, :64]
-        effect = precision_effect(agent, low, seen)
-        effect["centred_action_error"] = precision_effect(agent, loaded(state, "centred"), seen)["bf16_action_error"]
+        effect = precision_effect(agent, {"bf16": low, "centred": loaded(state, "centred")}, seen)
         exact, rounded = (gradients(agent, batches[0], precision) for precision in ("highest", "medium"))
         other = gradients(agent, batches[1], "highest")
         for name, a, b, c in zip(("model", "policy"), exact, rounded, other, strict=True):
