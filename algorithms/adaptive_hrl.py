@@ -5,7 +5,7 @@ trajectories for it. One candidate, chosen uniformly, is executed and feeds the 
 re-scored with the reward model and feed the virtual buffer, whose share rho of value learning decays, the more slowly the
 more the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3.
 
-No equation of the paper was available; everything not in its description is an option here (docs/adaptive_hrl.md).
+Written without the paper's equations: everything not in its description is an option here (docs/adaptive_hrl.md).
 """
 
 from __future__ import annotations

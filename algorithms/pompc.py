@@ -1,4 +1,4 @@
-"""PO-MPC, Policy-Optimised MPC (Serra-Gomez et al., ICML 2026): any lambda between TD-MPC2 and imitation.
+"""PO-MPC (Serra-Gomez et al., ICML 2026): any lambda between TD-MPC2 and imitation.
 
 The sampling policy maximises its return regularised by its KL divergence to a prior: the plan the replay holds, or a
 second, learned policy that follows those plans (the intermediate prior). lambda = 0 is TD-MPC2's update, lambda = infinity

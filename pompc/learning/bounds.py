@@ -1,6 +1,6 @@
 """How far virtual data can pull the value function away: the bound behind the decaying virtual-data ratio.
 
-Derived in this project from the assumptions that arXiv 2512.17091 states (its own theorem was not available).
+Derived in this project from the assumptions that arXiv 2512.17091 states (it is not the paper's theorem).
 """
 
 from __future__ import annotations
