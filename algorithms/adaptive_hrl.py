@@ -105,7 +105,7 @@ class AdaptiveHRL(OnPolicy):
         self.planner = MPPI(config.planner, model, model, model.action_dim, device=problem.device)
         self.mix = config.mix
         capacity = config.virtual_rollouts * config.virtual_window
-        self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device=problem.device))
+        self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device="cpu"))
         self.source = VIRTUAL_SOURCES[config.virtual_source]
         largest = max(self.virtual_ratio.value, self.virtual_ratio.config.minimum)
         if config.mix == "sampling" and largest > 0.95:
@@ -196,8 +196,8 @@ class AdaptiveHRL(OnPolicy):
         update = torch.full(states.shape[:1], self.updates, device=states.device)
         rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
         index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]
-        self.virtual_buffer.extend(rollouts[index])
-        kept = self.virtual_buffer[:].to(self.problem.device)  # a checkpoint is loaded onto the CPU
+        self.virtual_buffer.extend(rollouts[index].cpu())
+        kept = self.virtual_buffer[:].to(self.problem.device)
         kept = kept[kept["update"] > self.updates - self.config.virtual_window]
         with torch.no_grad():
             rows = virtual_targets(
@@ -232,13 +232,15 @@ class AdaptiveHRL(OnPolicy):
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
-        """Adds the virtual buffer."""
-        return {**super().training_state(replay=replay), "virtual_buffer": self.virtual_buffer.state_dict()}
+        """Adds the virtual buffer where asked."""
+        kept = {"replay": self.virtual_buffer.state_dict()} if replay else {}
+        return {**super().training_state(replay=replay), **kept}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned."""
+        """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""
         super().load_training_state(state)
-        self.virtual_buffer.load_state_dict(state["virtual_buffer"])
+        if "replay" in state:
+            self.virtual_buffer.load_state_dict(state["replay"])
 
     def _scoring(self) -> dict[str, float]:
         return {"reward_scale": self.return_scale.factor, "discount": self.config.discount}

@@ -11,6 +11,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from pompc.agent import MPPIRL, Problem
+from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
 
 
@@ -25,6 +26,10 @@ class MPPIAgentConfig:
 
     batch_size: int = 4096
     planner: MPPIConfig = field(default_factory=lambda: MPPIConfig(num_samples=256))
+
+    def __post_init__(self) -> None:
+        if self.batch_size <= 0:
+            raise UserError(f"algo.batch_size must be positive, not {self.batch_size}")
 
 
 class MPPIAgent(MPPIRL):

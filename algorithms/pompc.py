@@ -108,8 +108,7 @@ class POMPC(LazyReanalyze):
         # In units of the value: the trade-off of the policy loss, whose terms have scales of their own.
         weight = self.kl_weight.value * self.return_scale.value / self.kl_scale.value
         value = self.target_value(then, sample.action) - weight * self._divergence_there(data, then, sample)
-        going_on = 1 - data["terminated"][:-1].squeeze(-1)
-        return data["reward"][:-1].squeeze(-1) + self.discount_of(then) * going_on * value
+        return self.bootstrapped(data, value)
 
     def _divergence_there(self, data: TensorDictBase, then: Tensor, sample: PolicySample) -> Tensor:
         """At the next states ``[horizon, batch]``; zero where an episode was over and there is no plan."""

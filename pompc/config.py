@@ -52,12 +52,9 @@ GROUPS = ("algo", "env", "preset")
 
 # Keys that change neither what a step computes nor what an evaluation measures. `steps` is among them so that a longer
 # run continues the shorter one, `device` and `threads` because a run may move to another machine (where rounding may
-# differ) and a simulator's servers to other addresses, `seed` because the directory's name has it: runs that differ in
-# the seed alone share their hash.
-UNHASHED = (
-    *("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start"),
-    *("env.servers", "env.timeout", "env.retries"),
-)
+# differ), `seed` because the directory's name has it: runs that differ in the seed alone share their hash. An
+# environment's registry entry names those of its own.
+UNHASHED = ("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start")
 
 
 def compose(algo: str | None, env: str | None, overrides: Sequence[str] = (), preset: str | None = None) -> DictConfig:
@@ -149,7 +146,8 @@ def environment_config(cfg: DictConfig) -> Any:
 def config_hash(cfg: DictConfig) -> str:
     """Eight hex digits of everything that decides a run's results but its seed and length; see ``UNHASHED``."""
     values = _plain(cfg)
-    for key in UNHASHED:
+    own = (f"env.{key}" for key in ENVIRONMENTS[values["env"]["name"]].unhashed)
+    for key in (*UNHASHED, *own):
         *path, last = key.split(".")
         node = values
         for part in path:

@@ -34,20 +34,23 @@ def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -
 def matmul_precision(value: str) -> Iterator[None]:
     """Inside the block, float32 matrix products round their factors as ``torch.set_float32_matmul_precision`` says.
 
-    Sums, storage and everything that is not a matrix product stay float32. Where ``medium`` rounds nothing and is faster
+    Sums, storage and everything that is not a matrix product or, on CUDA, a convolution (TF32 unless ``highest``) stay
+    float32. Where ``medium`` rounds nothing and is faster
     (:func:`onednn_is_float32`), it stands for all three. ``centred`` is ``highest``, and networks that can
     (:func:`products_are_centred`) use bfloat16 for what their rows differ in.
     """
     global _centred
-    before = torch.get_float32_matmul_precision(), _centred
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, _centred
     plain = "highest" if value == "centred" else value
     torch.set_float32_matmul_precision("medium" if onednn_is_float32() else plain)
+    torch.backends.cudnn.allow_tf32 = plain != "highest"
     _centred = value == "centred"
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])
-        _centred = before[1]
+        torch.backends.cudnn.allow_tf32 = before[1]
+        _centred = before[2]
 
 
 def products_are_centred() -> bool:

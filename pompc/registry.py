@@ -27,12 +27,14 @@ class Entry:
         description: one line for ``pompc list``.
         argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
         form: how the name is written where it takes an argument.
+        unhashed: config keys that change neither what a step computes nor what an evaluation measures.
     """
 
     target: str
     description: str
     argument: str | None = None
     form: str | None = None
+    unhashed: tuple[str, ...] = ()
 
 
 class Registry(Mapping[str, Entry]):
@@ -131,7 +133,11 @@ ENVIRONMENTS = Registry(
     "environment",
     "pompc.envs",
     {
-        "carla_racing": Entry("pompc.envs.carla_racing:CarlaRacing", "a race track with opponents and danger zones"),
+        "carla_racing": Entry(
+            "pompc.envs.carla_racing:CarlaRacing",
+            "a race track with opponents and danger zones",
+            unhashed=("servers", "timeout", "retries"),  # a simulator's servers may move
+        ),
         "acrobot": Entry(
             "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"
         ),

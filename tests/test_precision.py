@@ -40,6 +40,15 @@ def test_a_block_has_its_precision_and_leaves_the_one_before(before, inside):
     assert torch.get_float32_matmul_precision() == before
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("inside", PLANNING)
+def test_convolutions_are_rounded_unless_it_is_highest(inside, before, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    with matmul_precision(inside):
+        assert torch.backends.cudnn.allow_tf32 == (inside in ("high", "medium"))
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_blocks_nest():
     torch.set_float32_matmul_precision("highest")
     seen = []

@@ -58,13 +58,18 @@ class TaskEmbedding(nn.Module):
 
     def __init__(self, action_masks: Tensor, discounts: Tensor, dim: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(len(discounts), dim, max_norm=1)
+        self.table = nn.Embedding(len(discounts), dim)
         self.register_buffer("action_masks", action_masks, persistent=False)
         self.register_buffer("discounts", discounts, persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
         """``[..., latent + 1]`` (the last entry is the task's index) -> latent and task vector ``[..., latent + dim]``."""
         return torch.cat([state[..., :-1], self.table(self.index(state))], dim=-1)
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Shorten vectors longer than one to length one, after a step of their optimiser (TD-MPC2's ``max_norm``)."""
+        self.table.weight.copy_(torch.renorm(self.table.weight, 2, 0, 1.0))
 
     def index(self, state: Tensor) -> Tensor:
         """The task of a state ``[..., latent + 1]``: integers ``[...]``."""

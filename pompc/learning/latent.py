@@ -106,6 +106,8 @@ class LatentMPPIRL(LatentActor):
             self.critic.train()
             loss, metrics = self.model_loss(batch)
             metrics |= {"model_loss": loss.detach(), "model_grad_norm": self.descend("model", loss, batch)}
+            if self.model.tasks is not None:
+                self.model.tasks.bound()
             if self.learns_policy_in_pretraining or not pretraining:
                 loss, more = self.policy_loss(batch)
                 metrics |= {

@@ -216,9 +216,12 @@ class LatentActor(MPPIRL):
 
     def value_target(self, data: TensorDictBase) -> Tensor:
         """One-step target ``[horizon, batch]`` from the encoded next observations, without bootstrap at terminations."""
-        then = data["encoded"][1:]
+        return self.bootstrapped(data, self.target_value(data["encoded"][1:]))
+
+    def bootstrapped(self, data: TensorDictBase, value: Tensor) -> Tensor:
+        """Stored reward plus the discounted ``value`` of what came next, none at terminations ``[horizon, batch]``."""
         going_on = 1 - data["terminated"][:-1].squeeze(-1)
-        return data["reward"][:-1].squeeze(-1) + self.discount_of(then) * going_on * self.target_value(then)
+        return data["reward"][:-1].squeeze(-1) + self.discount_of(data["encoded"][1:]) * going_on * value
 
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
         """States, actions and value targets along the sequences the planner drew, rolled out by today's model."""

@@ -97,11 +97,19 @@ def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
     for path in paths:
         if not (path / "run.json").exists():
             raise UserError(f"{path} is no run directory: give the ones that `pompc run` writes")
-        if not (path / "eval.csv").exists():
-            raise UserError(f"{path} has no eval.csv yet: wait for its first evaluation")
+        if not _has_rows(path / "eval_episodes.csv"):
+            raise UserError(f"{path} has no evaluation yet: wait for its first one")
         identity = json.loads((path / "run.json").read_text(encoding="utf-8"))
         environments.setdefault(identity["env"], {}).setdefault(identity["algo"], []).append(path)
     return environments
+
+
+def _has_rows(table: Path) -> bool:
+    """Whether a CSV file is there and holds more than its header."""
+    if not table.exists():
+        return False
+    with open(table, newline="", encoding="utf-8") as file:
+        return next(csv.DictReader(file), None) is not None
 
 
 def _published_bands(environments: dict[str, dict[str, list[Path]]], published: Path) -> dict[str, Sequence[Band]]:

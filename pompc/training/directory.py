@@ -67,7 +67,7 @@ class RunDirectory:
             ) from None
 
     def write_status(self, status: str, **entries: Any) -> None:
-        """Replace ``run.json``; ``status`` is running, finished or interrupted."""
+        """Replace ``run.json``; ``status`` is running, finished, interrupted or failed."""
         text = json.dumps({"status": status, **entries}, indent=2) + "\n"
         write_atomic(self.path / "run.json", text.encode())
 

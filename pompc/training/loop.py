@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tensordict import TensorDictBase
 
 from pompc.data.collector import ActionBoundsError
-from pompc.errors import NonFiniteError
+from pompc.errors import NonFiniteError, Unavailable
 from pompc.training import guard
 from pompc.training.evaluate import EvalResult
 from pompc.training.session import Session, mean_metrics
@@ -70,19 +70,30 @@ def _evaluation_is_due(session: Session) -> bool:
 
 def _iteration(session: Session) -> dict[str, float]:
     """Collect, learn, log; or work off updates that are owed, without a row of metrics."""
-    agent, collected, rows = session.agent, [], []
+    agent = session.agent
     if agent.backlog:
         with _evidence(session, "iteration", session.collector.carried):
             agent.catch_up()
         return {}
-    wanted = agent.batches_per_row
-    while len(rows) < wanted and not agent.backlog:
-        with _evidence(session, "iteration", session.collector.carried):
-            data = session.collector.rollout()
-        with _evidence(session, "iteration", data):
-            rows.append(agent.learn(data))
-        collected.append(data)
-    metrics = mean_metrics(rows, agent.counts)
+    collected: list[TensorDictBase] = []
+    rows: list[dict[str, float]] = []
+    try:
+        while len(rows) < agent.batches_per_row and not agent.backlog:
+            with _evidence(session, "iteration", session.collector.carried):
+                data = session.collector.rollout()
+            with _evidence(session, "iteration", data):
+                rows.append(agent.learn(data))
+            collected.append(data)
+    except Unavailable:
+        if collected:  # what was learned counts: the run is saved as it is now
+            _row(session, collected, rows)
+        raise
+    return _row(session, collected, rows)
+
+
+def _row(session: Session, collected: list[TensorDictBase], rows: list[dict[str, float]]) -> dict[str, float]:
+    """Count and log what was collected and learned."""
+    metrics = mean_metrics(rows, session.agent.counts)
     with _evidence(session, "iteration", collected[-1]):
         guard.check_metrics(metrics)
     return session.log_training(collected, metrics)

@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -80,6 +80,10 @@ def run(cfg: DictConfig) -> int:
             except Unavailable:
                 session.save()
                 _write_status(session, "interrupted")
+                raise
+            except BaseException:
+                with suppress(checkpoint.WriteError):  # the disk may be what failed
+                    _write_status(session, "failed")
                 raise
             finally:
                 session.close()

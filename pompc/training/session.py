@@ -34,7 +34,7 @@ class Counters:
         step: environment steps, action repeat counted.
         evaluated: the step of the last evaluation, -1 before the first.
         best: the best mean return of an evaluation.
-        wall_s: seconds of training over all starts of the run.
+        wall_s: seconds of training over all starts of the run, evaluations and checkpoints left out.
     """
 
     step: int = 0
@@ -122,6 +122,7 @@ class Session:
         self.counters.evaluated = step
         improved = head["reward"] > self.counters.best
         self.counters.best = max(self.counters.best, head["reward"]) if improved else self.counters.best
+        self._tick = time.perf_counter()
         return result, improved
 
     def _plot(self) -> None:
@@ -139,13 +140,17 @@ class Session:
         return f"{who['algo']} on {who['env']}, seed {who['seed']}"
 
     def save(self, *, last: bool = True, best: bool = False) -> None:
-        """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``."""
+        """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``.
+
+        The best comes first: a run that is lost between the two continues from before this evaluation and makes it again.
+        """
         if not (last or best):
             return
-        if last:
-            checkpoint.save(self.directory.last, self._state())
         if best:  # playing needs no replay, which may be large
             checkpoint.save(self.directory.best, self._state(replay=False))
+        if last:
+            checkpoint.save(self.directory.last, self._state())
+        self._tick = time.perf_counter()
 
     def close(self) -> None:
         """Close the logs and the environments."""

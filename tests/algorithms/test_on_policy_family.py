@@ -206,6 +206,8 @@ def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
     assert data["next", "observation"][:, 10:].abs().mean() < 0.4
     assert not list(agent.parameters())
     assert agent.learn(data)["reward"] < 0
+    with pytest.raises(UserError, match="batch_size must be positive, not 0"):
+        MPPIAgentConfig(batch_size=0)
 
 
 @pytest.mark.parametrize(

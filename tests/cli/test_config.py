@@ -1,7 +1,7 @@
 """Composition, overrides, hash and directory."""
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from pompc.config import SHARED, RunConfig, compose, config_hash, presets, run_config, run_directory, with_overrides
 from pompc.errors import UserError
@@ -48,6 +48,16 @@ def test_bad_overrides_are_one_line(override, message):
     with pytest.raises(UserError, match=message.replace("[", r"\[")) as error:
         racing(override)
     assert "\n" not in str(error.value)
+
+
+def test_only_the_servers_of_a_simulator_are_no_part_of_a_run():
+    """An environment of another package may mean something else by the same names."""
+    for env, counts in (("carla_racing", False), ("acrobot", True)):
+        cfg = compose("ppo", env)
+        changed = cfg.copy()
+        with open_dict(changed):
+            changed.env.timeout = 3.0
+        assert (config_hash(cfg) != config_hash(changed)) == counts
 
 
 def test_values_keep_the_type_of_their_default():

@@ -135,13 +135,15 @@ def test_every_network_sees_the_task_and_not_its_number():
     assert torch.equal(latent, latent[:1].expand(3, -1))
 
 
-def test_task_vectors_are_no_longer_than_one():
-    embedding = tasks()
-    with torch.no_grad():
-        embedding.table.weight.copy_(torch.tensor([[9.0], [0.1], [-3.0]]).expand(3, 5))
-    vectors = embedding(torch.cat([torch.zeros(3, 2), torch.arange(3.0)[:, None]], -1))[:, 2:]
-    assert vectors[[0, 2]].norm(dim=-1).tolist() == pytest.approx([1, 1], abs=1e-5)
-    assert vectors[1].tolist() == pytest.approx([0.1] * 5)  # shorter ones stay
+def test_task_vectors_are_shortened_to_length_one_and_only_where_asked():
+    made = tasks()
+    made.table.weight.data.copy_(torch.tensor([[3.0, 4.0, 0, 0, 0], [0.3, 0.4, 0, 0, 0], [0, 0, 0, 0, -2.0]]))
+    before = made.table.weight.clone()
+    made(observations(7))
+    assert torch.equal(made.table.weight, before)
+    made.bound()
+    expected = torch.tensor([[0.6, 0.8, 0, 0, 0], [0.3, 0.4, 0, 0, 0], [0, 0, 0, 0, -1.0]])
+    torch.testing.assert_close(made.table.weight.detach(), expected)
 
 
 def test_only_the_task_that_was_seen_learns_its_vector():

@@ -33,6 +33,16 @@ def test_a_terminated_step_has_no_bootstrap(monkeypatch):
     torch.testing.assert_close(target, expected)
 
 
+def test_an_update_leaves_no_task_vector_longer_than_one():
+    agent = tiny.agent(tasks=tiny.tasks(), observation_dim=4, discount=None)
+    data = tiny.batch(agent)
+    data["observation"][..., -1] = torch.arange(8) % 2
+    with torch.no_grad():
+        agent.model.tasks.table.weight.mul_(1000)
+    agent.update(data)
+    assert agent.model.tasks.table.weight.norm(dim=-1).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
 def test_every_task_has_its_own_discount(monkeypatch):
     agent = tiny.agent(tasks=tiny.tasks(), observation_dim=4, discount=None)
     batch = tiny.batch(agent)

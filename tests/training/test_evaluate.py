@@ -32,10 +32,21 @@ def finished(tmp_path_factory):
     return complete(config(tmp_path_factory.mktemp("run"), "adaptive_hrl", "acrobot", "steps=64", "eval.episodes=3"))
 
 
-@pytest.mark.parametrize("algo", ["adaptive_hrl", "ppo", "mppi"])
-def test_evaluation_leaves_no_trace_and_is_the_same_every_time(algo):
-    made = parts(algo, "acrobot")
+@pytest.mark.parametrize(
+    ("algo", "env"),
+    [
+        ("adaptive_hrl", "acrobot"),
+        ("ppo", "acrobot"),
+        ("mppi", "acrobot"),
+        ("bmpc", "acrobot"),
+        ("tdmpc2", "multitask"),
+    ],
+)
+def test_evaluation_leaves_no_trace_and_is_the_same_every_time(algo, env):
+    made = parts(algo, env)
     agent = made.agent
+    if env == "multitask":
+        agent.model.tasks.table.weight.data.mul_(100)  # longer than they ever are after an update
     for index, module in enumerate(agent.modules()):
         module.training = index % 2 == 0  # modes need not be the same everywhere
     torch.rand(5), random.random(), np.random.rand()  # noqa: NPY002
@@ -117,6 +128,11 @@ def row(out: str, name: str) -> list[str]:
     """The cells of a line of the printed table."""
     line = next(line for line in out.splitlines() if line.strip("│ ").startswith(name))
     return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_best_checkpoint_has_what_playing_needs_and_nothing_of_the_past(finished):
+    best, last = (torch.load(finished / "checkpoints" / name, weights_only=True) for name in ("best.pt", "last.pt"))
+    assert last["training"].keys() - best["training"].keys() == {"replay"}
 
 
 def test_pompc_eval_plays_what_the_training_evaluated(finished, capsys):

@@ -1,5 +1,7 @@
 """What goes wrong stops a run with the name of the thing, the step and the evidence, or is one line for the user."""
 
+import csv
+import json
 import subprocess
 import sys
 import warnings
@@ -8,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from small import assert_same, complete, config, environment
+from small import assert_same, complete, config, environment, final_state
 from toy import PointEnv, Toy, toy_config
 
 from pompc import cli, locking
 from pompc.config import compose
-from pompc.data.collector import ActionBoundsError
+from pompc.data.collector import ActionBoundsError, ResumableCollector
 from pompc.errors import NonFiniteError, Unavailable, UserError
 from pompc.planner import MPPI
 from pompc.training import evaluate, session
@@ -92,6 +94,7 @@ def test_a_bad_number_stops_the_run_and_leaves_its_batch(spoil, kind, name, step
         assert (~good).nonzero()[0, 0] == (1 if name == "action" else 2)
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
     assert len(rows) == (0 if step == 0 else 1 + step // 16)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
 
 
 def test_a_run_continues_where_its_fault_is_gone(tmp_path, monkeypatch):
@@ -244,6 +247,30 @@ def test_an_evaluation_that_was_lost_is_made_up_for(lost, tmp_path, monkeypatch)
         with pytest.raises(Unavailable):
             run(cfg)
     assert_same(tmp_path / "whole", complete(cfg))
+
+
+def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monkeypatch):
+    """Inside a row of metrics, which spans several batches of the latent family."""
+    cfg = config(tmp_path, "tdmpc2", "acrobot", "eval.at_start=false")
+    collect, calls = ResumableCollector.rollout, []
+
+    def unlucky(self):
+        calls.append(0)
+        if len(calls) == 30:  # of 8 a row
+            raise Unavailable("the simulator is gone")
+        return collect(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableCollector, "rollout", unlucky)
+        with pytest.raises(Unavailable):
+            run(cfg)
+    saved = final_state(tmp_path)
+    assert saved["counters"]["step"] == saved["training"]["transitions"] == 2 * 29
+    complete(cfg)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert 2 * 29 in steps
+    assert steps[-1] >= 128
 
 
 def test_wandb_without_a_login_is_offline_and_quiet(tmp_path, monkeypatch, capfd):

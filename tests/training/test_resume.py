@@ -1,9 +1,10 @@
 """Stop at any step and resume: the files and the tensors are those of the run that never stopped."""
 
 import pytest
+import torch
 from small import assert_same, complete, config, differences, files, final_state, start_and_stop
 
-from pompc.training import session
+from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
 RUNS = [
@@ -61,6 +62,35 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_done_again(killed_after
     cfg = config(tmp_path, "adaptive_hrl", "acrobot", "checkpoint.every=50")
     start_and_stop(cfg, killed_after, save=False)
     assert_same(uninterrupted("adaptive_hrl", "acrobot"), complete(cfg))
+
+
+@pytest.mark.parametrize("writes", [2, 3, 4])
+def test_the_best_checkpoint_is_that_of_the_best_evaluation(writes, tmp_path, monkeypatch):
+    """Also where a kill came after any of the writes, as between those of the two checkpoints of one step."""
+    play, write, written = session.evaluate, checkpoint.save, []
+
+    def better_and_better(agent, *arguments, **options):
+        result = play(agent, *arguments, **options)
+        for episode in result.episodes:
+            episode["reward"] = float(agent.updates)
+        return result
+
+    monkeypatch.setattr(session, "evaluate", better_and_better)
+    whole, cut_off = (config(tmp_path / name, "ppo", "acrobot", "checkpoint.every=64") for name in ("whole", "cut"))
+    complete(whole)
+
+    def cut(path, state):
+        write(path, state)
+        written.append(path.name)
+        if len(written) == writes:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        complete(cut_off)
+    assert_same(tmp_path / "whole", complete(cut_off))
+    best = torch.load(tmp_path / "cut" / "checkpoints" / "best.pt")
+    assert best["manifest"]["step"] == 128
 
 
 def test_a_checkpoint_comes_with_the_first_batch_that_reaches_a_multiple(tmp_path):
