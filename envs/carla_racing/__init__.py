@@ -41,19 +41,24 @@ class CarlaRacing(EnvironmentFamily):
 
     @property
     def episode_length(self) -> int:
+        """Control steps until an episode is truncated."""
         return self.config.max_steps
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
+        """One environment of the backend; see ``EnvironmentFamily.make``."""
         return self._simulator.make(render_mode)
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
+        """``num_envs`` environments in a batch; see ``EnvironmentFamily.vectorise``."""
         return self._simulator.vectorise(num_envs, seed, device, first_row)
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
+        """The planner's model of car, track and task."""
         return RacingModel(self.config, device)
 
     @classmethod
     def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
+        """Car-steps per second by name; see :func:`measure`."""
         return measure(seconds, device)
 
     @staticmethod

@@ -48,6 +48,7 @@ class RacingEnv(gymnasium.Env):
         self._overlay: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Draw a start and the traffic: the observation ``[observation]`` and an empty info."""
         super().reset(seed=seed)
         draws = self.np_random.random(self.task.num_draws).tolist()
         car, opponents = self.task.start(draws, list(range(self.config.num_opponents)))
@@ -62,6 +63,7 @@ class RacingEnv(gymnasium.Env):
         return observation.observe(self.road, self.car, opponents)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
+        """One control step with ``action [2]``, steering and drive in [-1, 1]; see ``gymnasium.Env.step``."""
         steer, drive = action.tolist()
         self._overlay = None
         before, self.opponents = self.car.s, self.task.advance(self.opponents)
@@ -102,6 +104,7 @@ class RacingEnv(gymnasium.Env):
         return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud, merit)
 
     def close(self) -> None:
+        """Let go of the simulator."""
         self.backend.close()
 
 

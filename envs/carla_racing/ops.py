@@ -30,14 +30,17 @@ class ScalarOps:
 
     @staticmethod
     def clamp(value: float, low: float, high: float) -> float:
+        """The value within ``[low, high]``."""
         return low if value < low else high if value > high else value
 
     @staticmethod
     def where(condition: bool, yes: float, no: float) -> float:
+        """``yes`` if the condition holds, else ``no``."""
         return yes if condition else no
 
     @staticmethod
     def remainder(value: float, period: float) -> float:
+        """In [0, period)."""
         return value % period
 
     @staticmethod
@@ -57,6 +60,7 @@ class ScalarOps:
 
     @staticmethod
     def lerp(start: float, end: float, weight: float) -> float:
+        """``start`` at weight 0, ``end`` at 1."""
         return start + weight * (end - start)
 
     @staticmethod
@@ -66,14 +70,17 @@ class ScalarOps:
 
     @staticmethod
     def logical_or(left: bool, right: bool) -> bool:
+        """Whether one of both holds."""
         return left or right
 
     @staticmethod
     def logical_and(left: bool, right: bool) -> bool:
+        """Whether both hold."""
         return left and right
 
     @staticmethod
     def number(condition: bool) -> float:
+        """1 where the condition holds, else 0."""
         return 1.0 if condition else 0.0
 
     @staticmethod
@@ -107,6 +114,7 @@ class ScalarOps:
 
     @staticmethod
     def any(conditions: list) -> bool:
+        """Whether a condition holds for one of the opponents."""
         return any(conditions)
 
     @staticmethod
@@ -132,10 +140,12 @@ class TorchOps:
 
     @staticmethod
     def minimum(value: Tensor, other: Tensor | float) -> Tensor:
+        """The lesser of both ``[...]``."""
         return torch.minimum(value, other) if isinstance(other, Tensor) else value.clamp(max=other)
 
     @staticmethod
     def maximum(value: Tensor, other: Tensor | float) -> Tensor:
+        """The greater of both ``[...]``."""
         return torch.maximum(value, other) if isinstance(other, Tensor) else value.clamp(min=other)
 
     @staticmethod
@@ -147,25 +157,31 @@ class TorchOps:
 
     @staticmethod
     def plus(value: Tensor, other: Tensor, scale: float) -> Tensor:
+        """``value + scale * other`` ``[...]``."""
         return torch.add(value, other, alpha=scale)
 
     @staticmethod
     def plus_product(value: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+        """``value + scale * left * right`` ``[...]``."""
         return torch.addcmul(value, left, right, value=scale)
 
     @staticmethod
     def plus_quotient(value: Tensor, top: Tensor, bottom: Tensor, scale: float) -> Tensor:
+        """``value + scale * top / bottom`` ``[...]``."""
         return torch.addcdiv(value, top, bottom, value=scale)
 
     def constant(self, value: float) -> Tensor:
+        """A number as what ``plus`` and its kind begin with ``[]``."""
         return torch.tensor(value, device=self.device)
 
     @staticmethod
     def number(condition: Tensor) -> Tensor:
+        """1 where the condition holds, else 0 ``[...]``."""
         return condition.float()
 
     @staticmethod
     def cell(value: Tensor) -> Tensor:
+        """Non-negative values rounded down to table indices ``[...]``."""
         return value.int()
 
     def table(self, array: np.ndarray) -> Tensor:
@@ -204,6 +220,7 @@ class TorchOps:
 
     @staticmethod
     def any(conditions: Tensor) -> Tensor:
+        """Whether a condition ``[opponent, ...]`` holds for one of the opponents ``[...]``."""
         # One by one: several times faster than a reduction over so few.
         return reduce(torch.logical_or, conditions.unbind(0)) if len(conditions) else conditions.any(0)
 

@@ -40,6 +40,7 @@ class Line:
     length: float
 
     def at(self, s: ArrayLike) -> Samples:
+        """See :meth:`Shape.at`."""
         s = np.asarray(s, dtype=float)
         zero = np.zeros_like(s)
         return s, zero, zero, zero
@@ -53,6 +54,7 @@ class Arc:
     curvature: float
 
     def at(self, s: ArrayLike) -> Samples:
+        """See :meth:`Shape.at`."""
         s = np.asarray(s, dtype=float)
         turn = self.curvature * s
         # The chord is s sinc(turn/2) under half the turn: exact, and well behaved as the curvature goes to zero.
@@ -69,6 +71,7 @@ class Spiral:
     end: float
 
     def at(self, s: ArrayLike) -> Samples:
+        """See :meth:`Shape.at`."""
         s = np.asarray(s, dtype=float)
         rate = (self.end - self.start) / self.length
         heading = self.start * s + rate * s**2 / 2
@@ -134,6 +137,7 @@ class ParamPoly3:
         return CubicHermiteSpline(self._arc_length, self._grid, 1 / np.hypot(du, dv))
 
     def at(self, s: ArrayLike) -> Samples:
+        """See :meth:`Shape.at`."""
         s = np.asarray(s, dtype=float)
         p = self._parameter(s * (self._arc_length[-1] / self.length))
         du, dv, ddu, ddv = self._derivatives(p)

@@ -131,6 +131,7 @@ class Vehicle(Actor):
         self.physics = default_physics(self.gear)
 
     def place(self, pose: Pose) -> None:
+        """Put the car there, its speed zero where it is simulated."""
         super().place(pose)
         if self.simulated:
             self.body.teleport(pose)  # looks for the place on the track: a car without physics has no need of it
@@ -170,6 +171,7 @@ class Vehicle(Actor):
         self.acceleration = (x / seconds, y / seconds, 0.0)
 
     def state(self) -> bytes:
+        """Its record in the world's snapshot."""
         control = self.control
         rest = wire.VEHICLE_STATE.pack(*control[:6], control.gear, SPEED_LIMIT, wire.UNKNOWN_LIGHT, 0, 0, 0)
         return wire.actor_state(self.id, self.pose, self.velocity, self.angular_velocity, self.acceleration, rest)

@@ -64,18 +64,23 @@ class Flat:
     """The plane: s, n, e are x, y, heading."""
 
     def curvature(self, s: float) -> float:
+        """Zero."""
         return 0.0
 
     def holds(self, s: float, n: float) -> bool:
+        """Everywhere."""
         return True
 
     def locate(self, x: float, y: float, heading: float) -> tuple[float, float, float]:
+        """The same three."""
         return x, y, heading
 
     def plane(self, car: Car) -> tuple[float, float, float]:
+        """The same three."""
         return car.s, car.n, car.e
 
     def wrap(self, s: float) -> float:
+        """The same: there is no loop."""
         return s
 
 
@@ -87,14 +92,17 @@ class Circuit:
         self.track, self.curvature, self.wrap = track, road.curvature, road.wrap
 
     def holds(self, s: float, n: float) -> bool:
+        """Near the line and off its centre of curvature."""
         return abs(n) <= CIRCUIT_REACH and 1.0 - n * self.curvature(s) > LEAST_SCALE
 
     def locate(self, x: float, y: float, heading: float) -> tuple[float, float, float]:
+        """The nearest place on the line, and the heading from it."""
         s, n = map(float, self.track.project(x, y))
         along = float(self.track.cartesian(s, 0.0)[2])
         return s, n, math.remainder(heading - along, math.tau)
 
     def plane(self, car: Car) -> tuple[float, float, float]:
+        """Back to x, y (m) and heading (rad)."""
         x, y, heading = self.track.cartesian(car.s, car.n, car.e)
         return float(x), float(y), float(heading)
 
