@@ -77,8 +77,9 @@ def _iteration(session: Session) -> dict[str, float]:
         return {}
     collected: list[TensorDictBase] = []
     rows: list[dict[str, float]] = []
+    wanted = agent.batches_per_row
     try:
-        while len(rows) < agent.batches_per_row and not agent.backlog:
+        while len(rows) < wanted and not agent.backlog:
             with _evidence(session, "iteration", session.collector.carried):
                 data = session.collector.rollout()
             with _evidence(session, "iteration", data):
