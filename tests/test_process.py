@@ -35,7 +35,8 @@ def faults(memory: str) -> int:
 
 @glibc
 def test_freed_memory_is_not_taken_from_the_kernel_again() -> None:
-    assert faults("kept") < 100 < 1000 < faults("as it is")
+    # An activation of 576 pages or two may still find no place in what was freed; all of them, 20 times as many, do not.
+    assert 10 * faults("kept") < faults("as it is")
 
 
 def test_prepare_sets_the_threads_of_torch() -> None:
