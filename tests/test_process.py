@@ -12,10 +12,10 @@ import torch
 from pompc.process import keep_freed_memory, prepare
 
 FAULTS = """
-import resource, sys, torch
+import resource, torch
 from pompc.dynamics.layers import mlp
 from pompc.process import keep_freed_memory
-assert sys.argv[1] == "as it is" or keep_freed_memory()
+assert keep_freed_memory()
 network, rows = mlp([384, 384, 384]), torch.ones(1536, 384)
 with torch.no_grad():
     for round in range(20):
@@ -27,16 +27,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc: there is nothing to set")
 
 
-def faults(memory: str) -> int:
+def faults() -> int:
     """Page faults of a planner's network, once it is warm: 2 MB an activation."""
-    program = [sys.executable, "-c", FAULTS, memory]
+    program = [sys.executable, "-c", FAULTS]
     return int(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
 
 @glibc
 def test_freed_memory_is_not_taken_from_the_kernel_again() -> None:
-    # An activation of 576 pages or two may still find no place in what was freed; all of them, 20 times as many, do not.
-    assert 10 * faults("kept") < faults("as it is")
+    # One activation is 576 pages. One or two may still find no place in what was freed; without the setting it is, by the
+    # layout of the heap that day, none or about fifty.
+    assert faults() < 5 * 576
 
 
 def test_prepare_sets_the_threads_of_torch() -> None:
