@@ -97,7 +97,7 @@ def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
     for path in paths:
         if not (path / "run.json").exists():
             raise UserError(f"{path} is no run directory: give the ones that `pompc run` writes")
-        if not _has_rows(path / "eval_episodes.csv"):
+        if not all(_has_rows(path / name) for name in ("eval.csv", "eval_episodes.csv")):
             raise UserError(f"{path} has no evaluation yet: wait for its first one")
         identity = json.loads((path / "run.json").read_text(encoding="utf-8"))
         environments.setdefault(identity["env"], {}).setdefault(identity["algo"], []).append(path)

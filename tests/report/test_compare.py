@@ -167,11 +167,12 @@ def test_a_task_nobody_published_is_refused_in_one_line(tmp_path, capsys):
 
 
 def test_unevaluated_runs_are_refused(tmp_path):
-    a, b, c = (write_run(tmp_path / name, "ppo", 0, [1.0]) for name in "abc")
+    a, b, c, d = (write_run(tmp_path / name, "ppo", 0, [1.0]) for name in "abcd")
     (a / "eval_episodes.csv").unlink()
+    (d / "eval.csv").unlink()
     (b / "eval_episodes.csv").write_text("")  # as a run begins
     (c / "eval_episodes.csv").write_text("step,reward,seed,episode\n")
-    for run in (a, b, c):
+    for run in (a, b, c, d):
         with pytest.raises(UserError, match=f"{run.name} has no evaluation yet"):
             compare([run], tmp_path / "out.png")
     with pytest.raises(UserError, match="no run directory"):
