@@ -1,10 +1,12 @@
-"""Every test starts from the same random state and runs on one thread."""
+"""Every test starts from the same random state and registries and runs on one thread."""
 
 import random
 
 import numpy as np
 import pytest
 import torch
+
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 torch.set_num_threads(1)
 
@@ -14,3 +16,11 @@ def _seeded():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - the global state is what third-party code draws from
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _as_installed():
+    """The names a test registered are gone after it."""
+    yield
+    for registry in (ALGORITHMS, ENVIRONMENTS):
+        vars(registry).pop("external", None)
