@@ -88,32 +88,17 @@ class SliceReplay:
         fields = {name: value.to(self.device) for name, value in fields.items()}
         if not self._columns:
             self._allocate({name: value[0, 0] for name, value in fields.items()})
-        done = after["done"].squeeze(-1).cpu()
+        done, final = after["done"].squeeze(-1).cpu(), after["observation"]
         good = intact(data)
-        if good is not None:
-            self._extend_around(fields, after["observation"], done, good.cpu())
-            return
-        for step in range(data.batch_size[1]):
-            rows = self._claim(self._envs)
-            for name, value in fields.items():
-                self._columns[name][rows] = value[:, step]
-            ended = done[:, step]
-            if bool(ended.any()):
-                envs = self._envs[ended]
-                self._finish(envs, after["observation"][:, step][envs.to(after["observation"].device)])
-
-    def _extend_around(self, fields: dict[str, Tensor], after: Tensor, done: Tensor, good: Tensor) -> None:
-        """Append the ``good`` of the transitions ``[num_envs, time]`` and end episodes before the others.
-
-        What a broken transition starts from is the last observation of its episode.
-        """
+        good = torch.ones_like(done) if good is None else good.cpu()
         for step in range(done.shape[1]):
             envs, lost = self._envs[good[:, step]], self._envs[~good[:, step] & (self._running > 0)]
             rows, here = self._claim(envs), envs.to(self.device)
             for name, value in fields.items():
                 self._columns[name][rows] = value[here, step]
             ended = envs[done[envs, step]]
-            self._finish(ended, after[ended.to(after.device), step])
+            self._finish(ended, final[ended.to(final.device), step])
+            # what a broken transition starts from is the last observation of its episode
             self._finish(lost, fields["observation"][lost.to(self.device), step])
 
     def _allocate(self, row: Mapping[str, Tensor]) -> None:
