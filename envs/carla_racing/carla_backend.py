@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
-import time
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pompc.errors import Unavailable
+from pompc.errors import Unavailable, UserError
 
 from .backend import Motion
 from .carla_cast import Cast
@@ -46,6 +46,7 @@ class Connection:
         holder: who drives.
         users: environments that have not been closed.
         faults: how often the server has failed in an episode.
+        fruitless: how often in a row it has done so before the first step.
         slow_start: whether an episode has begun without the speed it was given.
     """
 
@@ -53,7 +54,7 @@ class Connection:
         self.address, self._config, self._track = address, config, track
         self.holder: Any = None
         self.users: set[Any] = set()
-        self.faults, self.slow_start = 0, False
+        self.faults, self.fruitless, self.slow_start = 0, 0, False
         self._found: Any = None  # the settings before the first connection, which the last one leaves
         self._server: Server | None = None
         self._cast: Cast | None = None
@@ -67,7 +68,7 @@ class Connection:
             UserError: it cannot work, or another run uses it.
         """
         if self._cast is None:
-            if self._found is None:
+            if not self.begun:
                 self._lease.enter_context(leased(self.address))
             atexit.register(self.close)
             try:
@@ -79,24 +80,37 @@ class Connection:
                 raise
         return self._cast
 
-    def try_again(self, failures: int, fault: ServerFault) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether it has ever been open."""
+        return self._found is not None
+
+    def try_again(self, failures: int, fault: ServerFault, leaving: threading.Event) -> None:
         """After that many failures in a row, wait for the next attempt.
 
         Raises:
             Unavailable: there has been enough of them, or nothing has ever been there.
+            Interrupted: the environment is being closed.
         """
         self.close()
-        if isinstance(fault, NoServer) and self._found is None:
+        if isinstance(fault, NoServer) and not self.begun:
             raise Unavailable(
                 f"there is no CARLA server at {self.address} ({fault}): start one, or name another with "
                 "env.servers=[host:port]"
             ) from fault
         if failures > self._config.retries:
-            raise Unavailable(
-                f"the CARLA server at {self.address} has failed {failures} times in a row ({fault}): see to it and run "
-                f"the same command again; `pompc carla check {self.address}` says what is there"
-            ) from fault
-        time.sleep(min(2.0 ** (failures - 1), LONGEST_PAUSE))
+            raise self.unavailable(f"has failed {failures} times in a row ({fault})") from fault
+        pause = min(2.0 ** (failures - 1), LONGEST_PAUSE)
+        warnings.warn(f"{self.address}: {fault}; attempt {failures + 1} of {self._config.retries + 1} in {pause:g} s")
+        if leaving.wait(pause):
+            raise Interrupted(f"the environment on {self.address} is being closed")
+
+    def unavailable(self, why: str) -> Unavailable:
+        """The error that ends a run, which is saved: the server ``why``."""
+        return Unavailable(
+            f"the CARLA server at {self.address} {why}: see to it and run the same command again; "
+            f"`pompc carla check {self.address}` says what is there"
+        )
 
     def release(self, user: Any) -> None:
         """A user is done; the last one leaves the server as it was found."""
@@ -112,7 +126,7 @@ class Connection:
         server, self._server, self._cast, self.holder = self._server, None, None, None
         if server is not None:
             server.close()
-        if self._found is None:  # nothing has ever been there
+        if not self.begun:
             self._lease.close()
 
 
@@ -135,23 +149,32 @@ class CarlaBackend:
         self._connection, self._config, self._track, self._views = connection, config, track, views
         self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self._frame = self._began = 0
+        self._leaving = threading.Event()
         connection.users.add(self)
 
     def reset(self, car: Car, traffic: Opponents) -> Car:
         """See ``Backend.reset``; connects, also anew after a fault.
 
         Raises:
-            Unavailable: every attempt failed.
+            Unavailable: every attempt failed, episode after episode broke before its first step, or a server that could
+                be used no longer can.
             UserError: the server cannot be used.
         """
-        failures = 0
+        connection, failures = self._connection, 0
+        if (broken := connection.fruitless) > self._config.retries + 1:
+            connection.fruitless = 0
+            raise connection.unavailable(f"has broken off {broken} episodes in a row at their first step")
         while True:
             try:
                 self._car = self._place(car, traffic)
                 return self._car
             except ServerFault as fault:
                 failures += 1
-                self._connection.try_again(failures, fault)
+                connection.try_again(failures, fault, self._leaving)
+            except UserError as error:
+                if not connection.begun:
+                    raise
+                raise Unavailable(str(error)) from error
 
     def _place(self, car: Car, traffic: Opponents) -> Car:
         cast = self._connection.cast()
@@ -186,7 +209,7 @@ class CarlaBackend:
                     f"{self._connection.address} begins an episode with {car.vx:.1f} m/s, not {self._car.vx:.1f}"
                 )
             self._car = car._replace(delta=turning(cast.wheel()), a=self._arrived(drive))
-        self._frame = snapshot.frame
+        self._frame, self._connection.fruitless = snapshot.frame, 0
         return Motion(self._car, cast.touched(self._began))
 
     def picture(self, view: str) -> NDArray[np.uint8]:
@@ -207,6 +230,7 @@ class CarlaBackend:
             yield connection.cast()
         except ServerFault as fault:
             connection.faults += 1  # and so no two warnings are the same, of which only the first would be shown
+            connection.fruitless += 1
             warnings.warn(
                 f"{connection.address}: {fault}; the episode ends here, the server is connected anew "
                 f"({connection.faults})"
@@ -227,6 +251,10 @@ class CarlaBackend:
         """Drive no further before the next reset."""
         if self._connection.holder is self:
             self._connection.holder = None
+
+    def leave(self) -> None:
+        """Wait for the server no longer: called from another thread before :meth:`close`."""
+        self._leaving.set()
 
     def close(self) -> None:
         """See ``Backend.close``."""

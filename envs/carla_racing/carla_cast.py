@@ -25,6 +25,7 @@ PLACES = 24  # along the track where a car may be spawned
 PAUSE = 0.02  # s between the ticks for a first picture
 DROP = 0.5  # m above the road at which it is
 SETTLING = 20  # ticks until it rests on its wheels
+LOWEST, HIGHEST = -0.5, 2.0  # m above the road at which the origin of a resting car can be
 STANDING = (0.0, -1.0, 0.0)  # steer, drive and speed of a car that stands
 
 
@@ -62,10 +63,11 @@ class Cast:
     def _spawn_car(self, name: str) -> Any:
         """A car somewhere on the track where there is room."""
         server, vehicle = self._server, self._server.config.vehicle
-        library = server.world.get_blueprint_library()
-        if not library.filter(vehicle):
-            some = sorted(blueprint.id for blueprint in library.filter("vehicle.*"))[:5]
-            raise UserError(f"{server.address} has no {vehicle}: take another env.vehicle, such as {', '.join(some)}")
+        library = self._library()
+        vehicles = sorted(blueprint.id for blueprint in library.filter("vehicle.*"))
+        if vehicle not in vehicles:  # a filter of it would also match tags and patterns
+            some = ", ".join(vehicles[:5])
+            raise UserError(f"{server.address} has no {vehicle}: take another env.vehicle, such as {some}")
         blueprint = library.find(vehicle)
         blueprint.set_attribute("role_name", f"{TAG}-{name}")
         refused = ""
@@ -82,6 +84,11 @@ class Cast:
                 refused = str(error)  # something stands there: try the next place
         raise ServerFault(f"{refused}, at all of {PLACES} places")
 
+    def _library(self) -> Any:
+        """What the server can spawn."""
+        with asking("ask for the blueprints"):
+            return self._server.world.get_blueprint_library()
+
     def _attach(self, blueprint: Any, there: Any) -> Any:
         """A sensor on the ego."""
         if blueprint.has_attribute("role_name"):
@@ -94,19 +101,32 @@ class Cast:
         return actor
 
     def _listen(self) -> None:
-        blueprint = self._server.world.get_blueprint_library().find("sensor.other.collision")
+        blueprint = self._library().find("sensor.other.collision")
         frames = self._collisions  # all that the callback knows, see `carla_cameras`
-        self._attach(blueprint, self._carla.Transform()).listen(lambda event: frames.append(event.frame))
+        sensor = self._attach(blueprint, self._carla.Transform())
+        with asking("listen to a sensor"):
+            sensor.listen(lambda event: frames.append(event.frame))
 
     def _rest(self) -> float:
-        """Let the ego come to rest: the height (m) of its origin over the road."""
+        """Let the ego come to rest: the height (m) of its origin over the road.
+
+        Raises:
+            ServerFault: it fell through the road, or stands on something: every car would be put at that height.
+        """
         self._server.order("brake", [self._drive(*STANDING)])
         for _ in range(SETTLING - 1):
             self._server.tick()
         snapshot = self._server.tick()
-        self._known |= {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
+        self._know(snapshot)
         location = self.seen(snapshot).get_transform().location
-        return location.z - self._server.ground(Pose(location.x, -location.y, 0.0))
+        height = location.z - self._server.ground(Pose(location.x, -location.y, 0.0))
+        if not LOWEST < height < HIGHEST:
+            raise ServerFault(f"a car came to rest {height:.1f} m above the road")
+        return height
+
+    def _know(self, snapshot: Any) -> None:
+        """From here on, snapshots must show the actors that this one does."""
+        self._known |= {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
 
     def _drive(self, steer: float, drive: float, speed: float) -> Any:
         throttle, brake, right = pedals(self._gear.command(steer, speed), drive)
@@ -169,12 +189,13 @@ class Cast:
         self._server.render(bool(views))
         for name in [name for name in self._cameras if name not in views]:
             self._dismiss([self._cameras.pop(name).sensor])
-        library = self._server.world.get_blueprint_library()
+        library = self._library()
         for name in [name for name in views if name not in self._cameras]:
             view = VIEWS[name]
             location, rotation = self._carla.Location(x=view.ahead, z=view.up), self._carla.Rotation(pitch=view.pitch)
             sensor = self._attach(Camera.blueprint(library, view), self._carla.Transform(location, rotation))
-            self._cameras[name] = Camera(sensor)
+            with asking("listen to a camera"):
+                self._cameras[name] = Camera(sensor)
         self._await_pictures()
 
     def _await_pictures(self) -> None:
@@ -184,7 +205,7 @@ class Cast:
         while not all(camera.works() for camera in self._cameras.values()):
             if time.monotonic() > end:
                 raise ServerFault(f"a new camera has sent nothing for {timeout:g} s")
-            self._server.tick()
+            self._know(self._server.tick())
             time.sleep(PAUSE)
 
     def picture(self, view: str, frame: int) -> NDArray[np.uint8]:

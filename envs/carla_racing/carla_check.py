@@ -9,8 +9,9 @@ from pompc.errors import UserError
 
 from .carla_library import ServerFault, asking
 from .carla_server import synchronous
-from .carla_world import connect, is_driven, is_own, leased, others, short
+from .carla_world import connect, is_driven, is_own, leased, others, short, shows
 from .config import Address, CarlaRacingConfig
+from .track import Track
 
 USABLE, UNUSABLE = 0, 2
 PATIENCE = 5.0  # s for an answer
@@ -22,7 +23,7 @@ def check(address: Address) -> int:
     """Print a line per finding.
 
     Returns:
-        0 where a run can use the server, 2 where it cannot.
+        0 where a run on its default track can use the server, 2 where it cannot.
 
     Raises:
         UserError: the client is not installed.
@@ -61,6 +62,10 @@ def _look(client: Any) -> int:
         print(f"actors of an earlier run that did not end properly: {own}; the next run removes them")
     if strangers or own:
         print("speed: not measured, because that would disturb them")
+        config = CarlaRacingConfig()
+        if strangers and not shows(client, config, Track.load(config.track)):
+            print("a run would have to load its world, which would destroy them: remove them, or take another server")
+            return UNUSABLE
     else:
         print(f"speed: {_rate(world, settings):,.0f} ticks/s of 0.05 s without rendering")
     return USABLE

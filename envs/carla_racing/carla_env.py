@@ -35,7 +35,8 @@ class CarlaEnv(RacingEnv):
     """The racing task on one server.
 
     A step that the server could not make (it failed, or another environment has taken it) repeats the last observation,
-    earns nothing, truncates the episode and has 1 in ``info["broken"]``: nothing is to be learned from it.
+    earns nothing, truncates the episode and has 1 in ``info["broken"]``: nothing is to be learned from it. Observations
+    are states ``[observation]``, float32, or pictures ``[3 * frame_stack, height, width]``, uint8.
 
     Args:
         config: the family's options.
@@ -87,8 +88,12 @@ class CarlaEnv(RacingEnv):
                 return self._carla.picture("chase")
         return super().render()
 
+    def leave(self) -> None:
+        """Wait for the server no longer: called from another thread before :meth:`close`."""
+        self._carla.leave()
+
     def interrupt(self, seen: np.ndarray) -> None:
-        """Break the episode: the next step repeats the observation ``seen``."""
+        """Break the episode: the next step repeats the observation ``seen``, shaped as the space's."""
         self._carla.let_go()
         self.seen = seen
 
@@ -173,9 +178,13 @@ class CarlaRows(EnvBase):
             row.interrupt(seen)
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """End the threads, then leave the servers."""
-        if self._threads is not None:
-            self._threads.shutdown()
+        """End the threads, also those that wait for a server to come back, then leave the servers."""
         for row in self._rows:
-            row.close()
+            row.leave()
+        try:
+            if self._threads is not None:
+                self._threads.shutdown()
+        finally:
+            for row in self._rows:
+                row.close()
         super().close(raise_if_closed=raise_if_closed)

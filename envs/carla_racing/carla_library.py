@@ -37,7 +37,7 @@ def client_library() -> Any:
         here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.system()} {platform.machine()}"
         raise UserError(
             "env.backend=carla needs the CARLA client: pip install 'pompc[carla]' (there are wheels for Python 3.10, "
-            f"3.11 and 3.12 on 64-bit Linux and Windows; this is {here})"
+            f"3.11 and 3.12 on 64-bit Linux; this is {here})"
         ) from None
 
 

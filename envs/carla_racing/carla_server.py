@@ -20,7 +20,8 @@ CLOSING = 2.0  # s that a failed server may take for each of the last requests
 @contextmanager
 def synchronous(world: Any, config: CarlaRacingConfig, found: Any) -> Iterator[None]:
     """A block in which the server waits for ticks of one control step each, without rendering; then as ``found``."""
-    settings = world.get_settings()
+    with asking("look at the settings"):
+        settings = world.get_settings()
     settings.synchronous_mode, settings.no_rendering_mode = True, True
     settings.fixed_delta_seconds = config.control_step
     settings.substepping, settings.max_substep_delta_time = True, config.substep

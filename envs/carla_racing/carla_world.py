@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -71,11 +71,13 @@ def leased(address: Address) -> Iterator[None]:
         host = socket.gethostbyname(address.host)
     except OSError:
         host = address.host  # said better by whoever connects
-    path = Path(tempfile.gettempdir(), f"pompc-carla-{getpass.getuser()}-{host}-{address.port}.lock")
+    path = Path(tempfile.gettempdir(), f"pompc-carla-{os.getuid()}-{host}-{address.port}.lock")
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive(path))
         except InUse as error:
+            if error.pid == str(os.getpid()):
+                raise UserError(f"{address} is used already in this process: name every server once") from None
             raise UserError(
                 f"{address} is used by another run on this machine (pid {error.pid}): wait for it, or name another "
                 "server in env.servers"
@@ -97,18 +99,18 @@ def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tupl
     client = connect(address, config.timeout)
     with asking("take over the server"):
         found = _free(client, address, config.timeout)
-        if _shows(client, config, track):
+        if shows(client, config, track):
             return client, found
         _require_loadable(client, address, config)
         before = client.get_world().get_map().to_opendrive()
     del client  # a client must not live to see the world change, see `carla_loader`
-    _load(address, config, track)
+    loaded = _load(address, config, track)
     client = connect(address, config.timeout)
     with asking("look at the new world"):
-        # A server may give a text back in other words: then it must at least be another world than before.
+        # A server may give a text back in other words: then the loader, or the change, must say that it is a new world.
         present = client.get_world().get_map()
-        changed = short(present.name) == (config.map or GENERATED) and present.to_opendrive() != before
-        if not changed and not _shows(client, config, track):
+        loaded |= present.to_opendrive() != before
+        if not (loaded and short(present.name) == (config.map or GENERATED)) and not shows(client, config, track):
             raise ServerFault("load the world: the server shows another one")
     return client, found
 
@@ -173,7 +175,7 @@ def _free(client: Any, address: Address, timeout: float) -> Any:
     return found
 
 
-def _shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
+def shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
     """Whether the wanted world is there."""
     present = client.get_world().get_map()
     if config.map is not None:
@@ -195,8 +197,12 @@ def _require_loadable(client: Any, address: Address, config: CarlaRacingConfig) 
         raise UserError(f"{address} has no map {config.map!r}: take one of {', '.join(towns)} for env.map")
 
 
-def _load(address: Address, config: CarlaRacingConfig, track: Track) -> None:
-    """Load the world from another process; whether that has worked is seen in the world."""
+def _load(address: Address, config: CarlaRacingConfig, track: Track) -> bool:
+    """Load the world from another process: whether that has worked; where not, the world may have changed all the same.
+
+    Raises:
+        ServerFault: the server refused, or took too long.
+    """
     order = {
         "host": address.host,
         "port": address.port,
@@ -213,3 +219,4 @@ def _load(address: Address, config: CarlaRacingConfig, track: Track) -> None:
         raise ServerFault(f"load the world: not done within {2 * LOADING:g} s") from None
     if done.returncode > 0:
         raise ServerFault(f"load the world: {done.stderr.strip().rpartition(chr(10))[2]}")
+    return done.returncode == 0

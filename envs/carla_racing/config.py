@@ -66,7 +66,8 @@ class CarlaRacingConfig:
         map: a town that the servers load; none makes a world of the track itself. A town's ``track`` is the path of an
             OpenDRIVE circuit in the town's coordinates.
         wall_height: of the walls along the edges of a world made of the track (m).
-        additional_width: of such a world's road, beyond its lanes (m).
+        additional_width: of the road on such a world's junctions, beyond the lanes (m); a track without any, such as
+            ``esses``, has its walls on the edges of its lanes.
         vehicle: blueprint of every car.
         timeout: s until a server that does not answer counts as failed.
         retries: how often a failed server is connected anew, after 1, 2, 4, .. s, before the run ends.

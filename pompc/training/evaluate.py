@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,19 +182,19 @@ def evaluate_checkpoint(
         ) from error
     # Playing needs no replay, which is large and fits one number of environments only.
     parts.agent.load_training_state({key: value for key, value in state["training"].items() if key != "replay"})
-    parts.env.close()
     episodes = episodes or options.eval.episodes
     seed = options.eval.seed if seed is None else seed
-    result = evaluate(
-        parts.agent, parts.family, episodes=episodes, seed=seed, noise_seed=options.seed, device=parts.device
-    )
     console = Console()
-    title = f"{file}, step {state['manifest']['step']:,}, seed {seed}"
-    console.print(title, highlight=False, soft_wrap=True)
-    console.print(_table(result))
-    if video is not None:
-        record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
-        console.print(f"video: {video}", highlight=False, soft_wrap=True)
+    with closing(parts.env):  # until the end: it keeps the way to the servers of a family that has some
+        result = evaluate(
+            parts.agent, parts.family, episodes=episodes, seed=seed, noise_seed=options.seed, device=parts.device
+        )
+        title = f"{file}, step {state['manifest']['step']:,}, seed {seed}"
+        console.print(title, highlight=False, soft_wrap=True)
+        console.print(_table(result))
+        if video is not None:
+            record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
+            console.print(f"video: {video}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The racing task on a CARLA server (a stand-in with the embedded physics) is the embedded task."""
 
 import math
+import re
 from contextlib import closing
 from itertools import pairwise
 
@@ -182,10 +183,11 @@ def test_a_town_needs_a_circuit_of_its_own(server):
         assert server.state()["map"] == "Town10HD_Opt"
 
 
-def test_an_unknown_vehicle_is_one_line(server):
+@pytest.mark.parametrize("vehicle", ["vehicle.mine", "model3", "vehicle.*", "sensor.camera.rgb"])
+def test_an_unknown_vehicle_is_one_line(server, vehicle):
     with (
-        closing(family(server, vehicle="vehicle.mine").make()) as env,
-        pytest.raises(UserError, match=r"no vehicle.mine: take another env.vehicle, such as vehicle\."),
+        closing(family(server, vehicle=vehicle).make()) as env,
+        pytest.raises(UserError, match=rf"no {re.escape(vehicle)}: take another env.vehicle, such as vehicle\."),
     ):
         env.reset(seed=0)
 

@@ -8,6 +8,7 @@ from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, 
 
 from pompc import cli
 from pompc.envs.carla_racing import carla_check
+from pompc.testing.carla_standin.maps import STRAIGHT
 
 
 def check(capsys, where, code):
@@ -62,11 +63,23 @@ def test_actors_of_others_and_of_a_dead_run(server, capsys):
     )
 
 
+def test_actors_of_others_in_a_world_that_a_run_would_replace(server, capsys):
+    client(server, f"client.generate_opendrive_world({STRAIGHT!r})\nos._exit(0)")
+    client(server, spawn("hero", 0) + "world.wait_for_tick(5.0)\nos._exit(0)")
+    out, _ = check(capsys, address(server), 2)
+    assert out[-1].startswith("a run would have to load its world, which would destroy them")
+    client(
+        server,
+        "world.wait_for_tick(5.0)\ncars = world.get_actors().filter('vehicle.*')\n"
+        "client.apply_batch_sync([carla.command.DestroyActor(car) for car in cars], False)",
+    )
+
+
 def test_a_run_at_work(server, capsys):
     with closing(family(server).make()) as env:
         env.reset(seed=0)
         out, _ = check(capsys, address(server), 2)
-        assert out[1].startswith(f"{address(server)} is used by another run on this machine (pid ")
+        assert out[1].startswith(f"{address(server)} is used already in this process")
         assert broken(drive(env, 2)) == [0.0] * 2
 
 
@@ -98,7 +111,10 @@ def test_a_missing_client(monkeypatch, capsys):
     assert "pip install 'pompc[carla]'" in err[0]
 
 
-@pytest.mark.parametrize("words", [["carla"], ["carla", "look"], ["carla", "standin", "--port", "-1"]])
+@pytest.mark.parametrize(
+    "words",
+    [["carla"], ["carla", "look"], ["carla", "standin", "--port", "-1"], ["carla", "standin", "--port", "70000"]],
+)
 def test_wrong_words_are_one_line(words, capsys):
     assert cli.main(words) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from served import SYNCHRONOUS, address, broken, client, drive, embedded, family, nobody, quiet, spawn
 
-from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig, carla_world
+from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig, carla_cast, carla_world
+from pompc.envs.carla_racing.carla_library import Interrupted
 from pompc.envs.carla_racing.carla_server import Server
+from pompc.envs.carla_racing.track import TRACKS
 from pompc.errors import Unavailable, UserError
 from pompc.testing.carla_standin.maps import STRAIGHT
 
@@ -46,6 +48,68 @@ def test_a_fault_costs_one_episode(server, fault):
                 assert one[0] == pytest.approx(result[0], abs=2e-5), "a rebuilt server is like a new one"
 
 
+@pytest.mark.parametrize("procedure", ["get_actor_definitions", "get_sensor_token", "get_episode_settings"])
+def test_a_server_that_stops_answering_while_an_episode_begins_is_one_line(server, procedure):
+    with closing(family(server, timeout=0.6, retries=0).make()) as env:
+        server.fault("hang", procedure)
+        with pytest.raises(Unavailable, match=r"has failed 1 times in a row .*no answer within"):
+            env.reset(seed=0)
+        server.fault("hang", "")
+        env.reset(seed=0)
+        assert broken(drive(env, 2)) == [0.0] * 2
+
+
+def test_a_server_whose_episodes_all_break_at_once_is_given_up(server):
+    with closing(family(server, timeout=0.6, retries=0).make()) as env:
+        env.reset(seed=0)
+        drive(env, 2)
+        server.fault("hang", "get_wheel_steer_angle")  # an episode begins without it
+        with pytest.warns(UserWarning, match="the episode ends here"):
+            assert broken(drive(env, 1)) == [1.0]
+        env.reset(seed=0)
+        with pytest.warns(UserWarning, match="the episode ends here"):
+            assert broken(drive(env, 1)) == [1.0]
+        with pytest.raises(Unavailable, match="has broken off 2 episodes in a row at their first step"):
+            env.reset(seed=0)
+        server.fault("hang", "")
+        env.reset(seed=0)
+        assert broken(drive(env, 2)) == [0.0] * 2
+
+
+def test_a_server_that_can_no_longer_be_used_ends_a_run_that_is_saved(server):
+    """``Unavailable`` is what a run saves itself for."""
+    with closing(family(server, **QUICK).make()) as env:
+        env.reset(seed=0)
+        server.fault("drop_snapshots", 1)
+        with pytest.warns(UserWarning, match="the episode ends here"):
+            drive(env, 1)
+        server.fault("server_version", "0.9.13")
+        with pytest.raises(Unavailable, match=r"version 0\.9\.13"):
+            env.reset(seed=0)
+
+
+def test_one_that_leaves_waits_for_no_server(server):
+    with closing(family(server, timeout=0.6, retries=8).make()) as env:
+        env.reset(seed=0)
+        server.kill()
+        env._carla._connection.close()
+        env._carla.leave()
+        began = time.monotonic()
+        with pytest.warns(UserWarning, match="attempt 2 of 9"), pytest.raises(Interrupted, match="is being closed"):
+            env.reset(seed=0)
+        assert time.monotonic() - began < 2.0, "79 s by default"
+
+
+def test_a_car_that_falls_through_the_road_is_no_car(server, monkeypatch):
+    monkeypatch.setattr(carla_cast, "LOWEST", 1.0)
+    with (
+        closing(family(server, retries=0).make()) as env,
+        pytest.raises(Unavailable, match=r"a car came to rest .* m above the road"),
+    ):
+        env.reset(seed=0)
+    assert server.state()["actors"] == ["spectator"]
+
+
 def test_rebuilding_leaves_nothing_behind(server):
     def native_threads():
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -69,7 +133,11 @@ def test_a_server_that_stays_away_is_one_line_and_one_that_comes_back_is_used_ag
         with pytest.warns(UserWarning, match="the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=rf"{re.escape(address(server))} has failed 2 times .*refused") as error:
+        failed = rf"{re.escape(address(server))} has failed 2 times .*refused"
+        with (
+            pytest.warns(UserWarning, match="attempt 2 of 2 in 1 s"),
+            pytest.raises(Unavailable, match=failed) as error,
+        ):
             env.reset(seed=0)
         assert 1.0 <= time.monotonic() - began < 4.0, "it has waited before the second attempt"
         assert "\n" not in str(error.value)
@@ -164,7 +232,7 @@ def test_a_run_that_pauses_keeps_its_server(server):
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
         )
         assert f"{address(server)} is used by another run on this machine (pid {os.getpid()})" in other.stderr
-        with pytest.raises(UserError, match="used by another run"), closing(family(server).make()) as again:
+        with pytest.raises(UserError, match="is used already in this process"), closing(family(server).make()) as again:
             again.reset(seed=0)
         assert broken(drive(env, 3)) == [0.0] * 3
 
@@ -203,14 +271,14 @@ def test_a_client_at_work_is_not_disturbed(server):
     )
 
 
-@pytest.mark.parametrize("kind", ["vehicle.", "sensor."])
+@pytest.mark.parametrize("kind", ["vehicle.", "sensor.other.", "sensor.camera."])
 def test_an_actor_that_others_remove_costs_one_episode(server, kind):
-    with closing(family(server, **QUICK).make()) as env:
+    with closing(family(server, observe_camera=True, **QUICK).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
         numbers = [actor.id for actor in env._carla._connection.cast()._actors if actor.type_id.startswith(kind)]
         client(server, f"client.apply_batch_sync([carla.command.DestroyActor(number) for number in {numbers}], False)")
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with pytest.warns(UserWarning, match=rf"({re.escape(kind)}|actor \d+ not found).*; the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
         env.reset(seed=0)
         assert broken(drive(env, 2)) == [0.0] * 2
@@ -232,7 +300,8 @@ def test_a_car_that_vanishes_before_the_first_episode_is_tried_again(server, mon
 
     monkeypatch.setattr(Server, "tick", tick)
     with closing(family(server).make()) as env:
-        env.reset(seed=0)
+        with pytest.warns(UserWarning, match=r"removed by another client: vehicle\..* attempt 2 of 2"):
+            env.reset(seed=0)
         assert len(ticks) > 20, "a second attempt"
         assert broken(drive(env, 2)) == [0.0] * 2
 
@@ -248,6 +317,14 @@ def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path
         pytest.raises(Unavailable, match="load the world: the server shows another one"),
     ):
         env.reset(seed=0)
+
+
+def test_a_world_that_is_told_in_other_words_is_taken_for_what_was_loaded(server, monkeypatch):
+    monkeypatch.setattr(carla_world, "shows", lambda *_: False)
+    client(server, f"client.generate_opendrive_world(open({str(TRACKS / 'esses.xodr')!r}).read())\nos._exit(0)")
+    with closing(family(server, retries=0).make()) as env:
+        env.reset(seed=0)
+        assert broken(drive(env, 2)) == [0.0] * 2
 
 
 CUT = """

@@ -11,6 +11,7 @@ from served import address, quiet, rows, run_words
 from small import complete, config
 
 from pompc import cli
+from pompc.envs.carla_racing import carla_server
 
 
 def start(words):
@@ -89,11 +90,14 @@ def test_a_server_that_dies_and_comes_back_costs_an_episode(server, tmp_path):
     assert not server.state()["synchronous"]
 
 
-def test_what_was_learned_elsewhere_is_played_on_any_number_of_servers(servers, tmp_path, capsys):
+def test_what_was_learned_elsewhere_is_played_on_any_number_of_servers(servers, tmp_path, capsys, monkeypatch):
+    whole, connected = carla_server.take_over, []
+    monkeypatch.setattr(carla_server, "take_over", lambda *words: connected.append(words) or whole(*words))
     run_dir = complete(config(tmp_path, "ppo", "carla_racing", "num_envs=4"))
     where = [f"env.servers=[{','.join(map(address, servers))}]", "env.backend=carla"]
     assert cli.main(["eval", str(run_dir), "--episodes", "3", *where]) == 0
     assert "mean of 3" in capsys.readouterr().out
+    assert len(connected) == 2, "the way to a server stays open between the rounds"
 
 
 def check_evaluations(episodes):

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener = socket.create_server((host, port))
     except UserError as error:
         return _complain(str(error))
+    except OverflowError:
+        return _complain(f"--port {port} is no port: take 0 to 65535")
     except OSError as error:
         return _complain(f"cannot listen on {host}:{port}: {error.strerror}: take another --port")
     with contextlib.suppress(KeyboardInterrupt):
