@@ -24,7 +24,7 @@ def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -
 
     Raises:
         UserError: it is none of the ``known``: ``highest`` (float32), ``high`` (TF32 where the device has it), ``medium``
-            (bfloat16) and, where samples are compared, ``centred``.
+            (bfloat16; TF32 on CUDA) and, where samples are compared, ``centred``.
     """
     if value not in known:
         raise UserError(f"unknown {key} {value!r}; there are: {', '.join(known)}")

@@ -21,6 +21,8 @@ def prepare(threads: int) -> None:
         threads: torch threads.
     """
     torch.set_num_threads(threads)
+    # Convolutions of pixel encoders and of generalised advantages: float32 where not asked otherwise, and repeatable.
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     keep_freed_memory()
 
 

@@ -97,9 +97,10 @@ class SliceReplay:
             for name, value in fields.items():
                 self._columns[name][rows] = value[here, step]
             ended = envs[done[envs, step]]
-            self._finish(ended, final[ended.to(final.device), step])
-            # what a broken transition starts from is the last observation of its episode
-            self._finish(lost, fields["observation"][lost.to(self.device), step])
+            if len(ended):
+                self._finish(ended, final[ended.to(final.device), step])
+            if len(lost):  # what a broken transition starts from is the last observation of its episode
+                self._finish(lost, fields["observation"][lost.to(self.device), step])
 
     def _allocate(self, row: Mapping[str, Tensor]) -> None:
         """Make room for all rows, given one.

@@ -16,17 +16,18 @@ class RunningScale(nn.Module):
     """
 
     value: Tensor
+    levels: Tensor
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
         self.register_buffer("value", torch.ones(()))
+        self.register_buffer("levels", torch.tensor([LOW, HIGH]), persistent=False)
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Take in a batch ``x``, any shape."""
-        levels = torch.tensor([LOW, HIGH], device=x.device)
-        low, high = torch.quantile(x.detach().flatten(), levels).unbind()
+        low, high = torch.quantile(x.detach().flatten(), self.levels).unbind()
         self.value.lerp_((high - low).clamp_min(1.0), self.rate)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class MPPIConfig:
         compile: compile rollout and cost with ``torch.compile`` into one graph (needs a C++ compiler; on the first plan
             seconds, more for a long horizon).
         matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
-            it), ``medium`` (bfloat16 factors, float32 sums) or ``centred`` (bfloat16 for what samples differ in, float32
-            for what they share).
+            it), ``medium`` (bfloat16 factors, float32 sums; on CUDA TF32) or ``centred`` (bfloat16 for what samples
+            differ in, float32 for what they share).
     """
 
     horizon: int = 20

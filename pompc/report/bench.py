@@ -32,7 +32,7 @@ from pompc.process import cpu_model, keep_freed_memory
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
 from pompc.report.timing import duration, durations, threads
-from pompc.training.assemble import Assembly, assemble
+from pompc.training.assemble import Assembly, assemble, resolve_device
 from pompc.training.seeding import isolated
 
 ENV = "carla_racing"
@@ -88,7 +88,7 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
     settings = settings or BenchSettings()
     results, console = {}, Console()
     keep_freed_memory()
-    with threads(1), isolated(0):
+    with threads(1), isolated(0, resolve_device("auto")):
         for name in names:
             for device in ("cpu", "cuda") if name in ON_CUDA and torch.cuda.is_available() else ("cpu",):
                 key = name if device == "cpu" else f"{name} ({device})"
@@ -258,13 +258,13 @@ def collector(settings: BenchSettings) -> dict[str, float]:
 
 
 def latent(settings: BenchSettings) -> dict[str, float]:
-    """TD-MPC2's plan and update; two heads against all, bfloat16 products, and what these do to planned actions."""
+    """TD-MPC2's plan and update; two heads against all, rounded products, and what these do to planned actions."""
     sizes = (settings.model_size, settings.device)
     agent = latent_bench.latent_agent(*sizes, batch=settings.sequences)
     low = latent_bench.latent_agent(*sizes, batch=settings.sequences, precision="medium")
     observation = torch.rand(8, latent_bench.OBSERVATION, device=settings.device)
     centred = latent_bench.latent_agent(*sizes, batch=settings.sequences, planning="centred")
-    effect = latent_bench.precision_effect(agent, {"bf16": low, "centred": centred}, observation)
+    effect = latent_bench.precision_effect(agent, {"medium": low, "centred": centred}, observation)
     return {**latent_bench.planning_and_learning(agent, low, centred, settings.seconds, settings.device), **effect}
 
 

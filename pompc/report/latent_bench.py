@@ -80,7 +80,7 @@ def all_heads(agent: Any) -> Iterator[None]:
 
 
 def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, device: str) -> dict[str, float]:
-    """Milliseconds of a plan and of an update, and the ratios of reading two heads, of bfloat16 and of centred products."""
+    """Milliseconds of a plan and of an update, and the ratios of reading two heads, of ``medium`` and of centred products."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
 
@@ -91,17 +91,17 @@ def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, de
     actions: dict[str, Callable[[], object]] = {
         "plan": lambda: plan(agent, observation),
         "all_heads_plan": with_all_heads,
-        "bf16_plan": lambda: plan(low, observation),
+        "medium_plan": lambda: plan(low, observation),
         "centred_plan": lambda: plan(centred, observation),
         "update": lambda: agent.update(data.clone()),
-        "bf16_update": lambda: low.update(data.clone()),
+        "medium_update": lambda: low.update(data.clone()),
     }
     best = durations(actions, seconds, device)
     result = {f"{name}_ms": 1e3 * value for name, value in best.items()}
     result["two_heads_ratio"] = best["all_heads_plan"] / best["plan"]
-    result["bf16_plan_ratio"] = best["plan"] / best["bf16_plan"]
+    result["medium_plan_ratio"] = best["plan"] / best["medium_plan"]
     result["centred_plan_ratio"] = best["plan"] / best["centred_plan"]
-    result["bf16_update_ratio"] = best["update"] / best["bf16_update"]
+    result["medium_update_ratio"] = best["update"] / best["medium_update"]
     return result
 
 

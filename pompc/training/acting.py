@@ -25,7 +25,7 @@ def acting(agent: MPPIRL, seed: int) -> Iterator[None]:
     model_steps = agent.model_steps
     agent.eval()
     try:
-        with isolated(seed), torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+        with isolated(seed, agent.problem.device), torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
             yield
     finally:
         if agent.planner is not None:

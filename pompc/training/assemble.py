@@ -43,11 +43,12 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UserError: CUDA is asked for and not there.
     """
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    device = torch.device(kind)
-    if device.type == "cpu":
-        return device
-    index = device.index or 0
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return torch.device(kind)
+    index = int(number or 0)  # compared before torch keeps it in eight bits
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
         raise UserError(f"device {name}: torch sees {torch.cuda.device_count()} CUDA devices; take device=cpu or auto")
     return torch.device("cuda", index)

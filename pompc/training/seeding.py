@@ -18,35 +18,38 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict[str, Any]:
-    """Every global random state as tensors and primitives."""
+def random_state(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Every global random state of a run on ``device`` as tensors and primitives; other CUDA devices are not touched."""
     legacy: Any = np.random.get_state()  # noqa: NPY002
     kind, keys, position, has_gauss, cached = legacy
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else [],
     }
 
 
-def load_random_state(state: dict[str, Any]) -> None:
-    """Put ``random_state()`` back. CUDA states are skipped when the number of devices differs."""
+def load_random_state(state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+    """Put ``random_state()`` back, that of a CUDA device into ``device``: it may have had another number then.
+
+    A run that goes on with another kind of device keeps what the seed has made of that one's generator.
+    """
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
+    if torch.device(device).type == "cuda" and len(state["cuda"]):
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
 @contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """A block seeded with ``seed`` that leaves every global random state as it was."""
-    before = random_state()
+def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """A block on ``device`` seeded with ``seed`` that leaves every global random state as it was."""
+    before = random_state(device)
     try:
         seed_everything(seed)
         yield
     finally:
-        load_random_state(before)
+        load_random_state(before, device)

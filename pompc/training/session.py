@@ -166,7 +166,7 @@ class Session:
             "agent": dict(self.agent.state_dict()),
             "training": self.agent.training_state(replay=replay),
             "collector": self.collector.snapshot(),
-            "random": random_state(),
+            "random": random_state(self.device),
             "counters": asdict(self.counters),
             "logs": {name: log.position() for name, log in self.logs.items()},
         }
@@ -180,7 +180,7 @@ class Session:
         self.counters = Counters(**state["counters"])
         for name, log in self.logs.items():
             log.truncate(state["logs"][name])
-        load_random_state(state["random"])  # last: building and restoring draw numbers
+        load_random_state(state["random"], self.device)  # last: building and restoring draw numbers
 
 
 def mean_metrics(rows: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:

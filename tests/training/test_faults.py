@@ -186,6 +186,8 @@ def test_the_command_line_shows_the_traceback_and_exits_with_1(tmp_path):
         (["--algo", "adaptive_hrl", "--env", "dmc/cartpole-swingup"], "has no explicit dynamics to plan with: take"),
         (["--algo", "mppi", "--env", "gym/Pendulum-v1"], "has no explicit dynamics to plan with: take"),
         (["--algo", "ppo", "--env", "acrobot", "device=cuda:77"], "device cuda:77: torch sees"),
+        (["--algo", "ppo", "--env", "acrobot", "device=cuda:077"], "device cuda:077: torch sees"),
+        (["--algo", "ppo", "--env", "acrobot", "device=cuda:256"], "device cuda:256: torch sees"),
         (["--algo", "ppo", "--env", "acrobot", "device=tpu"], "device must be cpu, cuda, cuda:N or auto, not 'tpu'"),
     ],
 )
