@@ -114,7 +114,8 @@ class LatentConfig:
         wide_action_iterations: further iterations of the planner where an action has 20 entries or more.
         virtual_count: sampled sequences of each plan kept for virtual value targets, where ``virtual_ratio`` > 0.
         greedy_evaluation: evaluation takes the best elite; otherwise one drawn by its weight, as published.
-        matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors; TF32 on CUDA).
+        matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors; TF32 on
+            CUDA).
         compile: compile the networks' activation into one kernel (needs a C++ compiler).
         log_every: transitions per row of metrics, over all environments.
     """

@@ -80,7 +80,7 @@ def all_heads(agent: Any) -> Iterator[None]:
 
 
 def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, device: str) -> dict[str, float]:
-    """Milliseconds of a plan and of an update, and the ratios of reading two heads, of ``medium`` and of centred products."""
+    """Milliseconds of a plan and of an update; the ratios of reading two heads, of ``medium`` and of centred products."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
 

@@ -54,6 +54,7 @@ def test_activations_and_their_gradients_are_those_of_the_cpu(layer):
     torch.testing.assert_close(layer(y).cpu(), layer(x), rtol=1e-5, atol=1e-6)
     (layer(x) * weight).sum().backward()
     (layer(y) * weight.to(DEVICE)).sum().backward()
+    assert y.grad is not None
     torch.testing.assert_close(y.grad.cpu(), x.grad, rtol=1e-4, atol=1e-5)
 
 
