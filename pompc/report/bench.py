@@ -28,7 +28,7 @@ from pompc.config import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
-from pompc.process import cpu_model, keep_freed_memory
+from pompc.process import cpu_model, prepare
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
 from pompc.report.timing import duration, durations, threads
@@ -87,8 +87,8 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
     names = [name for name in MEASUREMENTS if name not in ON_REQUEST] if only is None else [only]
     settings = settings or BenchSettings()
     results, console = {}, Console()
-    keep_freed_memory()
     with threads(1), isolated(0, resolve_device("auto")):
+        prepare(1)
         for name in names:
             for device in ("cpu", "cuda") if name in ON_CUDA and torch.cuda.is_available() else ("cpu",):
                 key = name if device == "cpu" else f"{name} ({device})"
