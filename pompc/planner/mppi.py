@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import cast
 
 import torch
@@ -15,6 +17,9 @@ from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, until_termination
 from pompc.precision import PLANNING, check_precision, matmul_precision
+
+SCORED_ON_CPU = 2**18
+"""Numbers in the states of all samples that are scored at once on a CPU: what its caches hold of a layer's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +193,7 @@ class MPPI:
             drawn = None if noise is None else noise[iteration]
             actions = self.sample(mean, std, proposals, drawn)
             with matmul_precision(self.config.matmul_precision):
-                states, charges = self._score(state, actions, parameters, terminal_value, discounts)
+                states, charges = self._scored(state, actions, parameters, terminal_value, discounts)
             costs = self.total(charges, actions, mean, std)
             mean, std, weights = self.update(actions, costs, mean, std)
             self.model_steps += actions[..., 0].numel()
@@ -333,6 +338,29 @@ class MPPI:
             self.cost.running(now, actions, then, parameters),
             None if ends is None else ends(now, actions, then),
         )
+
+    def _scored(
+        self,
+        state: Tensor,
+        actions: Tensor,
+        parameters: Tensor | None,
+        terminal_value: TerminalValue | None,
+        discounts: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """``_score``; of so many environments at a time as a CPU's caches hold, where it is one."""
+        numbers = actions[..., 0, 0].numel() * state.shape[-1]
+        parts = min(math.ceil(numbers / SCORED_ON_CPU), len(state)) if self.device.type == "cpu" else 1
+        if parts == 1:
+            return self._score(state, actions, parameters, terminal_value, discounts)
+        size = math.ceil(len(state) / parts)
+        # Discounts and parameters that all environments share have no dimension for them.
+        cut = [repeat(x) if x is None or x.ndim == 1 else x.split(size) for x in (parameters, discounts)]
+        found = [
+            self._score(z, u, of_part, terminal_value, factors)
+            for z, u, of_part, factors in zip(state.split(size), actions.split(size), *cut, strict=False)
+        ]
+        states, charges = zip(*found, strict=True)
+        return torch.cat(states), torch.cat(charges)
 
     def _rolled_out_and_evaluated(
         self,
