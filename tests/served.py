@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.envs.carla_racing.carla_world import GENERATED, LOADER, short
 
 COAST = np.array([0.0, 0.3], np.float32)
 
@@ -63,6 +64,20 @@ def client(server: Any, code: str) -> Any:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+
+
+def replace_world(server: Any, definition: str) -> None:
+    """Have a stand-in make a world of an OpenDRIVE text, by the program that runs use: its client may abort at the end."""
+    order = {
+        "host": server.host,
+        "port": server.port,
+        "patience": 30.0,
+        "town": None,
+        "definition": definition,
+        "walls": {},
+    }
+    subprocess.run([sys.executable, str(LOADER)], input=json.dumps(order), text=True, capture_output=True, timeout=60)
+    assert short(server.state()["map"]) == GENERATED
 
 
 SYNCHRONOUS = """

@@ -4,7 +4,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, spawn
+from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, replace_world, spawn
 
 from pompc import cli
 from pompc.envs.carla_racing import carla_check
@@ -64,7 +64,7 @@ def test_actors_of_others_and_of_a_dead_run(server, capsys):
 
 
 def test_actors_of_others_in_a_world_that_a_run_would_replace(server, capsys):
-    client(server, f"client.generate_opendrive_world({STRAIGHT!r})\nos._exit(0)")
+    replace_world(server, STRAIGHT)
     client(server, spawn("hero", 0) + "world.wait_for_tick(5.0)\nos._exit(0)")
     out, _ = check(capsys, address(server), 2)
     assert out[-1].startswith("a run would have to load its world, which would destroy them")

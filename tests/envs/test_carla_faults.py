@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from served import SYNCHRONOUS, address, broken, client, drive, embedded, family, nobody, quiet, spawn
+from served import SYNCHRONOUS, address, broken, client, drive, embedded, family, nobody, quiet, replace_world, spawn
 
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig, carla_cast, carla_world
 from pompc.envs.carla_racing.carla_library import Interrupted
@@ -311,7 +311,7 @@ def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path
     loader = tmp_path / "loader.py"
     loader.write_text("import os\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setattr(carla_world, "LOADER", loader)
-    client(server, f"client.generate_opendrive_world({STRAIGHT!r})\nos._exit(0)")
+    replace_world(server, STRAIGHT)
     with (
         closing(family(server, retries=0).make()) as env,
         pytest.raises(Unavailable, match="load the world: the server shows another one"),
@@ -321,7 +321,7 @@ def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path
 
 def test_a_world_that_is_told_in_other_words_is_taken_for_what_was_loaded(server, monkeypatch):
     monkeypatch.setattr(carla_world, "shows", lambda *_: False)
-    client(server, f"client.generate_opendrive_world(open({str(TRACKS / 'esses.xodr')!r}).read())\nos._exit(0)")
+    replace_world(server, (TRACKS / "esses.xodr").read_text(encoding="utf-8"))
     with closing(family(server, retries=0).make()) as env:
         env.reset(seed=0)
         assert broken(drive(env, 2)) == [0.0] * 2

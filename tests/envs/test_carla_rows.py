@@ -1,6 +1,7 @@
 """A pool of CARLA servers as the rows of one batch."""
 
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ class Coasting(torch.nn.Module):
         super().__init__()
         self.before = before
 
-    model_steps, planner = 0, None
+    model_steps, planner, problem = 0, None, SimpleNamespace(device=torch.device("cpu"))
 
     def primers(self):
         return {}
