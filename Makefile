@@ -15,14 +15,14 @@ CLIENTS ?= python3.10 python3.12
 run: $(VENV)/.installed
 	$(BIN)/pompc run --algo $(ALGO) --env $(ENV) $(ARGS)
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
 
 # Only the client's process is of the other version; the tests and the stand-in stay in $(VENV).
-test-clients: $(VENV)/.installed-dev
+test-clients: $(VENV)/.installed-$(EXTRAS)
 	@for python in $(CLIENTS); do \
 		$$python -c pass 2>/dev/null || { echo "$$python is not there: its CARLA client is not tried"; continue; }; \
 		$$python -m venv $(VENV)-$$python && $(VENV)-$$python/bin/pip install --quiet carla==0.9.16 numpy msgpack pytest \
@@ -43,7 +43,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-$(EXTRAS): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[$(EXTRAS)]'
 	touch $(VENV)/.installed $@
 

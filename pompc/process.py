@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import shutil
 from pathlib import Path
 
 import torch
+
+from pompc.errors import UserError
 
 # Of glibc's malloc.h. The largest threshold that glibc takes is 32 MiB.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
@@ -40,6 +44,19 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return all(mallopt(option, value) for option, value in KEPT.items())
+
+
+def require_compiler(what: str) -> None:
+    """``torch.compile`` can work on the CPU.
+
+    Args:
+        what: the option that asks for it.
+
+    Raises:
+        UserError: there is no C++ compiler.
+    """
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise UserError(f"{what} needs a C++ compiler: install g++, or set CXX")
 
 
 def cpu_vendor() -> str:

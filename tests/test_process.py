@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from pompc import cli
 from pompc.process import keep_freed_memory, prepare
 
 # Blocks of malloc itself: which small ones lie between torch's own changes from process to process, and with it what glibc
@@ -51,6 +53,17 @@ def test_prepare_sets_the_threads_of_torch() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         prepare(before)
+
+
+@pytest.mark.parametrize("option", ["planner.compile", "algo.compile"])
+def test_what_is_to_be_compiled_without_a_compiler_is_one_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    run = ["run", "--algo", "tdmpc2", "--env", "acrobot", f"{option}=true", f"run_dir={tmp_path / 'run'}"]
+    assert cli.main(run) == 2
+    assert f"{option} needs a C++ compiler: install g++, or set CXX" in capsys.readouterr().err
 
 
 def test_without_glibc_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from pompc.learning.scale import RunningScale
 from pompc.learning.virtual_latent import virtual_sequences
 from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
+from pompc.process import require_compiler
 
 NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
 
@@ -34,6 +35,9 @@ class LatentActor(MPPIRL):
     Args:
         config: options.
         problem: the environment.
+
+    Raises:
+        UserError: ``compile`` or ``planner.compile`` finds no C++ compiler.
     """
 
     Config = LatentConfig
@@ -84,6 +88,8 @@ class LatentActor(MPPIRL):
     def settle(self) -> None:
         """After networks were built: their activations fused where asked, everything in evaluation mode."""
         if self.config.compile:
+            if self.problem.device.type == "cpu":
+                require_compiler("algo.compile")
             fuse_activations(self)
         self.eval()
 

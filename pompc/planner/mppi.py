@@ -17,6 +17,7 @@ from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, until_termination
 from pompc.precision import PLANNING, check_precision, matmul_precision
+from pompc.process import require_compiler
 
 SCORED_ON_CPU = 2**18
 """Numbers in the states of all samples that are scored at once on a CPU: what its caches hold of a layer's outputs."""
@@ -121,6 +122,9 @@ class MPPI:
         low: lower bound of the actions, a number or ``[action]``.
         high: upper bound of the actions.
         device: where plans are made.
+
+    Raises:
+        UserError: ``init_std`` is not of the action's size, or ``compile`` finds no C++ compiler.
     """
 
     def __init__(
@@ -150,6 +154,8 @@ class MPPI:
         self.model_steps = 0
         self._score = self._rolled_out_and_evaluated
         if config.compile:
+            if self.device.type == "cpu":
+                require_compiler("planner.compile")
             # One graph per shape: with symbolic shapes the products of small networks are slower.
             self._score = torch.compile(self._score, dynamic=False)
 

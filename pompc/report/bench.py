@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from pompc.config import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
-from pompc.process import cpu_model, prepare
+from pompc.process import cpu_model, prepare, require_compiler
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
 from pompc.report.timing import duration, durations, threads
@@ -170,7 +169,7 @@ def planner_compile(settings: BenchSettings) -> dict[str, float]:
     Raises:
         UserError: there is no C++ compiler.
     """
-    _require_compiler("planner_compile")
+    require_compiler("planner_compile")
     mppi, state, parameters = _planning(settings)
     compiled, _, _ = _planning(settings, compile_dynamics=True)
     start = time.perf_counter()
@@ -274,7 +273,7 @@ def latent_compile(settings: BenchSettings) -> dict[str, float]:
     Raises:
         UserError: there is no C++ compiler.
     """
-    _require_compiler("latent_compile")
+    require_compiler("latent_compile")
     sizes = (settings.model_size, settings.device)
     agent = latent_bench.latent_agent(*sizes, batch=settings.sequences)
     compiled = latent_bench.latent_agent(*sizes, batch=settings.sequences, compiled=True)
@@ -318,11 +317,6 @@ def _served(servers: Sequence[Any], seconds: float) -> float:
         return len(servers) / duration(step, seconds)
     finally:
         env.close()
-
-
-def _require_compiler(name: str) -> None:
-    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-        raise UserError(f"{name} needs a C++ compiler: install g++, or set CXX")
 
 
 MEASUREMENTS: dict[str, Callable[[BenchSettings], dict[str, float]]] = {

@@ -302,6 +302,7 @@ def test_centred_products_keep_the_order_of_the_samples(batch):
 
 def test_compiling_wraps_rollout_and_cost_in_one_graph(monkeypatch):
     compiled, plans = [], []
+    monkeypatch.setattr("pompc.planner.mppi.require_compiler", lambda what: None)
     monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
     imagination = Imagination(shaken(episodic=True).model)
     state, noise = imagination.model.encode(torch.randn(2, 3)), torch.randn(2, 2, 1, 16, 3, 2)

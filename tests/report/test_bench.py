@@ -74,7 +74,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch):
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
         bench("planner_compile", TINY)
 
