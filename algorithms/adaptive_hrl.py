@@ -23,7 +23,7 @@ from pompc.dynamics.protocols import TerminalValue
 from pompc.errors import UserError
 from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
 from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
-from pompc.learning.schedules import ScheduleConfig
+from pompc.learning.schedules import ScheduleConfig, require_ensemble
 from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_errors, model_return, virtual_targets
 from pompc.planner import MPPI, MPPIConfig, Plan
 
@@ -83,6 +83,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         for name, table in tables:
             if getattr(self, name) not in table:
                 raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {', '.join(table)}")
+        require_ensemble(self.kl_weight, self.virtual_ratio, heads=self.ensemble_size, key="algo.ensemble_size")
         if self.candidates < 2:
             raise UserError("algo.candidates must be at least 2: one is executed, the others give virtual data")
 

@@ -21,7 +21,7 @@ from pompc.dynamics.policies import POLICIES, LatentPolicy, PolicySample
 from pompc.errors import UserError
 from pompc.learning.priors import PRIORS
 from pompc.learning.reanalyze import LazyReanalyze, ReanalyzeConfig
-from pompc.learning.schedules import ScheduleConfig
+from pompc.learning.schedules import ScheduleConfig, start_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,10 @@ class POMPCConfig(ReanalyzeConfig):
         super().__post_init__()
         if self.prior not in PRIORS:
             raise UserError(f"unknown algo.prior {self.prior!r}; there are: {', '.join(PRIORS)}")
-        if self.soft_target and self.kl_weight == math.inf:
+        if self.soft_target and math.isinf(start_of(self.kl_weight)):
             raise UserError("algo.soft_target=true needs a finite kl_weight")
+        if self.soft_target and start_of(self.virtual_ratio) > 0:
+            raise UserError("algo.soft_target=true needs virtual_ratio=0: virtual targets are of the plain return")
 
 
 class POMPC(LazyReanalyze):

@@ -20,7 +20,7 @@ from pompc.dynamics.policies import LOG_SQRT_2PI, PolicySample
 from pompc.errors import UserError
 from pompc.learning.latent import LatentMPPIRL
 from pompc.learning.latent_config import LatentConfig
-from pompc.learning.schedules import ScheduleConfig
+from pompc.learning.schedules import ScheduleConfig, start_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class TDMPCSquareConfig(LatentConfig):
         for name in ("reference_actions", "prior_min_std"):
             if getattr(self, name) <= 0:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
-        if self.kl_weight == math.inf:
+        if math.isinf(start_of(self.kl_weight)):
             raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 
 
@@ -67,20 +67,20 @@ class TDMPCSquare(LatentMPPIRL):
         """``-Q / S_Q + entropy coefficient * log pi``, plus the gated prior, on the states that have a plan."""
         states = batch["state"][:-1]
         sample = self.policy.sample(states)
-        change = sample.sum_over_actions(torch.log(1 - sample.action.square() + 1e-6))
-        log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - change
+        log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - self.policy.volume_change(sample)
         value = self.policy_value(states, sample.action)
         self.return_scale.update(value[0])
         loss = self.temporal_mean(self.config.entropy * log_prob - self.return_scale(value))
-        prior = self.temporal_mean(self.planner_prior(batch, sample))
-        weight = self.kl_weight.value * self.problem.action_dim / self.config.reference_actions
+        divergence = self.planner_prior(batch, sample)
+        size = sample.num_actions / self.config.reference_actions
+        prior = self.kl_weight.value * self.temporal_mean(size * divergence)
         metrics = {
             "entropy": -log_prob.detach().mean(),
             "return_scale": self.return_scale.value.clone(),
-            "kl": prior.detach(),
+            "kl": self.temporal_mean(divergence.detach()),
             "kl_scale": self.return_scale.value.clone(),
         }
-        return loss + weight * prior, metrics
+        return loss + prior, metrics
 
     def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
         """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""

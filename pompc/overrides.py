@@ -45,6 +45,11 @@ def apply(values: dict[str, Any], texts: Sequence[str]) -> None:
     for text in texts:
         key, raw = split(text)
         *path, last = key.split(".")
+        if path and path[0] in DIALS and _number(values.get(path[0])):
+            example = "{schedule: exp, initial: 1.0, decay: 0.9999}"
+            raise UserError(
+                f"{key}: {path[0]} is a number here; for a schedule give all of it, as {path[0]}='{example}'"
+            )
         node = _find(values, path, key)
         _set(node, last, key, _read(key, raw, node.get(last)))
 
@@ -81,13 +86,22 @@ def _read(key: str, text: str, default: Any) -> Any:
 
 def _set(node: dict[str, Any], name: str, key: str, value: Any) -> None:
     default = node.get(name)
-    if isinstance(value, dict) and isinstance(default, dict) and default and key not in DIALS:
+    if key in DIALS and isinstance(value, dict):
+        node[name] = {**_start(default), **value}
+    elif isinstance(value, dict) and isinstance(default, dict) and default:
         for inner, item in value.items():
             if inner not in default:
                 raise unknown_key(f"{key}.{inner}", [f"{key}.{known}" for known in default])
             _set(default, inner, f"{key}.{inner}", item)
     else:
         node[name] = _checked(key, value, default)
+
+
+def _start(dial: Any) -> dict[str, Any]:
+    """What a schedule keeps of the dial it replaces: the keys of a schedule, or a number as its beginning."""
+    if isinstance(dial, dict):
+        return dial
+    return {"initial": float(dial)} if _number(dial) and dial > 0 else {}
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:

@@ -12,7 +12,8 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from pompc.agent import Problem
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.environment import Tasks
-from pompc.learning.latent_config import latent_planner
+from pompc.learning.latent import LatentMPPIRL
+from pompc.learning.latent_config import LatentConfig, latent_planner
 
 _PLANNER = {"num_samples": 16, "num_elites": 4, "num_iterations": 2}
 _WIDTHS = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "num_values": 2, "task_dim": 4}
@@ -20,18 +21,19 @@ _LEARNING = {"num_proposals": 2, "batch_size": 8, "discount": 0.9, "buffer_size"
 _PROBLEM = {field.name for field in dataclasses.fields(Problem)}
 
 
-def config(planner: dict[str, Any] | None = None, **options: Any) -> TDMPC2Config:
+def config(planner: dict[str, Any] | None = None, of: type[LatentConfig] = TDMPC2Config, **options: Any) -> Any:
     """Networks of 16 units, two heads, plans of 2 x 16 samples."""
     chosen = dataclasses.replace(latent_planner(), **{**_PLANNER, **(planner or {})})
-    return TDMPC2Config(**{**_WIDTHS, **_LEARNING, "planner": chosen, **options})
+    return of(**{**_WIDTHS, **_LEARNING, "planner": chosen, **options})
 
 
-def agent(cls: type[TDMPC2] = TDMPC2, **options: Any) -> TDMPC2:
+def agent(cls: type[LatentMPPIRL] = TDMPC2, **options: Any) -> Any:
     """A tiny agent for two environments of three observations and two actions; options of the config or the problem."""
     problem = {"observation_dim": 3, "action_dim": 2, "num_envs": 2, "episode_length": 10}
     problem |= {"task_model": lambda: None, "device": torch.device("cpu")}
     problem |= {name: value for name, value in options.items() if name in _PROBLEM}
-    return cls(config(**{name: value for name, value in options.items() if name not in _PROBLEM}), Problem(**problem))
+    given = {name: value for name, value in options.items() if name not in _PROBLEM}
+    return cls(config(of=cls.Config, **given), Problem(**problem))
 
 
 def tasks() -> Tasks:

@@ -138,6 +138,10 @@ class LatentPolicy(nn.Module, ABC):
         """A draw of the Gaussian ``[..., action]`` as an action in [-1, 1]."""
 
     @abstractmethod
+    def volume_change(self, sample: PolicySample) -> Tensor:
+        """Log of the volume change ``[...]`` from the Gaussian's draw to the action."""
+
+    @abstractmethod
     def log_prob(self, sample: PolicySample) -> Tensor:
         """Log-density of a sample's action ``[...]``."""
 
@@ -173,10 +177,13 @@ class SquashedGaussian(LatentPolicy):
         """``tanh``."""
         return torch.tanh(x)
 
+    def volume_change(self, sample: PolicySample) -> Tensor:
+        """That of ``tanh``."""
+        return sample.sum_over_actions(torch.log(1 - sample.action.square() + 1e-6))
+
     def log_prob(self, sample: PolicySample) -> Tensor:
         """With the volume change of ``tanh``."""
-        change = torch.log(1 - sample.action.square() + 1e-6)
-        return sample.gaussian_log_prob - sample.sum_over_actions(change)
+        return sample.gaussian_log_prob - self.volume_change(sample)
 
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """``log pi(a) - log N(a)`` at the drawn action: a Monte-Carlo estimate."""
@@ -202,6 +209,10 @@ class ClampedGaussian(LatentPolicy):
     def action(self, x: Tensor) -> Tensor:
         """Clamped to [-1, 1]."""
         return x.clamp(-1.0, 1.0)
+
+    def volume_change(self, sample: PolicySample) -> Tensor:
+        """None: clamping is left out of the density."""
+        return torch.zeros_like(sample.action[..., 0])
 
     def log_prob(self, sample: PolicySample) -> Tensor:
         """Of the Gaussian before clamping."""

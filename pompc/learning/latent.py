@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from pompc.errors import NonFiniteError
 from pompc.learning.ensemble import relative_variance
 from pompc.learning.latent_actor import LatentActor
 from pompc.precision import matmul_precision
+
+PATIENCE = 5  # times the seed phase that a first episode may take before a warning
 
 
 class LatentMPPIRL(LatentActor):
@@ -68,25 +71,43 @@ class LatentMPPIRL(LatentActor):
         """Keep the transitions, then make the updates they call for."""
         self.replay.extend(data)
         self.transitions += data.numel()
-        if self.transitions > self.seed_steps and self.replay.num_starts > 0:
-            if self.pretrain_left < 0:
-                given = self.config.pretrain_updates
-                self.pretrain_left = self.seed_steps if given is None else given
-            else:
-                self.owed += self.config.update_to_data * data.numel()
+        if self.pretrain_left >= 0:
+            self.owed += self.config.update_to_data * data.numel()
+        elif self.transitions > self.seed_steps:
+            self._begin(data.numel())
         metrics = self.catch_up()
         dials = {"kl_weight": self.kl_weight.value, "virtual_ratio": self.virtual_ratio.value}
         return {**{name: metrics.get(name, math.nan) for name in self.metric_names}, **dials, "updates": self.updates}
 
+    def _begin(self, new: int) -> None:
+        """Owe the first burst of updates, once there is a sequence to learn from; say so where none comes.
+
+        Args:
+            new: transitions that have just been added.
+        """
+        if self.replay.num_starts > 0:
+            given = self.config.pretrain_updates
+            self.pretrain_left = self.seed_steps if given is None else given
+            return
+        patience = PATIENCE * (self.seed_steps + self.problem.num_envs)
+        if self.transitions >= patience > self.transitions - new:
+            warnings.warn(
+                f"nothing is learned yet: in {self.transitions} transitions no episode of at least {self.horizon} steps "
+                "has ended; give the environment a time limit, or lower planner.horizon",
+                stacklevel=2,
+            )
+
     def catch_up(self) -> dict[str, Tensor]:
-        """Make at most ``log_every`` of the updates owed; the last one's metrics."""
-        metrics = {}
+        """Make at most ``log_every`` of the updates owed; their mean metrics."""
+        made: dict[str, list[Tensor]] = {}
         for _ in range(min(self.backlog, max(self.config.log_every, self.problem.num_envs))):
             pretraining = self.pretrain_left > 0
             metrics = self.update(*self.replay.sample(self.config.batch_size), pretraining=pretraining)
             self.pretrain_left -= pretraining
             self.owed -= not pretraining
-        return metrics
+            for name, value in metrics.items():
+                made.setdefault(name, []).append(value)
+        return {name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in made.items()}
 
     def update(
         self, batch: TensorDictBase, indices: Tensor | None = None, *, pretraining: bool = False

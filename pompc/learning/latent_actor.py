@@ -19,6 +19,7 @@ from pompc.dynamics.policies import POLICIES
 from pompc.dynamics.protocols import TerminalValue
 from pompc.dynamics.twohot import TwoHot
 from pompc.dynamics.world_model import TaskEmbedding, WorldModel
+from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig
 from pompc.learning.scale import RunningScale
 from pompc.learning.virtual_latent import virtual_sequences
@@ -37,7 +38,8 @@ class LatentActor(MPPIRL):
         problem: the environment.
 
     Raises:
-        UserError: ``compile`` or ``planner.compile`` finds no C++ compiler.
+        UserError: the replay cannot hold an episode of every environment; ``compile`` or ``planner.compile`` finds no C++
+            compiler.
     """
 
     Config = LatentConfig
@@ -78,12 +80,22 @@ class LatentActor(MPPIRL):
         self.planner = MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
         self.horizon = options.horizon
         extras = ("prior_mean", "prior_std", *(("planned",) if self.uses_virtual else ()))
+        self._require_room_for_an_episode()
         self.replay = SliceReplay(
             config.buffer_size, problem.num_envs, self.horizon, device=problem.device, extras=extras
         )
         self._make_optimisers()
         self.transitions, self.pretrain_left, self.owed = 0, -1, 0.0
         self.settle()
+
+    def _require_room_for_an_episode(self) -> None:
+        """An episode can be sampled when it has ended: its first steps must still be there."""
+        envs, length = self.problem.num_envs, self.problem.episode_length
+        if length is not None and self.config.buffer_size // envs < length + 1:
+            raise UserError(
+                f"algo.buffer_size={self.config.buffer_size} cannot hold an episode of {length} steps of each of {envs} "
+                f"environments: raise it to at least {envs * (length + 1)}"
+            )
 
     def settle(self) -> None:
         """After networks were built: their activations fused where asked, everything in evaluation mode."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from pompc.dynamics.layers import INITIALISERS
 from pompc.dynamics.policies import POLICIES
 from pompc.dynamics.world_model import SIZES, ModelSize
 from pompc.errors import UserError
-from pompc.learning.schedules import ScheduleConfig
+from pompc.learning.schedules import ScheduleConfig, asks_ensemble, require_ensemble
 from pompc.planner import MPPIConfig
 from pompc.precision import check_precision
 
@@ -40,6 +41,7 @@ NOT_NEGATIVE = (
     *("termination_weight", "entropy", "wide_action_iterations"),
 )
 SHARES = ("dropout", "target_rate", "scale_rate", "temporal_decay", "discount_min", "discount_max")
+LIMITS = {"log_std_min": 20, "log_std_max": 20, "bin_low": 80, "bin_high": 80}  # what exp keeps inside float32
 ORDERED = (("bin_low", "bin_high"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max"))
 
 
@@ -171,10 +173,10 @@ class LatentConfig:
 
     def __post_init__(self) -> None:
         for name in POSITIVE:
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
         for name in NOT_NEGATIVE:
-            if getattr(self, name) is not None and getattr(self, name) < 0:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"algo.{name} must be at least 0, not {getattr(self, name)}")
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
@@ -182,6 +184,9 @@ class LatentConfig:
         for low, high in ORDERED:
             if not getattr(self, low) < getattr(self, high):
                 raise UserError(f"algo.{low}={getattr(self, low)} must be below algo.{high}={getattr(self, high)}")
+        for name, limit in LIMITS.items():
+            if abs(getattr(self, name)) > limit:
+                raise UserError(f"algo.{name} must lie in [-{limit}, {limit}], not {getattr(self, name)}")
         if self.num_bins < 2:
             raise UserError(f"algo.num_bins must be at least 2, not {self.num_bins}")
         for name, table in (("model_size", SIZES), ("critic_init", INITIALISERS), ("policy", POLICIES)):
@@ -189,6 +194,11 @@ class LatentConfig:
                 known = ", ".join(map(str, table))
                 raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {known}")
         check_precision("algo.matmul_precision", self.matmul_precision)
+        if self.planner.min_std <= 0:
+            raise UserError(f"planner.min_std must be positive, not {self.planner.min_std}: divergences divide by it")
+        require_ensemble(self.kl_weight, self.virtual_ratio, heads=self.size.num_values, key="algo.num_values")
+        if self.batch_size < 2 and any(map(asks_ensemble, (self.kl_weight, self.virtual_ratio))):
+            raise UserError("algo.batch_size must be at least 2 where a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
             raise UserError("planner.discount has no effect here: set algo.discount, which the planner follows")
         if self.discount is not None and not 0 < self.discount < 1:

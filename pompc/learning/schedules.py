@@ -20,8 +20,9 @@ class ScheduleConfig:
     Attributes:
         schedule: ``fixed``, ``exp``, ``inv``, ``ratio`` or ``prop``.
         initial: value before the first update.
-        decay: factor per update at zero uncertainty; 1 keeps the value.
-        minimum: the value never falls below this.
+        decay: factor per update at zero uncertainty; 1 keeps the value. The latent family makes an update per step, the
+            on-policy algorithms one per batch.
+        minimum: the value never falls below this; at most ``initial``.
         ema: smoothing of the uncertainty, in [0, 1).
         kappa: how strongly ``inv`` slows the decay under uncertainty.
     """
@@ -32,6 +33,31 @@ class ScheduleConfig:
     minimum: float = 0.0
     ema: float = 0.9
     kappa: float = 10.0
+
+
+def start_of(dial: float | ScheduleConfig) -> float:
+    """The largest value that a dial's config field gives it: the number, or where its schedule begins."""
+    return dial.initial if isinstance(dial, ScheduleConfig) else float(dial)
+
+
+def asks_ensemble(dial: float | ScheduleConfig) -> bool:
+    """Whether the dial moves by the disagreement of the value heads."""
+    return isinstance(dial, ScheduleConfig) and dial.schedule in BY_UNCERTAINTY
+
+
+def require_ensemble(*dials: float | ScheduleConfig, heads: int, key: str) -> None:
+    """Where a dial moves by the disagreement of the value heads, there are some.
+
+    Args:
+        dials: config fields.
+        heads: value heads.
+        key: where their number is set.
+
+    Raises:
+        UserError: there is one, which never disagrees.
+    """
+    if heads < 2 and any(map(asks_ensemble, dials)):
+        raise UserError(f"{key}={heads}: a dial that moves by the disagreement of value heads needs at least 2 of them")
 
 
 class Schedule:
@@ -137,6 +163,9 @@ SCHEDULES: dict[str, type[Schedule]] = {
 """Schedules by the name that ``virtual_ratio.schedule`` and ``kl_weight.schedule`` take."""
 
 
+BY_UNCERTAINTY = ("inv", "ratio", "prop")
+
+
 def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = math.inf) -> Schedule:
     """A schedule from what a dial's config field holds: a number is a constant.
 
@@ -146,7 +175,7 @@ def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = m
         highest: largest value allowed.
 
     Raises:
-        UserError: unknown schedule or a value out of range.
+        UserError: unknown schedule, a value out of range, or an infinite one that should move.
     """
     config = dial if isinstance(dial, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(dial))
     if config.schedule not in SCHEDULES:
@@ -154,7 +183,11 @@ def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = m
     for value, label in ((config.initial, name), (config.minimum, f"{name}.minimum")):
         if not 0 <= value <= highest:
             raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
-    if config.kappa < 0:
+    if config.minimum > config.initial:
+        raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
+    if config.schedule != "fixed" and math.isinf(config.initial):
+        raise UserError(f"{name}.initial must be finite where {name}.schedule={config.schedule} moves it")
+    if not 0 <= config.kappa < math.inf:
         raise UserError(f"{name}.kappa must be at least 0, not {config.kappa}")
     if not 0 < config.decay <= 1:
         raise UserError(f"{name}.decay must be in (0, 1], not {config.decay}")

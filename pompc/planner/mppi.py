@@ -81,8 +81,8 @@ class MPPIConfig:
         for name in positive:
             if getattr(self, name) <= 0:
                 raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")
-        if self.min_std > self.max_std:
-            raise UserError(f"planner.min_std={self.min_std} must not exceed planner.max_std={self.max_std}")
+        if not 0 <= self.min_std <= self.max_std:
+            raise UserError(f"planner.min_std={self.min_std} must lie in [0, {self.max_std}] (planner.max_std)")
         check_precision("planner.matmul_precision", self.matmul_precision, PLANNING)
         if self.noise not in NOISES:
             raise UserError(f"unknown planner.noise {self.noise!r}; there are: {', '.join(NOISES)}")

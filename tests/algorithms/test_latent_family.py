@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import tiny
 import torch
 from latent import SQUASHED, batch, deterministic, make, updated
 
@@ -11,6 +12,7 @@ from pompc.algorithms.pompc import POMPC, POMPCConfig
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.algorithms.tdmpc_square import TDMPCSquare, TDMPCSquareConfig
 from pompc.errors import UserError
+from pompc.learning.schedules import ScheduleConfig
 
 
 def assert_equal(a, b, ignore=()):
@@ -135,12 +137,40 @@ class TestMonteCarloGate:
         assert (one - base).item() == pytest.approx(metrics["kl"].item() / 61, rel=1e-3)
         assert (two - one).item() == pytest.approx((one - base).item(), rel=1e-3)
 
+    def test_each_task_weighs_by_its_own_size(self, monkeypatch):
+        options = {"tasks": tiny.tasks(), "observation_dim": 4, "discount": None, "scale_threshold": 0.0}
+        square = tiny.agent(TDMPCSquare, **options)
+        data, losses = tiny.batch(square), []
+        square.model_loss(data)
+        monkeypatch.setattr(square, "planner_prior", lambda batch, sample: torch.ones(sample.mean.shape[:-1]))
+        monkeypatch.setattr(square.critic, "draw", lambda: None)
+        for weight in (0.0, 1.0):
+            square.kl_weight.value = weight
+            torch.manual_seed(4)
+            losses.append(square.policy_loss(data)[0].item())
+        size = 1.5 / 61  # half of the rows play the task of one action, half that of two
+        expected = size * square.temporal_mean(torch.ones(square.horizon, 1)).item()
+        assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
+
+    def test_only_squashing_changes_the_volume(self):
+        for policy in ("squashed", "clamped"):
+            square, data = self.prepared(TDMPCSquare, TDMPCSquareConfig, policy=policy)
+            sample = square.policy.sample(data["state"], (-1.0, 0.0))
+            change = square.policy.volume_change(sample)
+            assert change.shape == sample.action.shape[:-1]
+            assert (change == 0).all() if policy == "clamped" else change.mean() < -0.01
+
 
 class TestBadInput:
     @pytest.mark.parametrize(
         ("config_cls", "options", "message"),
         [
             (TDMPCSquareConfig, {"kl_weight": math.inf}, "take pompc or bmpc"),
+            (
+                TDMPCSquareConfig,
+                {"kl_weight": ScheduleConfig(schedule="fixed", initial=math.inf)},
+                "take pompc or bmpc",
+            ),
             (TDMPCSquareConfig, {"reference_actions": 0}, "reference_actions must be positive"),
             (BMPCConfig, {"reanalyze_log_std_min": 2.0}, "must be below algo.reanalyze_log_std_max"),
             (POMPCConfig, {"prior": "plans"}, "there are: plan, forward, reverse"),

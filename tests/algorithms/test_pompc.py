@@ -8,6 +8,7 @@ from latent import BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.pompc import POMPC, POMPCConfig
 from pompc.errors import UserError
+from pompc.learning.schedules import ScheduleConfig
 
 
 class TestLearnedPrior:
@@ -84,3 +85,10 @@ class TestSoftTarget:
     def test_it_needs_a_finite_lambda(self):
         with pytest.raises(UserError, match="finite kl_weight"):
             POMPCConfig(soft_target=True, kl_weight=math.inf)
+        with pytest.raises(UserError, match="finite kl_weight"):
+            POMPCConfig(soft_target=True, kl_weight=ScheduleConfig(schedule="fixed", initial=math.inf))
+
+    def test_it_leaves_virtual_targets_to_the_plain_return(self):
+        for ratio in (0.5, ScheduleConfig(schedule="exp")):
+            with pytest.raises(UserError, match="soft_target=true needs virtual_ratio=0"):
+                POMPCConfig(soft_target=True, virtual_ratio=ratio)

@@ -3,7 +3,17 @@
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from pompc.config import SHARED, RunConfig, compose, config_hash, presets, run_config, run_directory, with_overrides
+from pompc.config import (
+    SHARED,
+    RunConfig,
+    algorithm_config,
+    compose,
+    config_hash,
+    presets,
+    run_config,
+    run_directory,
+    with_overrides,
+)
 from pompc.errors import UserError
 from pompc.schema import defaults
 
@@ -75,6 +85,22 @@ def test_the_dials_take_schedules_and_numbers_either_way_round():
     assert cfg.virtual_ratio.decay == 0.5
     with pytest.raises(UserError, match="virtual_ratio must be a mapping"):
         racing("virtual_ratio=high")
+
+
+def test_a_schedule_goes_on_from_the_dial_it_replaces():
+    def dials(algo, *overrides):
+        return algorithm_config(compose(algo, "dmc/cartpole-swingup", overrides))
+
+    assert dials("pompc", "kl_weight={schedule: exp, decay: 0.9}").kl_weight.initial == 1.0
+    ratio = dials("adaptive_pompc", "virtual_ratio={schedule: exp}").virtual_ratio
+    assert (ratio.schedule, ratio.initial, ratio.decay, ratio.ema) == ("exp", 0.3, 0.9999, 0.99)
+    assert dials("tdmpc2", "virtual_ratio={schedule: exp}").virtual_ratio.initial == 0.3  # 0 would stay 0
+    with pytest.raises(UserError, match=r"unknown key 'kl_weight\.rate'"):
+        dials("pompc", "kl_weight={rate: 0.9}")
+    with pytest.raises(
+        UserError, match=r"kl_weight\.schedule: kl_weight is a number here; .* kl_weight='\{schedule: exp"
+    ):
+        dials("adaptive_pompc", "kl_weight.schedule=exp")
 
 
 def test_a_mapping_changes_only_the_keys_it_has():

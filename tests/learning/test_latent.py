@@ -1,6 +1,7 @@
 """Learning of the latent family: when updates are made, and what one does to the agent."""
 
 import math
+import warnings
 from copy import deepcopy
 
 import pytest
@@ -47,6 +48,35 @@ def test_nothing_is_learned_before_an_episode_has_ended():
     agent = tiny.agent(seed_steps=4, pretrain_updates=2)
     updates = [row["updates"] for row in tiny.World(agent, length=7).run(9)]
     assert updates == [0] * 6 + [2, 4, 6]
+
+
+def test_a_row_has_the_means_over_its_updates(monkeypatch):
+    agent, made = tiny.agent(seed_steps=20, pretrain_updates=4), []
+    update = agent.update
+    monkeypatch.setattr(agent, "update", lambda *a, **k: made.append(update(*a, **k)) or made[-1])
+    *_, burst, later = tiny.World(agent).run(12)
+    assert len(made) == 6
+    for row, updates in ((burst, made[:4]), (later, made[4:])):
+        for name in ("model_loss", "policy_grad_norm"):
+            assert row[name].item() == pytest.approx(sum(m[name].item() for m in updates) / len(updates), rel=1e-5)
+
+
+def test_updates_are_owed_for_every_transition_also_while_nothing_can_be_sampled():
+    agent = tiny.agent(seed_steps=20, pretrain_updates=0, buffer_size=24)  # twelve rows each, eleven an episode's
+    updates = [row["updates"] for row in tiny.World(agent).run(44)]
+    assert (updates[18], updates[19]) == (updates[17], updates[17] + 4), "while an episode overwrites the last one"
+    assert updates[-1] == 2 * (44 - 11)
+
+
+def test_a_run_that_cannot_begin_to_learn_says_so_once():
+    agent = tiny.agent(seed_steps=20, episode_length=None)
+    world = tiny.World(agent, length=2)
+    world.run(54)
+    with pytest.warns(UserWarning, match="in 110 transitions no episode of at least 3 steps has ended"):
+        world.run(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.run(30)
 
 
 def test_every_call_reports_the_same_metrics_nan_where_unknown():

@@ -11,6 +11,7 @@ from pompc.algorithms.tdmpc2 import TDMPC2Config
 from pompc.dynamics.world_model import SIZES
 from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig, latent_planner
+from pompc.learning.schedules import ScheduleConfig
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,17 @@ def test_without_a_time_limit_a_discount_must_be_given():
         ({"simnorm_group": 24}, r"algo\.latent_dim=512 is no multiple of simnorm_group=24"),
         ({"num_proposals": 512}, r"algo\.num_proposals=512 must lie in \[0, 512\) \(planner\.num_samples\)"),
         ({"num_proposals": -1}, r"algo\.num_proposals=-1"),
+        ({"update_to_data": math.inf}, r"algo\.update_to_data must be positive, not inf"),
+        ({"learning_rate": math.nan}, r"algo\.learning_rate must be positive, not nan"),
+        ({"entropy": math.nan}, r"algo\.entropy must be at least 0, not nan"),
+        ({"log_std_max": 1000.0}, r"algo\.log_std_max must lie in \[-20, 20\], not 1000"),
+        ({"bin_high": math.inf}, r"algo\.bin_high must lie in \[-80, 80\], not inf"),
+        (
+            {"planner": dataclasses.replace(latent_planner(), min_std=0.0)},
+            r"planner\.min_std must be positive, not 0\.0",
+        ),
+        ({"virtual_ratio": ScheduleConfig(), "num_values": 1}, r"algo\.num_values=1: .* needs at least 2 of them"),
+        ({"kl_weight": ScheduleConfig(schedule="ratio"), "batch_size": 1}, r"algo\.batch_size must be at least 2"),
         ({"planner": dataclasses.replace(latent_planner(), discount=0.99)}, r"planner\.discount .* set algo\.discount"),
     ],
 )
@@ -77,7 +89,7 @@ def test_a_bad_dial_and_a_small_buffer_are_named_where_the_agent_is_made():
         tiny.agent(virtual_ratio=1.5)
     with pytest.raises(UserError, match=r"kl_weight must be in \[0, inf\]"):
         tiny.agent(kl_weight=-1.0)
-    with pytest.raises(UserError, match="replay capacity 6"):
+    with pytest.raises(UserError, match=r"buffer_size=6 cannot hold an episode of 10 steps .* at least 22"):
         tiny.agent(buffer_size=6)
     with pytest.raises(UserError, match=r"set algo\.discount"):
         tiny.agent(discount=None, episode_length=None)

@@ -1,11 +1,12 @@
 """The dials: limits, monotonicity and the guarantee of asymptotic unbiasedness."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 
 from pompc.errors import NonFiniteError, UserError
-from pompc.learning.schedules import SCHEDULES, ScheduleConfig, make_schedule
+from pompc.learning.schedules import SCHEDULES, ScheduleConfig, make_schedule, require_ensemble
 
 
 def run(name, uncertainties, **options):
@@ -97,9 +98,25 @@ def test_non_finite_uncertainty_stops():
         (ScheduleConfig(decay=1.2), "decay"),
         (ScheduleConfig(minimum=1.5), "minimum"),
         (ScheduleConfig(kappa=-20.0), "kappa"),
+        (ScheduleConfig(schedule="fixed", minimum=0.5), "minimum=0.5 must not exceed virtual_ratio.initial=0.3"),
         (ScheduleConfig(ema=1.0), "ema"),
     ],
 )
 def test_bad_dials_are_refused(dial, word):
     with pytest.raises(UserError, match=word):
         make_schedule(dial, name="virtual_ratio", highest=1.0)
+
+
+def test_an_infinite_dial_does_not_move():
+    assert make_schedule(ScheduleConfig(schedule="fixed", initial=math.inf), name="kl_weight").value == math.inf
+    with pytest.raises(UserError, match=r"kl_weight\.initial must be finite where kl_weight\.schedule=exp moves it"):
+        make_schedule(ScheduleConfig(schedule="exp", initial=math.inf), name="kl_weight")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_what_moves_by_disagreement_needs_two_heads(schedule):
+    asks = schedule in ("inv", "ratio", "prop")
+    dial = ScheduleConfig(schedule=schedule)
+    require_ensemble(0.5, dial, heads=2, key="algo.num_values")
+    with pytest.raises(UserError, match=r"algo\.num_values=1: a dial") if asks else nullcontext():
+        require_ensemble(0.5, dial, heads=1, key="algo.num_values")
