@@ -27,6 +27,10 @@ class GymnasiumConfig:
     id: str = "Pendulum-v1"
     kwargs: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if "render_mode" in self.kwargs:
+            raise UserError("env.kwargs has a render_mode, which is set where a video is made: leave it out")
+
 
 class Gymnasium(EnvironmentFamily):
     """A registered environment with a bounded Box action, rescaled to [-1, 1], and a flat float32 observation.
@@ -40,7 +44,8 @@ class Gymnasium(EnvironmentFamily):
         """One environment with the time limit it was registered with.
 
         Raises:
-            UserError: the id is unknown, its package or its simulator is missing, or its action is not a bounded Box.
+            UserError: the id is unknown, its package or its simulator is missing, its action is no bounded Box, or it does
+                not take the keyword arguments.
         """
         env = _float32(_registered(self.config, render_mode), self.config.id)
         bound = np.ones(env.action_space.shape or (), np.float32)
@@ -51,6 +56,12 @@ def _registered(config: GymnasiumConfig, render_mode: str | None) -> gymnasium.E
     rendering = {} if render_mode is None else {"render_mode": render_mode}  # not every environment knows the argument
     try:
         return gymnasium.make(config.id, **rendering, **config.kwargs)
+    except TypeError as error:
+        if not config.kwargs:
+            raise
+        raise UserError(
+            f"{config.id} does not take env.kwargs={config.kwargs}: {str(error).splitlines()[0]}"
+        ) from error
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise UserError(f"{config.id} cannot be imported: {str(error).splitlines()[0]}") from error
     except gymnasium.error.Error as error:

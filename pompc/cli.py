@@ -15,6 +15,7 @@ from typing import NoReturn
 from pompc import __version__
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
+from pompc.settings import SEEDS
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -181,8 +182,8 @@ def _add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _at_least(lowest: int):
     def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {lowest}")
+        if not text.isdecimal() or not lowest <= int(text) < SEEDS:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {lowest} and below {SEEDS}")
         return int(text)
 
     return convert

@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pompc.errors import UserError
 from pompc.schema import MISSING, unknown_key
 
+OPEN = ("env.kwargs",)
+"""Keys of mappings that take any key: their names are another package's."""
 DIALS = ("kl_weight", "virtual_ratio")
 """Keys that take a number or a schedule node, whichever of them the default is."""
 
@@ -60,21 +62,23 @@ def _find(values: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
     for part in path:
         node = node.get(part) if isinstance(node, dict) else None
     last = key.rpartition(".")[2]
-    if not isinstance(node, dict) or (node and last not in node):
-        raise unknown_key(key, list(_flatten(values)))
+    if not isinstance(node, dict) or (node and last not in node and ".".join(path) not in OPEN):
+        raise unknown_key(key, [name for name, _ in flatten(values)])
     return node
 
 
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration, nodes and leaves, with dots."""
+def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a configuration with its value, nodes before their leaves, with dots."""
     for name, value in node.items():
-        yield f"{prefix}{name}"
+        yield f"{prefix}{name}", value
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
 
 
 def _read(key: str, text: str, default: Any) -> Any:
     """A value from its text: YAML with OmegaConf's numbers (``1e6``); ``wandb.mode=off`` stays text."""
+    if " #" in text and text.lstrip()[:1] not in ("'", '"', "[", "{"):
+        return text.strip()  # to YAML, the rest would be a comment
     try:
         value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException):
@@ -88,7 +92,7 @@ def _set(node: dict[str, Any], name: str, key: str, value: Any) -> None:
     default = node.get(name)
     if key in DIALS and isinstance(value, dict):
         node[name] = {**_start(default), **value}
-    elif isinstance(value, dict) and isinstance(default, dict) and default:
+    elif isinstance(value, dict) and isinstance(default, dict) and default and key not in OPEN:
         for inner, item in value.items():
             if inner not in default:
                 raise unknown_key(f"{key}.{inner}", [f"{key}.{known}" for known in default])

@@ -8,6 +8,9 @@ from typing import Literal
 
 from pompc.errors import UserError
 
+SEEDS = 2**31
+"""Seeds lie below this: the least limit of the libraries that take them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -103,5 +106,5 @@ def _positive(prefix: str, config: object, *names: str) -> None:
 
 
 def _seed(key: str, value: int) -> None:
-    if not 0 <= value < 2**31:
+    if not 0 <= value < SEEDS:
         raise UserError(f"{key} must lie in [0, 2^31), not {value}")

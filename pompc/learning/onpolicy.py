@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,8 +77,12 @@ class OnPolicyConfig:
             "initial_std",
             "ensemble_size",
         ):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
+        if not all(width > 0 for width in self.hidden):
+            raise UserError(f"algo.hidden must be positive widths, not {list(self.hidden)}")
+        if not math.isfinite(self.entropy):
+            raise UserError(f"algo.entropy must be a finite number, not {self.entropy}")
         for name in ("discount", "gae_lambda", "learning_rate_decay", "bootstrap", "clip"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(f"algo.{name} must be in (0, 1], not {getattr(self, name)}")

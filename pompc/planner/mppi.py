@@ -79,8 +79,14 @@ class MPPIConfig:
     def __post_init__(self) -> None:
         positive = ("horizon", "num_samples", "num_iterations", "temperature", "max_std", "noise_knots")
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")
+        spreads = self.init_std if isinstance(self.init_std, tuple) else (self.init_std,)
+        if not all(0 <= spread < math.inf for spread in spreads):
+            raise UserError(f"planner.init_std must be at least 0, not {self.init_std}")
+        for name in ("discount", "control_cost", "noise_exponent"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"planner.{name} must be at least 0, not {getattr(self, name)}")
         if not 0 <= self.min_std <= self.max_std:
             raise UserError(f"planner.min_std={self.min_std} must lie in [0, {self.max_std}] (planner.max_std)")
         check_precision("planner.matmul_precision", self.matmul_precision, PLANNING)

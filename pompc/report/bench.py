@@ -26,6 +26,7 @@ from pompc import __version__
 from pompc.config import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
+from pompc.files import require_writable
 from pompc.planner import MPPI, MPPIConfig
 from pompc.process import cpu_model, prepare, require_compiler
 from pompc.registry import ENVIRONMENTS
@@ -79,11 +80,12 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
         The exit code 0.
 
     Raises:
-        UserError: there is no such measurement, or it cannot run here.
+        UserError: there is no such measurement, or it cannot run here, or its result cannot be written.
     """
     if only is not None and only not in MEASUREMENTS:
         raise UserError(f"unknown measurement {only!r}; there are: {', '.join(MEASUREMENTS)}")
     names = [name for name in MEASUREMENTS if name not in ON_REQUEST] if only is None else [only]
+    require_writable(OUTPUT)
     settings = settings or BenchSettings()
     results, console = {}, Console()
     with threads(1), isolated(0, resolve_device("auto")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from pompc.config import UNHASHED
 from pompc.errors import UserError
+from pompc.files import require_writable
+from pompc.overrides import flatten
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
 
@@ -26,22 +29,30 @@ def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def bootstrap_interval(scores: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """95 % stratified bootstrap interval of the interquartile mean (Agarwal et al. 2021).
+    """95 % bootstrap interval of the interquartile mean: seeds are drawn anew, and of each of them its episodes.
+
+    Resampling the runs is what Agarwal et al. (2021) do on one task; with few seeds the interval is still too narrow, with
+    one it is that of its episodes.
 
     Args:
-        scores: episodes of every seed, one array ``[episode]`` each; seeds are the strata.
+        scores: episodes of every seed, one array ``[episode]`` each; as many are drawn as the shortest has.
         seed: of the resampling.
     """
     rng = np.random.default_rng(seed)
-    drawn = [rng.choice(stratum, (RESAMPLES, len(stratum))) for stratum in scores]
-    low, high = np.quantile(interquartile_mean(np.concatenate(drawn, axis=1)), [0.025, 0.975])
+    chosen = rng.integers(len(scores), size=(RESAMPLES, len(scores)))
+    drawn = np.empty((*chosen.shape, min(map(len, scores))))
+    for index, episodes in enumerate(scores):
+        here = chosen == index
+        drawn[here] = rng.choice(episodes, (here.sum(), drawn.shape[-1]))
+    low, high = np.quantile(interquartile_mean(drawn.reshape(RESAMPLES, -1)), [0.025, 0.975])
     return float(low), float(high)
 
 
 def compare(paths: Sequence[Path], output: Path, published: Path | None = None) -> int:
     """Print tables of the last evaluations and write curves (PNG) and the tables' numbers (CSV).
 
-    Runs of the same algorithm and environment are seeds of one method; every environment has its panel and its table.
+    Runs of the same algorithm, environment and configuration are seeds of one method; every environment has its panel and
+    its table.
     With published curves the CSV has a row per method and published method.
 
     Args:
@@ -53,8 +64,10 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None) 
         The exit code 0.
 
     Raises:
-        UserError: a path is no run directory, or has no evaluation yet, or the published curves are of other tasks.
+        UserError: a path is no run directory, has no evaluation yet, or is a seed that another one is, too; the published
+            curves are of other tasks; the output cannot be written.
     """
+    require_writable(output)
     environments = _environments(paths)
     bands = {} if published is None else _published_bands(environments, published)
     rows: list[dict[str, str | float]] = []
@@ -72,7 +85,6 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None) 
         elif published is not None:
             console.print(f"{published} has no curve for {env}", highlight=False, soft_wrap=True)
         rows += places or methods
-    output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         # Environments report different quantities.
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -92,16 +104,48 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None) 
 
 
 def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
-    """``{environment: {algorithm: run directories}}``, in the order of the paths."""
-    environments: dict[str, dict[str, list[Path]]] = {}
+    """``{environment: {method: run directories}}``, in the order of the paths."""
+    found: dict[str, dict[tuple[str, str | None], dict[int, Path]]] = {}
     for path in paths:
         if not (path / "run.json").exists():
             raise UserError(f"{path} is no run directory: give the ones that `pompc run` writes")
         if not all(_has_rows(path / name) for name in ("eval.csv", "eval_episodes.csv")):
             raise UserError(f"{path} has no evaluation yet: wait for its first one")
         identity = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        environments.setdefault(identity["env"], {}).setdefault(identity["algo"], []).append(path)
-    return environments
+        methods = found.setdefault(identity["env"], {})
+        seeds = methods.setdefault((identity["algo"], identity.get("config_hash")), {})
+        if (seed := identity["seed"]) in seeds:
+            raise UserError(f"{seeds[seed]} and {path} are the same seed {seed} of {identity['algo']}: leave one out")
+        seeds[seed] = path
+    return {env: named(methods) for env, methods in found.items()}
+
+
+def named(methods: Mapping[tuple[str, str | None], Mapping[int, Path]]) -> dict[str, list[Path]]:
+    """``{(algorithm, hash of the configuration): {seed: run}}`` -> ``{name: runs}``.
+
+    A name is the algorithm's; where there are several of one, with what differs in their configurations.
+    """
+    names = {}
+    for algo in dict.fromkeys(algo for algo, _ in methods):
+        runs = {key: list(seeds.values()) for (name, key), seeds in methods.items() if name == algo}
+        configs = {key: _decisive(paths[0]) for key, paths in runs.items()}
+        known = {key for config in configs.values() for key in config}
+        differ = sorted(key for key in known if len({config.get(key) for config in configs.values()}) > 1)
+        for key, paths in runs.items():
+            facts = [f"{name.removeprefix('algo.')}={configs[key][name]}" for name in differ if name in configs[key]]
+            label = f"{algo} ({', '.join(facts) or key})" if len(runs) > 1 else algo
+            names[label if label not in names else f"{label} ({key})"] = paths
+    return names
+
+
+def _decisive(run: Path) -> dict[str, str]:
+    """``{key: value}`` of what decides a run's results, but for its seed; empty where its configuration is not there."""
+    file = run / "config.yaml"
+    if not file.exists():
+        return {}
+    values = flatten(OmegaConf.to_container(OmegaConf.load(file)))  # type: ignore[arg-type]
+    leaves = ((key, value) for key, value in values if not isinstance(value, Mapping))
+    return {key: str(value) for key, value in leaves if not any(f"{key}.".startswith(f"{free}.") for free in UNHASHED)}
 
 
 def _has_rows(table: Path) -> bool:

@@ -144,7 +144,9 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"no checkpoint {path}") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): {fix}") from error
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, MemoryError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # a CPU's allocator has no exception
+            raise UserError(f"{path} does not fit into the memory: free some, it is unharmed") from error
         raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
     header = state.get("manifest") if isinstance(state, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:

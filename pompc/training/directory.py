@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,31 @@ class RunDirectory:
             identity: ``algo``, ``env``, ``seed`` and ``config_hash``.
 
         Raises:
-            UserError: the directory's run differs in one of them.
+            UserError: the directory's run differs in one of them, or its files are not of a run.
         """
-        self.require_same(self / "run.json", self.status(), identity)
+        known = self.status()
+        if not known and any(map(_holds_something, (self / "metrics.csv", self / "eval.csv"))):
+            raise UserError(
+                f"{self.path} holds files of something else, which a run would replace: give another run_dir="
+            )
+        self.require_same(self / "run.json", known, identity)
+
+    def set_aside(self, files: list[Path]) -> Path | None:
+        """Move files of an earlier start, which has left no checkpoint to continue from, out of the way of a new one.
+
+        A start that was lost before its first checkpoint has left nothing that the same command does not make again.
+
+        Returns:
+            The folder they are in now; none where there are none.
+        """
+        files = [file for file in files if _holds_something(file)]
+        if not (files and self.status().get("step", 0) > 0):
+            return None
+        folder = next(folder for n in count(1) if not (folder := self.path / f"earlier-{n}").exists())
+        folder.mkdir()
+        for file in files:
+            file.rename(folder / file.name)
+        return folder
 
     def require_same(self, file: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
         """Refuse ``file`` where what it says about itself, ``known``, contradicts ``identity``.
@@ -94,3 +117,7 @@ class RunDirectory:
                     f"{file} is of a run with another configuration ({key} {known[key]}, now {value}): "
                     f"give another run_dir=, or delete {self.path}"
                 )
+
+
+def _holds_something(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0

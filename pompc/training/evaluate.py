@@ -22,6 +22,7 @@ from pompc.config import run_config, with_overrides
 from pompc.data.broken import broken_rows
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
+from pompc.files import require_writable
 from pompc.process import prepare
 from pompc.training import checkpoint
 from pompc.training.acting import acting
@@ -166,9 +167,11 @@ def evaluate_checkpoint(
         The exit code 0.
 
     Raises:
-        UserError: no usable checkpoint, or a wrong override.
+        UserError: no usable checkpoint, a wrong override, or a film that cannot be written.
     """
     file = find_checkpoint(Path(path))
+    if video is not None:
+        require_writable(Path(video))
     state = checkpoint.load(file)
     cfg = with_overrides(DictConfig(state["config"]), overrides)
     options = run_config(cfg)

@@ -8,6 +8,7 @@ import io
 import math
 import netrc
 import os
+import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,6 +123,14 @@ def _logged_in() -> bool:
     return False
 
 
+def _run_id(file: Path, anew: bool) -> str:
+    """The id of the directory's wandb run: two directories of one configuration are two runs."""
+    if anew or not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+    return file.read_text(encoding="utf-8")
+
+
 def wandb_mode(requested: str) -> str:
     """``auto`` -> WANDB_MODE if set, else ``online`` with a login and ``offline`` without; anything else is kept."""
     if requested != "auto":
@@ -134,12 +143,15 @@ class WandbLog:
 
     Args:
         directory: the run directory; the files go to ``<directory>/wandb``.
-        run_id: stable over restarts, so that a resumed training continues the same run.
+        name: what the run is called.
         options: the ``wandb`` node: ``mode`` (auto, online, offline, disabled), ``project``, ``group``, ``tags``.
         config: the resolved configuration.
+        anew: the training starts; otherwise it continues, and so does the wandb run that its directory knows.
     """
 
-    def __init__(self, directory: Path, run_id: str, options: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, name: str, options: Mapping[str, Any], config: Mapping[str, Any], *, anew: bool = True
+    ) -> None:
         self._run: Any = None
         self._wandb: Any = None
         mode: Any = wandb_mode(options["mode"])
@@ -152,8 +164,8 @@ class WandbLog:
             self._run = wandb.init(
                 mode=mode,
                 dir=str(directory),
-                id=run_id,
-                name=run_id,
+                id=_run_id(directory / "wandb" / "run_id", anew),
+                name=name,
                 resume="allow",
                 project=options["project"],
                 group=options["group"],

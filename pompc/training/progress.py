@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,15 @@ from pompc.training.evaluate import EvalResult
 from pompc.training.loop import Record
 
 LINE_EVERY_S = 10.0
+
+
+class RunConsole(Console):
+    """A console whose reader may go away (``| head``, a ``tee`` that took the Ctrl-C, too): the run goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from here on; rich's own ends the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _TimeLeft(ProgressColumn):

@@ -19,7 +19,7 @@ from pompc.process import prepare
 from pompc.training import checkpoint
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import train
-from pompc.training.progress import RunProgress
+from pompc.training.progress import RunConsole, RunProgress
 from pompc.training.session import Session, identity
 from pompc.training.video import record_episode
 
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> int:
     """
     options = run_config(cfg)
     prepare(options.threads)
-    console = Console()
+    console = RunConsole()
     directory = RunDirectory(run_directory(cfg))
     with directory.locked():
         directory.claim(identity(cfg))
@@ -94,12 +94,17 @@ def _work(session: Session, stop: StopRequest, console: Console) -> int:
     _write_status(session, "running")
     begun = f"continues at step {counters.step:,}" if counters.step else "starts"
     console.print(f"{session.title} {begun} in {directory.path}", highlight=False, soft_wrap=True)
+    if session.set_aside is not None:
+        where = f"there is no checkpoint: the files of an earlier start are in {session.set_aside}"
+        console.print(where, highlight=False, soft_wrap=True)
     with RunProgress(session.options.steps, counters.step, console) as progress:
         for record in train(session):
-            progress.update(record)
-            if stop.received and record.step < session.options.steps:
+            stopping = stop.received and record.step < session.options.steps
+            if stopping:  # before anything is shown, which may fail
                 session.save()
                 _write_status(session, "interrupted")
+            progress.update(record)
+            if stopping:
                 console.print(f"interrupted at step {record.step:,}; run the same command to continue", highlight=False)
                 return INTERRUPTED
     if session.options.eval.video:

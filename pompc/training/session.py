@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -55,6 +56,9 @@ class Session:
     Args:
         cfg: the resolved configuration.
         directory: the run directory, locked by the caller.
+
+    Attributes:
+        set_aside: where the files of an earlier start are that has left no checkpoint; none where there was none.
     """
 
     def __init__(self, cfg: DictConfig, directory: RunDirectory) -> None:
@@ -67,16 +71,18 @@ class Session:
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
-        self._tick = time.perf_counter()
+        self.set_aside: Path | None = None
         if directory.last.exists():
             self._load()
         else:
+            self.set_aside = directory.set_aside([log.path for log in self.logs.values()])
             for log in self.logs.values():
                 log.truncate(0)
         checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
-        run_id = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
+        name = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.wandb = WandbLog(directory.path, run_id, plain["wandb"], plain)
+        self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, anew=self.counters.step == 0)
+        self._tick = time.perf_counter()
 
     def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:
         """Count the batches, write their row to metrics.csv and timing.csv, and return the row."""
@@ -146,6 +152,7 @@ class Session:
         """
         if not (last or best):
             return
+        self.counters.wall_s += time.perf_counter() - self._tick  # updates made up for have no row of their own
         if best:  # playing needs no replay, which may be large
             checkpoint.save(self.directory.best, self._state(replay=False))
         if last:

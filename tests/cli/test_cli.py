@@ -52,6 +52,7 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         (["show", "--algo", "ppo"], "no environment given"),
         (["eval", "no/such/run"], "there is no no/such/run"),
         (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
+        (["eval", ".", "--seed", "5000000000"], "at least 0 and below 2147483648"),
         (["eval", ".", "--video", "film.avi"], ".mp4"),
         (["convert", "no.pt", "--algo", "tdmpc2", "--env", "acrobot"], "there is no file no.pt"),
         (["convert", "no.pt", "--env", "acrobot"], "no algorithm given"),

@@ -106,7 +106,19 @@ def test_a_schedule_goes_on_from_the_dial_it_replaces():
 def test_a_mapping_changes_only_the_keys_it_has():
     assert racing("eval={every: 7}").eval == {**racing().eval, "every": 7}
     assert compose("ppo", "gym/Pendulum-v1", ["env.kwargs={g: 9.0}"]).env.kwargs.g == 9.0
-    assert compose("ppo", "gym/Pendulum-v1", ["env.kwargs.g=9.0"]).env.kwargs.g == 9.0
+    cfg = compose(
+        "ppo", "gym/Pendulum-v1", ["env.kwargs.g=9.0", "env.kwargs.dt=0.1", "env.kwargs={max_episode_steps: 5}"]
+    )
+    assert cfg.env.kwargs == {"max_episode_steps": 5}
+    cfg = compose("ppo", "gym/Pendulum-v1", ["env.kwargs.g=9.0", "env.kwargs.dt=0.1"])
+    assert with_overrides(cfg, ["env.kwargs.other=1"]).env.kwargs == {"g": 9.0, "dt": 0.1, "other": 1}
+
+
+def test_a_number_sign_is_no_comment():
+    assert racing("run_dir=out/try #1", "wandb.project=lab #3").run_dir == "out/try #1"
+    assert racing("run_dir='out/try #1'").run_dir == "out/try #1"
+    with pytest.raises(UserError, match="steps must be a number, not '100 # short'"):
+        racing("steps=100 # short")
 
 
 def test_choices_may_be_overrides_too():

@@ -109,3 +109,11 @@ def test_what_cannot_be_made_is_named(id, says):
 def test_unsuitable_actions_are_named(space, says):
     with pytest.raises(UserError, match=says):
         make("EchoTest-v0", action_space=space)
+
+
+def test_keyword_arguments_that_it_does_not_take_are_named():
+    with pytest.raises(UserError, match=r"Pendulum-v1 does not take env\.kwargs=\{'gravity': 9\}: ") as error:
+        make("Pendulum-v1", gravity=9)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="render_mode, which is set where a video is made"):
+        make("Pendulum-v1", render_mode="rgb_array")

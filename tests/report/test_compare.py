@@ -45,6 +45,48 @@ def test_bootstrap_interval_covers_the_truth_at_its_rate():
     assert 50 <= hits <= 60
 
 
+def test_the_interval_counts_how_much_seeds_differ():
+    rng = np.random.default_rng(0)
+    hits, narrow = 0, 0
+    for trial in range(60):
+        centres = rng.normal(3.0, 1.0, 10)
+        low, high = bootstrap_interval([rng.normal(centre, 0.1, 30) for centre in centres], seed=trial)
+        hits += low <= 3.0 <= high
+        narrow += high - low < 0.3  # ten times the spread that its episodes alone would give
+    assert hits >= 48
+    assert narrow == 0
+    low, high = bootstrap_interval([np.array([1.0, 1.0, 1.0]), np.array([2.0, 2.0])])
+    assert (low, high) == (1.0, 2.0)
+
+
+def test_configurations_of_one_algorithm_are_methods_of_their_own(tmp_path):
+    runs = []
+    for number, (seed, weight) in enumerate([(0, 1.0), (1, 1.0), (0, 9.0)]):
+        runs.append(write_run(tmp_path / str(number), "pompc", seed, [weight]))
+        identity = {"algo": "pompc", "env": "acrobot", "seed": seed, "config_hash": f"{weight}"}
+        (runs[-1] / "run.json").write_text(json.dumps(identity))
+        config = {"kl_weight": weight, "algo": {"prior": "plan"}, "seed": seed, "wandb": {"mode": str(number)}}
+        (runs[-1] / "config.yaml").write_text(json.dumps(config))
+    compare(runs, tmp_path / "out.png")
+    rows = table(tmp_path / "out.csv")
+    assert [(row["algorithm"], float(row["seeds"])) for row in rows] == [
+        ("pompc (kl_weight=1.0)", 2),
+        ("pompc (kl_weight=9.0)", 1),
+    ]
+    compare(runs[:2], tmp_path / "out.png")
+    assert table(tmp_path / "out.csv")[0]["algorithm"] == "pompc"
+    with pytest.raises(UserError, match=r"0 and .*0 are the same seed 0 of pompc: leave one out"):
+        compare([runs[0], runs[0]], tmp_path / "out.png")
+
+
+def test_an_output_that_cannot_be_written_is_one_line_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "out.png", tmp_path):
+        with pytest.raises(UserError, match=r"cannot write .* name another file") as error:
+            compare([tmp_path / "no run"], output)
+        assert "\n" not in str(error.value)
+
+
 def test_table_uses_the_last_evaluation_and_groups_seeds(tmp_path, capsys):
     runs = [
         write_run(tmp_path / "a0", "ppo", 0, [1.0, 2.0, 3.0, 6.0]),
@@ -71,7 +113,8 @@ def table(path):
 def write_suite_run(path, algo, seed, task, curve, pixels=None):
     """A run on a Control Suite task with the evaluations ``{step: return}``."""
     path.mkdir(parents=True)
-    (path / "run.json").write_text(json.dumps({"algo": algo, "env": f"dmc-{task}", "seed": seed}))
+    identity = {"algo": algo, "env": f"dmc-{task}", "seed": seed, "config_hash": f"pixels {pixels}"}
+    (path / "run.json").write_text(json.dumps(identity))
     config = {"seed": seed, "env": {"name": "dmc", "task": task, **({} if pixels is None else {"pixels": pixels})}}
     (path / "config.yaml").write_text(json.dumps(config))
     lines = [f"{step},{value},{seed}" for step, value in curve.items()]

@@ -194,9 +194,16 @@ def test_wandb_gets_only_finite_numbers_and_keeps_its_id(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or Run())
     options = {"mode": "online", "project": "p", "group": None, "tags": ["a"]}
-    sent = WandbLog(tmp_path, "an-id", options, {"steps": 1})
+    sent = WandbLog(tmp_path, "a-name", options, {"steps": 1})
     sent.log("train", 16, {"step": 16, "a": 1.5, "b": NAN, "c": float("inf"), "d": "text", "e": 2})
     sent.close()
     sent.log("train", 32, {"a": 1.0})  # after the end: nothing
     assert Run.logged == [{"env_step": 16, "train/a": 1.5, "train/e": 2}]
-    assert (asked["id"], asked["mode"], asked["resume"]) == ("an-id", "online", "allow")
+    assert (asked["name"], asked["mode"], asked["resume"]) == ("a-name", "online", "allow")
+    ids = [asked["id"]]
+    for directory, anew in ((tmp_path, False), (tmp_path, True), (tmp_path, False), (tmp_path / "other", False)):
+        WandbLog(directory, "a-name", options, {}, anew=anew)
+        ids.append(asked["id"])
+    assert ids[0] == ids[1] != ids[2] == ids[3] != ids[4], (
+        "a run that continues, one that starts anew, another directory"
+    )
