@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from pompc.envs.carla_racing.track import TRACKS
 from pompc.errors import Unavailable, UserError
 from pompc.testing.carla_standin.maps import STRAIGHT
 
-QUICK = {"timeout": 0.6, "retries": 3}
 CURES = {
     "a lost snapshot": ("drop_snapshots", 1, 0),
     "a slow tick": ("slow_tick", 1.5, 0.0),
@@ -26,16 +25,35 @@ CURES = {
     "a server that answers nothing": ("hang", "*", ""),
     "a wheel that is not told": ("hang", "get_wheel_steer_angle", ""),
 }
+SEEN_IDLE = 3.0  # s: a server in synchronous mode is watched for the whole time-out
+
+
+@contextmanager
+def time_out(env, seconds=0.6):
+    """A block in which a silent server soon counts as failed; outside it one on a busy machine may take its time."""
+
+    def wait(seconds):
+        object.__setattr__(env.config, "timeout", seconds)  # the one object that all parts of the family read
+        if (server := env._carla._connection._server) is not None:
+            server.client.set_timeout(seconds)
+
+    before = env.config.timeout
+    wait(seconds)
+    try:
+        yield
+    finally:
+        wait(before)
 
 
 @pytest.mark.parametrize("fault", CURES)
 def test_a_fault_costs_one_episode(server, fault):
     name, bad, good = CURES[fault]
-    with closing(family(server, **QUICK).make()) as env:
+    ends = rf"{re.escape(address(server))}: .*; the episode ends here"
+    with closing(family(server, retries=3).make()) as env:
         env.reset(seed=1)
         seen = drive(env, 3)[-1][0]
         server.fault(name, bad)
-        with pytest.warns(UserWarning, match=rf"{re.escape(address(server))}: .*; the episode ends here"):
+        with time_out(env), pytest.warns(UserWarning, match=ends):
             (result,) = drive(env, 1)
         assert (result[0] == seen).all()
         assert result[1:4] == (0.0, False, True)
@@ -50,9 +68,10 @@ def test_a_fault_costs_one_episode(server, fault):
 
 @pytest.mark.parametrize("procedure", ["get_actor_definitions", "get_sensor_token", "get_episode_settings"])
 def test_a_server_that_stops_answering_while_an_episode_begins_is_one_line(server, procedure):
-    with closing(family(server, timeout=0.6, retries=0).make()) as env:
+    failed = r"has failed 1 times in a row .*no answer within"
+    with closing(family(server, retries=0).make()) as env:
         server.fault("hang", procedure)
-        with pytest.raises(Unavailable, match=r"has failed 1 times in a row .*no answer within"):
+        with time_out(env), pytest.raises(Unavailable, match=failed):
             env.reset(seed=0)
         server.fault("hang", "")
         env.reset(seed=0)
@@ -60,14 +79,15 @@ def test_a_server_that_stops_answering_while_an_episode_begins_is_one_line(serve
 
 
 def test_a_server_whose_episodes_all_break_at_once_is_given_up(server):
-    with closing(family(server, timeout=0.6, retries=0).make()) as env:
+    with closing(family(server, retries=0).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
         server.fault("hang", "get_wheel_steer_angle")  # an episode begins without it
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with time_out(env), pytest.warns(UserWarning, match="the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
-        env.reset(seed=0)
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with time_out(env, SEEN_IDLE):
+            env.reset(seed=0)
+        with time_out(env), pytest.warns(UserWarning, match="the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
         with pytest.raises(Unavailable, match="has broken off 2 episodes in a row at their first step"):
             env.reset(seed=0)
@@ -78,10 +98,10 @@ def test_a_server_whose_episodes_all_break_at_once_is_given_up(server):
 
 def test_a_server_that_can_no_longer_be_used_ends_a_run_that_is_saved(server):
     """``Unavailable`` is what a run saves itself for."""
-    with closing(family(server, **QUICK).make()) as env:
+    with closing(family(server, retries=3).make()) as env:
         env.reset(seed=0)
         server.fault("drop_snapshots", 1)
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with time_out(env), pytest.warns(UserWarning, match="the episode ends here"):
             drive(env, 1)
         server.fault("server_version", "0.9.13")
         with pytest.raises(Unavailable, match=r"version 0\.9\.13"):
@@ -89,15 +109,18 @@ def test_a_server_that_can_no_longer_be_used_ends_a_run_that_is_saved(server):
 
 
 def test_one_that_leaves_waits_for_no_server(server):
-    with closing(family(server, timeout=0.6, retries=8).make()) as env:
+    with closing(family(server, retries=8).make()) as env:
         env.reset(seed=0)
         server.kill()
-        env._carla._connection.close()
+        with time_out(env):
+            env._carla._connection.close()
         env._carla.leave()
-        began = time.monotonic()
-        with pytest.warns(UserWarning, match="attempt 2 of 9"), pytest.raises(Interrupted, match="is being closed"):
+        with (
+            pytest.warns(UserWarning, match="attempt 2 of 9") as seen,
+            pytest.raises(Interrupted, match="is being closed"),
+        ):
             env.reset(seed=0)
-        assert time.monotonic() - began < 2.0, "79 s by default"
+        assert sum("attempt" in str(warning.message) for warning in seen) == 1, "8 are 79 s"
 
 
 def test_a_car_that_falls_through_the_road_is_no_car(server, monkeypatch):
@@ -116,21 +139,27 @@ def test_rebuilding_leaves_nothing_behind(server):
         return next(int(line.split()[1]) for line in lines if line.startswith("Threads"))
 
     with closing(family(server).make()) as env:
-        counts = []
-        for _ in range(12):
+        threads, actors = [], []
+        for _ in range(14):
             env.reset(seed=0)
             drive(env, 2)
-            counts.append((native_threads(), len(server.state()["actors"])))
+            threads.append(native_threads())
+            actors.append(len(server.state()["actors"]))
             env._carla._connection.close()
-        assert len(set(counts[2:])) == 1, counts
-    assert server.state()["listeners"] <= 1
+        assert len(set(actors)) == 1, actors
+        # One left by every rebuilding would be 8 more; the other tests of this process may have begun or end a few.
+        assert min(threads[-4:]) - min(threads[2:6]) < 4, threads
+    deadline = time.monotonic() + 30.0
+    while server.state()["listeners"] > 1:
+        assert time.monotonic() < deadline, server.state()
+        time.sleep(0.01)
 
 
 def test_a_server_that_stays_away_is_one_line_and_one_that_comes_back_is_used_again(server):
-    with closing(family(server, timeout=0.6, retries=1).make()) as env:
+    with closing(family(server, retries=1).make()) as env:
         env.reset(seed=0)
         server.kill()
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with time_out(env), pytest.warns(UserWarning, match="the episode ends here"):
             assert broken(drive(env, 1)) == [1.0]
         began = time.monotonic()
         failed = rf"{re.escape(address(server))} has failed 2 times .*refused"
@@ -139,24 +168,25 @@ def test_a_server_that_stays_away_is_one_line_and_one_that_comes_back_is_used_ag
             pytest.raises(Unavailable, match=failed) as error,
         ):
             env.reset(seed=0)
-        assert 1.0 <= time.monotonic() - began < 4.0, "it has waited before the second attempt"
+        assert time.monotonic() - began >= 1.0, "it has waited before the second attempt"
         assert "\n" not in str(error.value)
         server.restart()
         env.reset(seed=0)
         assert broken(drive(env, 3)) == [0.0] * 3
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # there is one before every further attempt
 def test_no_server_at_all_is_said_at_once():
     pytest.importorskip("carla", reason="needs the CARLA client: pip install 'pompc[carla]'")
     nothing = nobody()
-    config = CarlaRacingConfig(backend="carla", servers=(nothing,))
+    config = CarlaRacingConfig(backend="carla", servers=(nothing,), timeout=60.0)
     began = time.monotonic()
     with (
         closing(CarlaRacing(config).make()) as env,
         pytest.raises(Unavailable, match=rf"there is no CARLA server at {re.escape(nothing)} .*refused"),
     ):
         env.reset(seed=0)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < config.timeout, "without the client's own time-out"
 
 
 def test_a_refused_place_is_not_the_only_one(server):
@@ -195,9 +225,9 @@ def test_what_a_dead_run_left_is_repaired(server):
     client(server, blind + spawn("pompc-ego") + "world.tick()\nos._exit(0)")
     assert server.state()["synchronous"]
     assert "vehicle.tesla.model3" in server.state()["actors"]
-    with closing(family(server, timeout=1.0).make()) as env:
+    with closing(family(server, timeout=SEEN_IDLE).make()) as env:
         with pytest.warns(
-            UserWarning, match="in synchronous mode by a client that has not ticked it for 1 s: repaired"
+            UserWarning, match="in synchronous mode by a client that has not ticked it for 3 s: repaired"
         ):
             env.reset(seed=0)
         assert server.state()["actors"].count("vehicle.tesla.model3") == 3, "the dead one's car is gone"
@@ -207,13 +237,13 @@ def test_what_a_dead_run_left_is_repaired(server):
 
 def test_the_settings_that_were_found_outlive_a_fault_in_which_they_could_not_be_restored(server):
     before = server.state()["settings"]
-    with closing(family(server, **QUICK).make()) as env:
+    with closing(family(server, retries=3).make()) as env:
         env.reset(seed=0)
         server.fault("drop_snapshots", 1)
-        with pytest.warns(UserWarning, match="the episode ends here"):
+        with time_out(env), pytest.warns(UserWarning, match="the episode ends here"):
             drive(env, 1)
         client(server, SYNCHRONOUS.replace("world.apply", "settings.no_rendering_mode = True\nworld.apply"))
-        with pytest.warns(UserWarning, match="repaired"):
+        with time_out(env, SEEN_IDLE), pytest.warns(UserWarning, match="repaired"):
             env.reset(seed=0)
         drive(env, 1)
     assert server.state()["settings"] == before
@@ -273,7 +303,7 @@ def test_a_client_at_work_is_not_disturbed(server):
 
 @pytest.mark.parametrize("kind", ["vehicle.", "sensor.other.", "sensor.camera."])
 def test_an_actor_that_others_remove_costs_one_episode(server, kind):
-    with closing(family(server, observe_camera=True, **QUICK).make()) as env:
+    with closing(family(server, observe_camera=True).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
         numbers = [actor.id for actor in env._carla._connection.cast()._actors if actor.type_id.startswith(kind)]
@@ -332,12 +362,14 @@ import sys, numpy as np
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.testing.carla_standin import control
 host, port = {host!r}, {port}
-env = CarlaRacing(CarlaRacingConfig(backend="carla", servers=(f"{{host}}:{{port}}",), timeout=0.6)).make()
+env = CarlaRacing(CarlaRacingConfig(backend="carla", servers=(f"{{host}}:{{port}}",), timeout=5.0)).make()
 action = np.array([0.0, 0.3], np.float32)
 env.reset(seed=0)
 env.step(action)
 control.set_fault(host, port, "cut_stream", 1)
+object.__setattr__(env.config, "timeout", 0.6)
 broken = [env.step(action)[4]["broken"]]
+object.__setattr__(env.config, "timeout", 5.0)
 env.reset(seed=0)
 broken.append(env.step(action)[4]["broken"])
 env.close()

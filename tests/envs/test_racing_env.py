@@ -106,7 +106,8 @@ def test_the_family_keeps_the_contract():
 
 
 def test_the_benchmark_measures_rates():
+    """How high they are is for ``pompc bench`` to say, on a machine that does nothing else."""
     rates = measure(seconds=0.02)
-    assert rates["single_steps_per_s"] > 2000
-    assert rates["batched_4096_steps_per_s"] > 10 * rates["batched_16_steps_per_s"]
-    assert 0 < rates["rollout_4096x20_ms"] < 200
+    batched = ("batched_16_steps_per_s", "batched_4096_steps_per_s")
+    assert tuple(rates) == ("single_steps_per_s", *batched, "rollout_4096x20_ms")
+    assert all(np.isfinite(rate) and rate > 0 for rate in rates.values())

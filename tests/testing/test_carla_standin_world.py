@@ -1,6 +1,8 @@
 """The world through the unmodified client: connection, maps, settings, clock, actors, batches."""
 
 import time
+from itertools import pairwise
+from statistics import median
 
 import pytest
 from standin_client import DT, in_client, refusal, require_carla, run, spawn, synchronous
@@ -98,22 +100,25 @@ def test_settings_and_modes(client, world):
 
 @in_client
 def test_real_time(client, world):
-    """Without a client's ticks 20 frames take about a second."""
-    begin = world.wait_for_tick().timestamp
-    for _ in range(10):
-        end = world.wait_for_tick().timestamp
-    wall = end.platform_timestamp - begin.platform_timestamp
-    assert end.elapsed_seconds - begin.elapsed_seconds == pytest.approx(wall, rel=0.2)
+    """Without a client's ticks 20 frames take about a second; on a busy machine they may come late, but none early."""
+    seen = [world.wait_for_tick().timestamp for _ in range(21)]
+    frames = [after.frame - before.frame for before, after in pairwise(seen)]
+    walls = [after.platform_timestamp - before.platform_timestamp for before, after in pairwise(seen)]
+    assert min(frames) > 0
+    assert seen[-1].elapsed_seconds - seen[0].elapsed_seconds == pytest.approx(DT * sum(frames))
+    assert DT * sum(frames) <= sum(walls) + DT + 1e-3, "one step at most is caught up after a delay"
+    assert min(wall / frame for wall, frame in zip(walls, frames, strict=True)) < 1.2 * DT, "some are in time"
 
 
 @in_client
 def test_ticks_are_not_delayed(client, world):
     """Thousands per second are usual; with Nagle's algorithm it would be 25."""
     synchronous(world)
-    begin = time.monotonic()
+    times = [time.monotonic()]
     for _ in range(100):
         world.tick()
-    assert time.monotonic() - begin < 2.0
+        times.append(time.monotonic())
+    assert median(after - before for before, after in pairwise(times)) < 0.02  # not all: other work may delay some
 
 
 @in_client

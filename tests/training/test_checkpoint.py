@@ -7,7 +7,7 @@ import random
 import resource
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,24 +45,55 @@ def write_for_ever(path: str) -> None:
         checkpoint.save(Path(path), content(step, 2_000_000))
 
 
+def wait_until(happened: Callable[[], bool], process) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert process.exitcode is None, f"the process has ended with {process.exitcode}"
+        assert time.monotonic() < deadline, "nothing is written"
+        time.sleep(0.001)
+
+
+def wait_for_another(path: Path, process) -> None:
+    """Until another file is in the place of this one."""
+
+    def which() -> tuple[int, int]:
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns  # the number alone may be that of a file that is gone
+
+    known = which()
+    wait_until(lambda: which() != known, process)
+
+
+def size(path: Path) -> int:
+    """Of a file in bytes; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def test_a_kill_while_writing_leaves_a_whole_checkpoint(context, tmp_path):
-    path, draw, steps, cut_off = tmp_path / "last.pt", random.Random(0), set(), 0
-    for _ in range(8):
+    path, temporary = tmp_path / "last.pt", tmp_path / "last.pt.tmp"
+    draw, kills, cut_off = random.Random(0), 0, 0
+    while kills < 8 or not cut_off:  # until some have come in the middle of a write
+        assert kills < 100, "no kill comes in the middle of a write"
         path.unlink(missing_ok=True)
         process = context.Process(target=write_for_ever, args=(str(path),))
         process.start()
-        while not path.exists():
-            assert process.exitcode is None
-            time.sleep(0.005)
-        time.sleep(draw.uniform(0.0, 0.1))
+        wait_until(path.exists, process)
+        replaced = draw.randrange(4)
+        for _ in range(replaced):
+            wait_for_another(path, process)
+        part = draw.randrange(-8_000_000, 8_000_000)  # of the next one's bytes; half of the kills come at once
+        wait_until(lambda part=part: size(temporary) >= part, process)
         process.kill()
         process.join(30)
         state = checkpoint.load(path)
-        assert torch.equal(state["weights"], torch.full((2_000_000,), float(state["manifest"]["step"])))
-        steps.add(state["manifest"]["step"])
-        cut_off += (tmp_path / "last.pt.tmp").exists()
-    assert len(steps) > 1
-    assert cut_off > 0  # some kills did come in the middle of a write
+        step = state["manifest"]["step"]
+        assert step > replaced
+        assert torch.equal(state["weights"], torch.full((2_000_000,), float(step)))
+        kills += 1
+        cut_off += temporary.exists()
     checkpoint.save(path, content(7))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from small import assert_same, config, environment
-from toy import run_toy, toy_config
+from toy import Toy, run_toy, toy_config
 
 from pompc import cli
 from pompc.errors import UserError
 from pompc.training.run import StopRequest, run
 
-LENGTH = ("steps=1600", "eval.every=800", "checkpoint.every=160")  # 100 batches, about a second
+LENGTH = ("steps=1600", "eval.every=800", "checkpoint.every=160")  # 100 batches
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,21 @@ def uninterrupted(tmp_path_factory):
     return directory
 
 
-def start(context, directory: Path):
-    process = context.Process(target=run_toy, args=(str(directory / "output"), str(directory), *LENGTH))
+def run_held(directory: str, batches: int) -> None:
+    """A run that learns from no more batches before there is a file ``go``: whoever sends a signal is not too late."""
+    learn = Toy.learn
+
+    def held(self, data):
+        while self.updates >= batches and not Path(directory, "go").exists():
+            time.sleep(0.005)
+        return learn(self, data)
+
+    Toy.learn = held  # in this process alone
+    run_toy(str(Path(directory, "output")), directory, *LENGTH)
+
+
+def start(context, directory: Path, batches: int):
+    process = context.Process(target=run_held, args=(str(directory), batches))
     process.start()
     return process
 
@@ -48,13 +61,14 @@ def status(directory: Path) -> dict:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_writes_a_checkpoint_and_the_same_command_continues(number, context, uninterrupted, tmp_path, capsys):
-    process = start(context, tmp_path)
+    process = start(context, tmp_path, 90)
     wait_for_rows(tmp_path, 10, process)
     with pytest.raises(UserError, match=rf"in use: already running \(pid {process.pid}\)") as error:
         run(toy_config(tmp_path, *LENGTH))
     assert "\n" not in str(error.value)
 
     os.kill(process.pid, number)
+    (tmp_path / "go").touch()
     process.join(30)
     assert process.exitcode == 130
     known = status(tmp_path)
@@ -75,8 +89,9 @@ def test_a_signal_writes_a_checkpoint_and_the_same_command_continues(number, con
 def test_kills_at_random_moments_change_nothing(context, uninterrupted, tmp_path):
     draw = random.Random(3)
     for kill in range(6):
-        process = start(context, tmp_path)
-        wait_for_rows(tmp_path, 12 * kill, process)  # of 100; a checkpoint comes every 10
+        # Every kill in its own part of the 100 batches, however fast they are; a checkpoint comes every 10.
+        process = start(context, tmp_path, 12 * kill + 6)
+        wait_for_rows(tmp_path, 12 * kill, process)
         time.sleep(draw.uniform(0.0, 0.03))
         process.kill()
         process.join(30)
