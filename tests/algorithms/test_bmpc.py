@@ -1,6 +1,7 @@
 """BMPC: state values that bootstrap from the model, and lazy reanalysis."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,6 +88,28 @@ class TestLazyReanalysis:
         renewed = len(indices[:HORIZON, :4].unique())
         column = torch.cat([v.reshape(-1, ACTIONS) for v in find(stored, "prior_std")])
         assert ((column > 0) & (column <= 2)).all(-1).sum() == renewed
+
+    def test_every_plan_goes_to_the_state_it_was_made_from(self, monkeypatch):
+        agent, asked = self.filled(reanalyze_log_std_min=-1.5, reanalyze_log_std_max=0.5), {}
+        monkeypatch.setattr(agent, "proposals", lambda state, spread: asked.update(spread=spread))
+
+        def plan(state, **options):
+            asked.update(options)
+            mean = state[:, None, None, :ACTIONS].expand(-1, 1, HORIZON, -1)
+            return SimpleNamespace(mean=mean, std=mean + 1)
+
+        monkeypatch.setattr(agent.planner, "plan", plan)
+        monkeypatch.setattr(agent.planner, "select", lambda plan: plan.mean[..., 0, :])
+        data, indices = agent.replay.sample(BATCH)
+        agent.refresh(data, indices, pretraining=False)
+        rows = (slice(HORIZON), slice(4))
+        expected = agent.model.encode(data["observation"][rows])[..., :ACTIONS]
+        torch.testing.assert_close(data["prior_mean"][rows], expected)
+        torch.testing.assert_close(data["prior_std"][rows], expected + 1)
+        torch.testing.assert_close(agent.replay._columns["prior_mean"][indices[rows]], expected)
+        assert asked["spread"] == (-1.5, 0.5)
+        assert asked["terminal_value"] == agent.state_value
+        assert "mean" not in asked, "no warm start"
 
     @pytest.mark.parametrize("why", ["never", "pretraining", "not due"])
     def test_otherwise_nothing_changes(self, why):

@@ -5,7 +5,7 @@ import math
 import pytest
 import tiny
 import torch
-from latent import SQUASHED, batch, deterministic, make, updated
+from latent import ACTIONS, HORIZON, SQUASHED, batch, deterministic, make, updated
 
 from pompc.algorithms.bmpc import BMPC, BMPCConfig
 from pompc.algorithms.pompc import POMPC, POMPCConfig
@@ -136,6 +136,37 @@ class TestMonteCarloGate:
         (base, _), (one, metrics), (two, _) = losses
         assert (one - base).item() == pytest.approx(metrics["kl"].item() / 61, rel=1e-3)
         assert (two - one).item() == pytest.approx((one - base).item(), rel=1e-3)
+
+    def test_the_loss_in_closed_form(self):
+        """Both scales, the floor of the plan's spread and the entropy act; two entries of action."""
+        options = {
+            "entropy": 0.1,
+            "kl_weight": 2.0,
+            "reference_actions": 7,
+            "prior_min_std": 0.3,
+            "temporal_decay": 0.5,
+        }
+        agent, data = make(TDMPCSquare, TDMPCSquareConfig, scale_threshold=2.0, scale_rate=0.0, **options), batch()
+        agent.model_loss(data)
+        data["prior_std"][0] = 0.01
+        agent.return_scale.value.fill_(3.0)
+        agent.critic.draw = lambda: None
+        states = data["state"][:-1]
+        torch.manual_seed(4)
+        sample = agent.policy.sample(states)
+        torch.manual_seed(4)
+        loss, _ = agent.policy_loss(data)
+
+        def density(z, log_std):
+            return ACTIONS * ((-z.square() / 2 - log_std).sum(-1) - math.log(2 * math.pi) / 2)
+
+        log_prob = density(sample.noise, sample.log_std) - (1 - sample.action.square() + 1e-6).log().sum(-1)
+        std = data["prior_std"][:-1].clamp_min(0.3)
+        cross_entropy = -density((sample.action - data["prior_mean"][:-1]) / std, std.log())
+        value = agent.critic.values(agent.critic_inputs(states, sample.action)).mean(0)
+        terms = 0.1 * log_prob - value / 3 + 2.0 * ACTIONS / 7 * cross_entropy / 3
+        expected = sum(0.5**t * terms[t].mean() for t in range(HORIZON)) / HORIZON
+        torch.testing.assert_close(loss, expected)
 
     def test_each_task_weighs_by_its_own_size(self, monkeypatch):
         options = {"tasks": tiny.tasks(), "observation_dim": 4, "discount": None, "scale_threshold": 0.0}

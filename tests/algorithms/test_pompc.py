@@ -68,6 +68,7 @@ class TestSoftTarget:
             agent.critic.draw = lambda: None
             agent.policy.sample = deterministic(agent.policy)
             agent.return_scale.value.fill_(3.0)
+            agent.kl_scale.value.fill_(4.0)
             with torch.no_grad():
                 targets.append(agent.value_target(data))
         gap = targets[0] - targets[1]
@@ -76,7 +77,7 @@ class TestSoftTarget:
             std = data["prior_std"][1:].clamp_min(1e-3)
             of_plan = soft.policy.divergence(sample, data["prior_mean"][1:], std)
             expected = of_plan if prior == "plan" else sample.gaussian_kl(*soft.prior(data["encoded"][1:]))
-        expected = 0.9 * 2.0 * 3.0 * expected
+        expected = 0.9 * 2.0 * (3.0 / 4.0) * expected
         expected[1, ::2] = 0  # nothing is counted after a termination
         if prior == "plan":
             expected[1, 1] = 0

@@ -7,7 +7,9 @@ import pytest
 import tiny
 import torch
 
-from pompc.algorithms.tdmpc2 import TDMPC2Config
+from pompc.algorithms.pompc import POMPC
+from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
+from pompc.dynamics.layers import SimNorm, mish
 from pompc.dynamics.world_model import SIZES
 from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig, latent_planner
@@ -133,6 +135,36 @@ def test_options_reach_the_networks(init):
     assert type(agent.policy).__name__ == "ClampedGaussian"
     assert agent.model.termination_head is None
     assert tiny.agent(episodic=True).model.termination_head is not None
+
+
+def test_bins_simplices_and_tasks_have_the_sizes_that_are_asked_for():
+    options = {"num_bins": 21, "bin_low": -3.0, "bin_high": 5.0, "simnorm_group": 4, "task_dim": 6}
+    agent = tiny.agent(tasks=tiny.tasks(), observation_dim=4, discount=None, **options)
+    for two_hot in (agent.model.two_hot, agent.critic.two_hot):
+        assert (len(two_hot.bins), two_hot.bins[0], two_hot.bins[-1]) == (21, -3.0, 5.0)
+    assert agent.model.tasks.table.embedding_dim == 6
+    groups = agent.model.latent(agent.model.encode(torch.rand(5, 3).new_zeros(5, 4))).unflatten(-1, (-1, 4)).sum(-1)
+    torch.testing.assert_close(groups, torch.ones_like(groups))
+
+
+def test_wide_actions_get_more_iterations():
+    for action_dim, iterations in ((19, 2), (20, 5)):
+        agent = tiny.agent(action_dim=action_dim, wide_action_iterations=3)
+        assert agent.planner.config.num_iterations == iterations
+
+
+@pytest.mark.parametrize("cls", [TDMPC2, POMPC])
+def test_compiling_fuses_every_activation(cls, monkeypatch):
+    monkeypatch.setattr("pompc.learning.latent_actor.require_compiler", lambda what: None)
+    monkeypatch.setattr("pompc.dynamics.layers._fused_mish", lambda: "fused")
+    for compile in (False, True):
+        parts = tiny.agent(cls, compile=compile).modules()
+        found = {
+            part.activation
+            for part in parts
+            if hasattr(part, "activation") and not isinstance(part.activation, SimNorm)
+        }
+        assert found == {"fused" if compile else mish}
 
 
 def test_the_encoder_learns_slower_and_every_parameter_is_learned_once():

@@ -181,7 +181,53 @@ def test_actions_stay_inside_bounds_and_the_std_between_floor_and_ceiling():
     plan = mppi.plan(torch.randn(6, 2) * 10)
     assert plan.actions.abs().max() <= 4.0
     assert plan.std.min() >= 0.2
-    assert plan.std.max() <= 3.0
+
+
+FLAT = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))
+PLAIN = {"num_zero_mean": 0, "include_mean": False}
+
+
+def test_the_spread_is_cut_at_its_ceiling_before_and_after_it_adapts():
+    """Without costs, clamped samples of spread 5 have one of about 3."""
+    for adapt, expected in ((False, 1.5), (True, 0.3)):
+        options = {"num_samples": 512, "adapt_std": adapt, "init_std": 5.0, "max_std": expected}
+        plan = planner(FLAT, **PLAIN, **options).plan(torch.zeros(1, 1))
+        assert plan.std.max() <= expected
+        assert plan.actions.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_the_spread_at_the_start_may_differ_between_entries():
+    mppi = MPPI(MPPIConfig(num_samples=512, init_std=(0.1, 0.7)), FLAT, FLAT, 2, low=-4.0, high=4.0)
+    spread = mppi.plan(torch.zeros(1, 1)).actions.flatten(0, -2).std(0)
+    torch.testing.assert_close(spread, torch.tensor([0.1, 0.7]), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("include", [True, False])
+def test_the_mean_is_a_sample_where_asked(include):
+    mean = torch.rand(1, 8, 1)
+    plan = planner(FLAT, num_zero_mean=0, include_mean=include).plan(torch.zeros(1, 1), mean=mean)
+    assert torch.equal(plan.actions[0, 0, 0], mean[0]) == include
+
+
+def test_samples_have_the_noise_that_is_asked_for():
+    def actions(**options):
+        torch.manual_seed(0)
+        options = {"horizon": 20, "num_samples": 512, "init_std": 0.1, **PLAIN, **options}
+        return planner(FLAT, **options).plan(torch.zeros(1, 1)).actions[0, 0, :, :, 0]
+
+    def correlation(x):
+        return torch.corrcoef(torch.stack([x[:, :-1].flatten(), x[:, 1:].flatten()]))[0, 1].item()
+
+    assert abs(correlation(actions())) < 0.05
+    assert abs(correlation(actions(noise="coloured", noise_exponent=0.0))) < 0.05
+    assert correlation(actions(noise="coloured", noise_exponent=2.0)) > 0.8
+    constant = actions(noise="spline", noise_knots=1)
+    torch.testing.assert_close(constant, constant[:, :1].expand_as(constant))
+    assert (
+        correlation(actions(noise="spline", noise_knots=20))
+        < 0.05
+        < correlation(actions(noise="spline", noise_knots=4))
+    )
 
 
 def test_warm_start_shift_and_reset():
@@ -277,6 +323,11 @@ def test_systematic_resampling_is_proportional():
     [
         ({"horizon": 0}, "horizon"),
         ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature must be positive, not nan"),
+        ({"init_std": -1.0}, "init_std must be at least 0"),
+        ({"init_std": (0.1, float("inf"))}, "init_std must be at least 0"),
+        ({"discount": float("nan")}, "discount must be at least 0"),
+        ({"min_std": -0.1}, r"min_std=-0.1 must lie in \[0, 2.0\]"),
         ({"noise": "pink"}, "white, coloured, spline"),
         ({"num_samples": 4, "num_zero_mean": 4}, "num_zero_mean"),
         ({"num_elites": 100}, "num_elites"),
