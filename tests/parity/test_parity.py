@@ -18,7 +18,8 @@ from pompc.learning.latent_config import latent_planner
 from pompc.registry import ALGORITHMS
 from pompc.training.official import sizes, translate
 
-FOLDER = Path(os.environ.get("POMPC_PARITY_DIR", Path(__file__).parent / "data"))
+OWN = Path(__file__).parent / "data"
+FOLDER = Path(os.environ.get("POMPC_PARITY_DIR", OWN))
 ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square"}
 
 
@@ -156,13 +157,8 @@ def test_updates(case, monkeypatch):
         scale = max(abs(expected[theirs]) for expected in metrics)
         for got, expected in zip(found, metrics, strict=True):
             assert abs(got[ours].item() - expected[theirs]) <= 1e-3 * scale, ours
-    names = {"model_loss": "total_loss", "policy_grad_norm": "pi_grad_norm"}
-    if case.data["kind"] != "square":  # there, the policy's last gradient counts in it
-        names["model_grad_norm"] = "grad_norm"
-    for ours, theirs in names.items():
-        for got, expected in zip(found, metrics, strict=True):
-            if theirs in expected:
-                assert got[ours].item() == pytest.approx(expected[theirs], rel=1e-3), ours
+    if FOLDER == OWN:
+        check_norms(case.data["kind"], found, metrics)
     scale = "kl_scale" if case.data["kind"] == "bmpc" else "return_scale"
     assert found[-1][scale].item() == pytest.approx(metrics[-1]["pi_scale"], rel=1e-3)
     with torch.no_grad():
@@ -172,6 +168,16 @@ def test_updates(case, monkeypatch):
         torch.testing.assert_close(
             value, case.data["after"][name], rtol=0, atol=5e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def check_norms(kind, found, metrics):
+    """Whole losses and gradient norms, where the file has them; ``square`` counts the policy's last gradient in one."""
+    names = {"model_loss": "total_loss", "policy_grad_norm": "pi_grad_norm"}
+    names |= {} if kind == "square" else {"model_grad_norm": "grad_norm"}
+    for ours, theirs in names.items():
+        for got, expected in zip(found, metrics, strict=True):
+            if theirs in expected:
+                assert got[ours].item() == pytest.approx(expected[theirs], rel=1e-3), ours
 
 
 @torch.no_grad()
@@ -188,3 +194,7 @@ def test_planner(case):
     actions = torch.cat(actions)[:runs]
     torch.testing.assert_close(actions.mean(0), expected["action_mean"], rtol=0, atol=0.08)
     torch.testing.assert_close(actions.std(0), expected["action_std"], rtol=0, atol=0.1)
+    if FOLDER == OWN:  # as close as so many runs can tell
+        error = expected["action_std"] * math.sqrt(2 / runs)
+        assert ((actions.mean(0) - expected["action_mean"]).abs() <= 4 * error).all()
+        torch.testing.assert_close(actions.std(0), expected["action_std"], rtol=0.2, atol=0)
