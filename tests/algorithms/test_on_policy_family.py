@@ -187,7 +187,9 @@ def test_a_minibatch_holds_the_rows_and_weights_that_mix_and_rho_say(mix, rho, r
 @pytest.mark.parametrize("rho", [0.0, 0.25, 0.5])
 @pytest.mark.parametrize("mix", MIXES)
 def test_virtual_targets_have_the_share_rho_of_the_value_loss(mix, rho):
-    agent = hierarchical(mix=mix, virtual_ratio=0.5, batch_size=32)
+    agent = hierarchical(
+        mix=mix, virtual_ratio=0.5, batch_size=32, bootstrap=1.0
+    )  # every value function sees every row
     (data,) = collect(agent)
     real, virtual = agent.real_batch(data), agent.virtual_batch(data)
     virtual["value_target"].fill_(1e6)  # so far out the Huber loss is the distance

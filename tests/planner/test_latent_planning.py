@@ -1,6 +1,7 @@
 """Planning in a latent world model: what a plan is worth, what is executed of it, and what the next one starts from."""
 
 import dataclasses
+import shutil
 
 import pytest
 import tiny
@@ -298,6 +299,22 @@ def test_centred_products_keep_the_order_of_the_samples(batch):
         means.append(agent.planner.plan(state, noise=noise, terminal_value=agent.terminal_value()).mean)
     assert (means[0] - means[1]).abs().mean() < 0.02
     assert not torch.equal(*means)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
+def test_a_compiled_plan_is_that_of_the_same_numbers():
+    plans = []
+    for compile in (False, True):
+        torch.manual_seed(2)
+        planner = {"compile": compile, "horizon": 1, "num_iterations": 1}
+        agent = shaken(planner=planner, compile=compile, policy="clamped", log_std_min=-12.0, log_std_max=-11.0)
+        torch.manual_seed(3)
+        state = agent.encode(torch.randn(4, 3))
+        plans.append(
+            agent.planner.plan(state, noise=torch.randn(1, 4, 1, 16, 1, 2), terminal_value=agent.terminal_value())
+        )
+    torch.testing.assert_close(plans[1].costs, plans[0].costs, rtol=1e-4, atol=1e-4)
+    assert plans[0].costs.std() > 0
 
 
 def test_compiling_wraps_rollout_and_cost_in_one_graph(monkeypatch):
