@@ -112,7 +112,7 @@ def test_an_evaluation_plays_the_same_episodes_on_any_number_of_servers(servers)
 
 @pytest.mark.filterwarnings("ignore:.*the episode ends here")
 def test_an_episode_that_a_server_has_broken_off_is_evaluated_again(servers):
-    pool = family(*servers, timeout=0.6, retries=2, **SHORT)
+    pool = family(*servers, timeout=2.0, retries=2, **SHORT)
     whole = evaluate(Coasting(), pool, episodes=2, seed=3, noise_seed=0).episodes
     faults = [1]
 
@@ -155,7 +155,7 @@ def test_a_resumed_batch_goes_on_with_new_episodes(servers):
 
 
 def test_a_server_that_fails_breaks_its_row_alone(servers):
-    pool = family(*servers, timeout=0.6, retries=2, **SHORT)
+    pool = family(*servers, timeout=2.0, retries=2, **SHORT)
     collector = make_collector(pool.vectorise(2, seed=0), Coasting(), 20)
     try:
         collector.rollout()
@@ -172,7 +172,7 @@ def test_a_server_that_fails_breaks_its_row_alone(servers):
 
 
 def test_a_server_that_is_lost_ends_the_batch(servers):
-    with closing(family(*servers, timeout=0.6, retries=0, **SHORT).vectorise(2, seed=0)) as env:
+    with closing(family(*servers, timeout=2.0, retries=0, **SHORT).vectorise(2, seed=0)) as env:
         td = env.reset()
         td["action"] = torch.zeros(2, 2)
         servers[0].fault("drop_snapshots", 1)
