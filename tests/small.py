@@ -14,7 +14,7 @@ from pompc.config import compose
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import Record, train
 from pompc.training.run import run
-from pompc.training.session import Session
+from pompc.training.session import Session, identity
 
 # Files that must not depend on where a run was stopped, nor on the machine's speed.
 COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
@@ -66,6 +66,7 @@ def start_and_stop(cfg: Any, records: int, *, save: bool = True) -> list[Record]
     directory = RunDirectory(Path(cfg.run_dir))
     with directory.locked():
         session = Session(cfg, directory)
+        directory.write_status("running", **identity(cfg), step=session.counters.step)
         try:
             seen = list(islice(train(session), records))
             if save:

@@ -82,7 +82,8 @@ class RunDirectory:
             UserError: the directory's run differs in one of them, or its files are not of a run.
         """
         known = self.status()
-        if not known and any(map(_holds_something, (self / "metrics.csv", self / "eval.csv"))):
+        foreign = not known and not self.last.exists()
+        if foreign and any(map(_holds_something, (self / "metrics.csv", self / "eval.csv"))):
             raise UserError(
                 f"{self.path} holds files of something else, which a run would replace: give another run_dir="
             )
