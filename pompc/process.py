@@ -46,6 +46,11 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) for option, value in KEPT.items())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that is not there; torch's allocator for the CPU has no exception of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 def require_compiler(what: str) -> None:
     """``torch.compile`` can work on the CPU.
 

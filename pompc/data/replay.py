@@ -12,6 +12,7 @@ from torchrl.data import LazyTensorStorage
 
 from pompc.data.broken import intact
 from pompc.errors import UserError
+from pompc.process import is_out_of_memory
 
 
 class SliceReplay:
@@ -112,8 +113,7 @@ class SliceReplay:
         try:
             storage.set(0, TensorDict({name: value.to(self.device) for name, value in row.items()}))
         except RuntimeError as error:
-            # A CPU's allocator has no exception of its own.
-            if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+            if not is_out_of_memory(error):
                 raise
             need = sum(value.nbytes for value in row.values()) * len(self._valid) / 1e9
             raise UserError(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import pompc
 from pompc.errors import UserError
+from pompc.process import is_out_of_memory
 
 FORMAT = "pompc-checkpoint"
 VERSION = 1
@@ -145,7 +146,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): {fix}") from error
     except (*_UNREADABLE, MemoryError) as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # a CPU's allocator has no exception
+        if is_out_of_memory(error):
             raise UserError(f"{path} does not fit into the memory: free some, it is unharmed") from error
         raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
     header = state.get("manifest") if isinstance(state, dict) else None
