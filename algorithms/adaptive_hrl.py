@@ -23,7 +23,7 @@ from pompc.dynamics.protocols import TerminalValue
 from pompc.errors import UserError
 from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
 from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
-from pompc.learning.schedules import ScheduleConfig, require_ensemble
+from pompc.learning.schedules import ScheduleConfig, require_ensemble, start_of
 from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_errors, model_return, virtual_targets
 from pompc.planner import MPPI, MPPIConfig, Plan
 
@@ -108,11 +108,10 @@ class AdaptiveHRL(OnPolicy):
         capacity = config.virtual_rollouts * config.virtual_window
         self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device="cpu"))
         self.source = VIRTUAL_SOURCES[config.virtual_source]
-        largest = max(self.virtual_ratio.value, self.virtual_ratio.config.minimum)
+        largest = start_of(config.virtual_ratio)
         if config.mix == "sampling" and largest > 0.95:
             raise UserError(f"virtual_ratio {largest} leaves no real rows in a minibatch: take algo.mix=loss")
-        kl_used = max(self.kl_weight.value, self.kl_weight.config.minimum) > 0
-        needs = (config.virtual_policy, kl_used, config.selector == "softmax_value")
+        needs = (config.virtual_policy, start_of(config.kl_weight) > 0, config.selector == "softmax_value")
         self.needs_returns = any(needs)
 
     # -- acting ------------------------------------------------------------------------------------------------------

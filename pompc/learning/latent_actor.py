@@ -22,6 +22,7 @@ from pompc.dynamics.world_model import TaskEmbedding, WorldModel
 from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig
 from pompc.learning.scale import RunningScale
+from pompc.learning.schedules import start_of
 from pompc.learning.virtual_latent import virtual_sequences
 from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
@@ -200,7 +201,7 @@ class LatentActor(MPPIRL):
     @property
     def uses_virtual(self) -> bool:
         """Whether the planner's rollouts can take part in value learning."""
-        return max(self.virtual_ratio.value, self.virtual_ratio.config.initial, self.virtual_ratio.config.minimum) > 0
+        return start_of(self.config.virtual_ratio) > 0
 
     # -- values ------------------------------------------------------------------------------------------------------
 
