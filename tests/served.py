@@ -85,6 +85,12 @@ settings = world.get_settings()
 settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
 world.apply_settings(settings)
 """
+# A client that has just come to a synchronous world must not tick it: before its stream is open it misses the answer.
+ASYNCHRONOUS = """
+settings = world.get_settings()
+settings.synchronous_mode, settings.fixed_delta_seconds = False, None
+world.apply_settings(settings)
+"""
 
 
 def spawn(role: str, place: int = 3) -> str:

@@ -4,7 +4,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from served import SYNCHRONOUS, address, broken, client, drive, family, nobody, replace_world, spawn
+from served import ASYNCHRONOUS, SYNCHRONOUS, address, broken, client, drive, family, nobody, replace_world, spawn
 
 from pompc import cli
 from pompc.envs.carla_racing import carla_check
@@ -91,11 +91,7 @@ def test_a_server_left_in_synchronous_mode(server, capsys, monkeypatch):
     assert out[2] == "mode: synchronous, and nobody has ticked it for 1 s: left on by a client that is gone?"
     assert out[3] == "actors, speed: not asked for, because that needs ticks; the next run repairs it"
     assert {**server.state(), "listeners": 0} == {**before, "listeners": 0}, "looking changes nothing"
-    clean = (
-        "world.tick()\nclient.apply_batch_sync([carla.command.DestroyActor(a) for a in world.get_actors()], False)\n"
-        "s = world.get_settings()\ns.synchronous_mode, s.fixed_delta_seconds = False, None\nworld.apply_settings(s)"
-    )
-    client(server, clean)
+    client(server, ASYNCHRONOUS)
 
 
 @pytest.mark.parametrize("where", ["2000", "here:port", "a:2000:3"])

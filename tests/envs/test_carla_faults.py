@@ -9,13 +9,27 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from served import SYNCHRONOUS, address, broken, client, drive, embedded, family, nobody, quiet, replace_world, spawn
+from served import (
+    ASYNCHRONOUS,
+    SYNCHRONOUS,
+    address,
+    broken,
+    client,
+    drive,
+    embedded,
+    family,
+    nobody,
+    quiet,
+    replace_world,
+    spawn,
+)
 
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig, carla_cast, carla_world
 from pompc.envs.carla_racing.carla_library import Interrupted
 from pompc.envs.carla_racing.carla_server import Server
 from pompc.envs.carla_racing.track import TRACKS
 from pompc.errors import Unavailable, UserError
+from pompc.testing.carla_standin import control
 from pompc.testing.carla_standin.maps import STRAIGHT
 
 CURES = {
@@ -271,7 +285,8 @@ def test_ticks_of_another_client_cost_one_episode(server):
     with closing(family(server).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
-        client(server, "for _ in range(5): world.tick()")
+        for _ in range(5):
+            control.call(server.host, server.port, "tick_cue")
         with pytest.warns(UserWarning, match="6 ticks in one step: another client ticks, too"):
             assert broken(drive(env, 1)) == [1.0]
         env.reset(seed=0)
@@ -295,10 +310,7 @@ def test_a_client_at_work_is_not_disturbed(server):
             assert server.state()["synchronous"], "it still has its mode"
         finally:
             other.kill()
-    client(
-        server,
-        "s = world.get_settings()\ns.synchronous_mode, s.fixed_delta_seconds = False, None\nworld.apply_settings(s)",
-    )
+    client(server, ASYNCHRONOUS)
 
 
 @pytest.mark.parametrize("kind", ["vehicle.", "sensor.other.", "sensor.camera."])
