@@ -19,7 +19,7 @@ test: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 # Only the client's process is of the other version; the tests and the stand-in stay in $(VENV).
 test-clients: $(VENV)/.installed-$(EXTRAS)
