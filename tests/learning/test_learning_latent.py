@@ -13,8 +13,10 @@ from pompc.registry import ALGORITHMS
 from pompc.training.evaluate import evaluate
 
 # Each kind of values, targets and policies once: how far its policy alone may stay behind, how well its values must tell
-# returns apart. A prior that averages over the random start of so short a run still holds the third one back.
-LATENT = {"tdmpc2": (2, 0.95), "bmpc": (2, 0.95), "adaptive_pompc": (10, 0.5)}
+# returns apart. A prior that averages over the random start of so short a run still holds the third one back. With eight
+# seeds (five of the first two) they were behind by at most 0.7, 0.4 and 3.6, and told apart with at least 0.99, 0.97 and
+# 0.67.
+LATENT = {"tdmpc2": (2, 0.95), "bmpc": (2, 0.95), "adaptive_pompc": (6, 0.5)}
 PLANNER = dataclasses.replace(latent_planner(), num_samples=64, num_elites=16, num_iterations=3)
 SIZES = {"encoder_dim": 32, "mlp_dim": 32, "latent_dim": 32, "num_values": 2, "num_proposals": 8}
 
@@ -30,7 +32,7 @@ def agent(name, num_envs, **options):
         device=torch.device("cpu"),
         episode_length=20,
     )
-    defaults = {"discount": 0.9, "batch_size": 64, "seed_steps": 400, "learning_rate": 1e-3, "episodic": True}
+    defaults = {"discount": 0.9, "batch_size": 64, "seed_steps": 200, "learning_rate": 1e-3, "episodic": True}
     return family, cls(cls.Config(**{**SIZES, **defaults, "planner": PLANNER, **options}), problem)
 
 

@@ -3,14 +3,17 @@
 import json
 import math
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
+from pompc.learning.latent_config import latent_planner
 from pompc.precision import onednn_is_float32
 from pompc.report import bench as module
+from pompc.report import latent_bench
 from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, bench, machine
 from pompc.report.timing import duration, durations, threads
 
@@ -34,7 +37,8 @@ def _folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name not in ON_REQUEST])
-def test_a_measurement_gives_finite_positive_numbers_with_units(name):
+def test_a_measurement_gives_finite_positive_numbers_with_units(name, monkeypatch):
+    monkeypatch.setattr(latent_bench, "latent_planner", lambda: replace(latent_planner(), num_samples=64))
     values = MEASUREMENTS[name](TINY)
     assert values
     for key, value in values.items():
