@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,7 +10,7 @@ from functools import cache
 import torch
 
 from pompc.errors import UserError
-from pompc.process import cpu_vendor
+from pompc.process import cpu_vendor, lacks_bfloat16
 
 PRECISIONS = ("highest", "high", "medium")
 PLANNING = (*PRECISIONS, "centred")
@@ -28,6 +29,14 @@ def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -
     """
     if value not in known:
         raise UserError(f"unknown {key} {value!r}; there are: {', '.join(known)}")
+
+
+def warn_of_slow_products(key: str, value: str, device: torch.device) -> None:
+    """Say so where ``centred`` products will be slower than ``highest``: on a processor without those of bfloat16."""
+    if value == "centred" and device.type == "cpu" and lacks_bfloat16():
+        warnings.warn(
+            f"{key}=centred is several times slower than highest on this processor, which has no bfloat16 products"
+        )
 
 
 @contextmanager

@@ -74,6 +74,12 @@ def cpu_model() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def lacks_bfloat16() -> bool:
+    """Whether the processor has no instructions for bfloat16 products, as it says itself; false where it cannot be read."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()  # of x86, of ARM
+    return bool(flags) and not any("bf16" in flag for flag in flags)
+
+
 def _cpuinfo(field: str) -> str:
     """A field of Linux's description of the first processor; empty where there is none."""
     info = Path("/proc/cpuinfo")

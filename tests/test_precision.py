@@ -16,6 +16,7 @@ from pompc.precision import (
     matmul_precision,
     onednn_is_float32,
     products_are_centred,
+    warn_of_slow_products,
 )
 
 
@@ -190,3 +191,27 @@ def test_only_a_planner_takes_centred_products():
     assert MPPIConfig(matmul_precision="centred").matmul_precision in PLANNING
     with pytest.raises(UserError, match=r"unknown algo\.matmul_precision 'centred'; there are: highest, high, medium"):
         tiny.config(matmul_precision="centred")
+
+
+@pytest.mark.parametrize(
+    ("field", "flags", "slow"),
+    [
+        ("flags", "fpu sse2 avx2 fma", True),
+        ("flags", "fpu avx2 avx512f avx512_bf16", False),
+        ("flags", "fpu amx_bf16 amx_tile", False),
+        ("Features", "fp asimd", True),
+        ("Features", "fp asimd bf16", False),
+        ("unreadable", "", False),
+    ],
+)
+def test_centred_products_are_warned_of_where_the_processor_has_none(field, flags, slow, monkeypatch, recwarn):
+    monkeypatch.setattr("pompc.process._cpuinfo", lambda name: flags if name == field else "")
+    for precision in PLANNING:
+        tiny.agent(planner={"matmul_precision": precision})
+    assert [str(warning.message).split()[0] for warning in recwarn] == ["planner.matmul_precision=centred"] * slow
+
+
+def test_a_graphics_processor_has_them(monkeypatch, recwarn):
+    monkeypatch.setattr("pompc.precision.lacks_bfloat16", lambda: True)
+    warn_of_slow_products("planner.matmul_precision", "centred", torch.device("cuda"))
+    assert not recwarn.list

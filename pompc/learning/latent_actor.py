@@ -26,6 +26,7 @@ from pompc.learning.schedules import start_of
 from pompc.learning.virtual_latent import virtual_sequences
 from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
+from pompc.precision import warn_of_slow_products
 from pompc.process import require_compiler
 
 NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
@@ -78,6 +79,7 @@ class LatentActor(MPPIRL):
         options = dataclasses.replace(
             config.planner, discount=self.discount, num_iterations=config.iterations_for(problem.action_dim)
         )
+        warn_of_slow_products("planner.matmul_precision", options.matmul_precision, problem.device)
         self.planner = MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
         self.horizon = options.horizon
         extras = ("prior_mean", "prior_std", *(("planned",) if self.uses_virtual else ()))
