@@ -134,6 +134,16 @@ def test_without_a_terminal_there_are_few_lines(monkeypatch):
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_slow_run_is_not_shown_as_standing_still(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with RunProgress(1000, 0, Console(file=out, width=200)) as shown:
+        now[0] += 500
+        shown.update(Record(200, {"return": 1.0}))
+    assert out.getvalue().splitlines()[-1].endswith("  0.4 steps/s")
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_on_a_terminal_there_is_a_bar_with_what_matters(width, monkeypatch):
     now = [100.0]
