@@ -31,11 +31,12 @@ def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -
         raise UserError(f"unknown {key} {value!r}; there are: {', '.join(known)}")
 
 
-def warn_of_slow_products(key: str, value: str, device: torch.device) -> None:
+def warn_of_slow_products(planning: str, device: torch.device) -> None:
     """Say so where ``centred`` products will be slower than ``highest``: on a processor without those of bfloat16."""
-    if value == "centred" and device.type == "cpu" and lacks_bfloat16():
+    if planning == "centred" and device.type == "cpu" and lacks_bfloat16():
         warnings.warn(
-            f"{key}=centred is several times slower than highest on this processor, which has no bfloat16 products"
+            "planner.matmul_precision=centred is several times slower than highest on this processor, which has no "
+            "bfloat16 products"
         )
 
 

@@ -80,17 +80,18 @@ def replace_world(server: Any, definition: str) -> None:
     assert short(server.state()["map"]) == GENERATED
 
 
-SYNCHRONOUS = """
-settings = world.get_settings()
-settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
-world.apply_settings(settings)
-"""
+def _mode(synchronous: bool, step: float | None) -> str:
+    """Code for :func:`client`: the world's mode, and seconds per tick."""
+    return (
+        "settings = world.get_settings()\n"
+        f"settings.synchronous_mode, settings.fixed_delta_seconds = {synchronous}, {step}\n"
+        "world.apply_settings(settings)\n"
+    )
+
+
+SYNCHRONOUS = _mode(True, 0.05)
 # A client that has just come to a synchronous world must not tick it: before its stream is open it misses the answer.
-ASYNCHRONOUS = """
-settings = world.get_settings()
-settings.synchronous_mode, settings.fixed_delta_seconds = False, None
-world.apply_settings(settings)
-"""
+ASYNCHRONOUS = _mode(False, None)
 
 
 def spawn(role: str, place: int = 3) -> str:

@@ -213,5 +213,5 @@ def test_centred_products_are_warned_of_where_the_processor_has_none(field, flag
 
 def test_a_graphics_processor_has_them(monkeypatch, recwarn):
     monkeypatch.setattr("pompc.precision.lacks_bfloat16", lambda: True)
-    warn_of_slow_products("planner.matmul_precision", "centred", torch.device("cuda"))
+    warn_of_slow_products("centred", torch.device("cuda"))
     assert not recwarn.list

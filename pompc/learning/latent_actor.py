@@ -79,7 +79,7 @@ class LatentActor(MPPIRL):
         options = dataclasses.replace(
             config.planner, discount=self.discount, num_iterations=config.iterations_for(problem.action_dim)
         )
-        warn_of_slow_products("planner.matmul_precision", options.matmul_precision, problem.device)
+        warn_of_slow_products(options.matmul_precision, problem.device)
         self.planner = MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
         self.horizon = options.horizon
         extras = ("prior_mean", "prior_std", *(("planned",) if self.uses_virtual else ()))
