@@ -22,10 +22,7 @@ def mean_return(agent, family, steps=200):
 
 @pytest.mark.learning
 def test_racing_return_rises():
-    """From a policy that drives at 7 m/s: it must learn to go faster and still stay on the track.
-
-    The return rose by 17 to 48 % with seven seeds.
-    """
+    """From a policy that drives at 7 m/s: it must learn to go faster and still stay on the track."""
     family = CarlaRacing(CarlaRacingConfig())
     config = AdaptiveHRLConfig(
         planner=MPPIConfig(horizon=15, num_samples=32), batch_size=2048, minibatch=256, learning_rate=1e-3
@@ -41,4 +38,4 @@ def test_racing_return_rises():
     for _, data in zip(range(12), collector, strict=False):
         agent.learn(data)
     after = mean_return(agent, family)
-    assert after > 1.1 * before > 0, (before, after)
+    assert after > 1.25 * before > 0, (before, after)
