@@ -35,7 +35,8 @@ def test_racing_return_rises():
         agent.actor.net[-1].bias[1] = -0.8
     before = mean_return(agent, family)
     collector = make_collector(family.vectorise(32, seed=0), agent, agent.frames_per_batch)
-    for _, data in zip(range(12), collector, strict=False):
+    # With fewer batches other random streams miss the bound: at 20, eight of eight reach 1.27 to 1.56.
+    for _, data in zip(range(20), collector, strict=False):
         agent.learn(data)
     after = mean_return(agent, family)
     assert after > 1.25 * before > 0, (before, after)
