@@ -1,4 +1,4 @@
-"""The tables in results/ are what the stored files of the runs give."""
+"""The tables in results/ and the figures in the pages are what the stored files of the runs give."""
 
 import csv
 from pathlib import Path
@@ -7,9 +7,11 @@ import pytest
 
 from pompc.report.compare import compare
 
-RESULTS = Path(__file__).parents[2] / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
 PUBLISHED = RESULTS / "dmc" / "published.csv"
 NAMES = ("environment", "algorithm", "published", "place")
+RUNS = sorted(RESULTS.glob("dmc/*/*/seed*/"))
 TASKS = [table.stem for table in sorted(RESULTS.glob("dmc/*.csv")) if table != PUBLISHED]
 
 
@@ -37,3 +39,15 @@ def test_racing(tmp_path):
 @pytest.mark.parametrize("task", TASKS)
 def test_control_suite(task, tmp_path):
     check(RESULTS / f"dmc/{task}.csv", RESULTS.glob(f"dmc/{task}/*/seed*/"), PUBLISHED, tmp_path)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run.relative_to(RESULTS)))
+def test_the_pages_give_the_return_of_the_run(run):
+    with open(run / "eval.csv", newline="", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    score, algorithm, task = f"{float(last['reward']):.1f}", run.parent.name, run.parent.parent.name
+    row = f"| {task} | `{algorithm}` | {last['seed']} | **{score}** "
+    assert row in (RESULTS / "dmc/README.md").read_text(encoding="utf-8")
+    results = (ROOT / f"docs/{algorithm}.md").read_text(encoding="utf-8").split("## Results")[1]
+    assert score in results
+    assert task in results
