@@ -17,6 +17,7 @@ from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
+TERMINATING = ("lqr",)  # domains whose tasks end their episodes themselves
 CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
 
 
@@ -194,6 +195,7 @@ class DMControl(EnvironmentFamily):
             )
         if config.frame_stack < 1:
             raise UserError(f"env.frame_stack={config.frame_stack}: take 1 or more pictures")
+        self.terminates = domain_and_task(config.task)[0] in TERMINATING
 
     @property
     def action_repeat(self) -> int:

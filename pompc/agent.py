@@ -37,6 +37,7 @@ class Problem:
         image_shape: of an observation that is an image ``(channel, height, width)``; none where it is flat.
         episode_length: agent steps until an episode is truncated; none where there is no limit.
         tasks: what a multi-task environment plays; none where there is one task.
+        terminates: whether an episode can end before its time limit; none where that is not known.
     """
 
     observation_dim: int
@@ -47,6 +48,7 @@ class Problem:
     image_shape: tuple[int, ...] | None = None
     episode_length: int | None = None
     tasks: Tasks | None = None
+    terminates: bool | None = None
 
 
 class MPPIRL(TensorDictModuleBase, ABC):

@@ -41,10 +41,13 @@ class EnvironmentFamily(ABC):
     Attributes:
         Config: the dataclass of the family's options (the ``env`` node of the configuration).
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
+        terminates: whether an episode can end by termination, before its time limit; none where that is not known, which
+            counts as true. Where options decide it, the constructor sets it.
     """
 
     Config: ClassVar[type]
     info_keys: ClassVar[tuple[str, ...]] = ()
+    terminates: bool | None = None
 
     def __init__(self, config: Any) -> None:
         self.config = config
