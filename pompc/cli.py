@@ -205,9 +205,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fitted(args: argparse.Namespace):
-    from pompc.config import fit_rows
+    from pompc.config import fit_rows, follow_family
 
-    return fit_rows(_composed(args), args.overrides)
+    return follow_family(fit_rows(_composed(args), args.overrides))
 
 
 def _composed(args: argparse.Namespace):
