@@ -20,6 +20,7 @@ from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
 from pompc.errors import NonFiniteError, UserError
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
+from pompc.learning.terms import TERM_METRICS, term_metrics
 from pompc.learning.virtual import MIXES
 
 
@@ -252,13 +253,17 @@ class OnPolicy(MPPIRL):
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate plus lambda times the divergence from the planner."""
         names = {"clip_fraction": "clip_fraction", "kl_approx": "policy_kl", "entropy": "entropy"}
+        weighed = dict.fromkeys(TERM_METRICS if self.kl_weight.config.initial > 0 else (), math.nan)
         if len(batch) == 0:
-            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(names.values(), 0.0)
+            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(names.values(), 0.0) | weighed
         losses = self.ppo(batch)
         loss = losses["loss_objective"] + losses["loss_entropy"]
         if self.kl_weight.value > 0:
-            loss = loss + self.kl_weight.value * self.planner_prior(batch).mean()
-        return loss, {name: losses[key].item() for key, name in names.items()}
+            terms = {"return": -losses["loss_objective"], "kl": self.planner_prior(batch).mean()}
+            loss = loss + self.kl_weight.value * terms["kl"]
+            found = term_metrics(terms, self.actor.parameters(), gradients=True)
+            weighed |= {name: value.item() for name, value in found.items()}
+        return loss, {name: losses[key].item() for key, name in names.items()} | weighed
 
     def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
         """Further metrics of a subclass."""

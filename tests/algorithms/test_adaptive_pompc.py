@@ -112,7 +112,9 @@ class TestUncertainty:
     def test_it_does_not_depend_on_the_units_and_lies_below_one(self):
         values, reward = torch.randn(5, 200), torch.randn(200)
         for factor in (1e-2, 1.0, 1e3):
-            assert disagreement(values * factor, reward * factor) == pytest.approx(disagreement(values, reward), rel=1e-2)
+            assert disagreement(values * factor, reward * factor) == pytest.approx(
+                disagreement(values, reward), rel=1e-2
+            )
         assert 0.99 < disagreement(torch.randn(5, 1).expand(-1, 200), torch.zeros(200)) <= 1
         assert disagreement(values[:1].expand(5, -1), reward) == pytest.approx(0, abs=1e-6)
 

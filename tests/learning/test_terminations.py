@@ -100,7 +100,9 @@ def test_without_terminations_learned_the_first_one_is_warned_of_once(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         world.run(7)  # a truncated episode is none
-    with pytest.warns(UserWarning, match=r"an episode has terminated, and algo\.episodic=false: .* algo\.episodic=true"):
+    with pytest.warns(
+        UserWarning, match=r"an episode has terminated, and algo\.episodic=false: .* algo\.episodic=true"
+    ):
         world.run(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -180,7 +182,7 @@ def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
 
 @torch.no_grad()
 def test_a_soft_target_leaves_nothing_after_a_replayed_end():
-    agent, data = prepared("pompc", over=False)
+    _, data = prepared("pompc", over=False)
     soft = latent_agent("pompc", soft_target=True, kl_weight=2.0)
     data["terminated"][:] = 1
     data["encoded"] = soft.model.encode(data["observation"])
