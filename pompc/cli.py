@@ -233,11 +233,12 @@ def _convert(args: argparse.Namespace) -> int:
     cfg = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
+    from pompc.config import follow_family
     from pompc.training.convert import convert
 
     chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
     given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
-    return convert(args.checkpoint, cfg, out=args.out, given=[*given, *args.overrides])
+    return convert(args.checkpoint, follow_family(cfg), out=args.out, given=[*given, *args.overrides])
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -90,19 +90,24 @@ class Critic(nn.Module):
 class PriorCritic(Critic):
     """A critic with randomised priors (Osband, Aslanides, Cassirer 2018): heads that disagree where they know nothing.
 
-    The value of head i is ``symexp(E[bin of head i] + scale * p_i(input))`` with a frozen random network ``p_i`` of its own,
-    which the slow copy of the head shares. A head learns what is left of the target: where there are data it takes
+    The value of head i is ``symexp(E[bin of head i] + scale * p_i(input))`` with a frozen random network ``p_i`` of its
+    own, which the slow copy of the head shares. A head learns what is left of the target: where there are data it takes
     ``p_i`` back and the heads agree, elsewhere their values keep the spread of the priors. That spread is one of symlogs,
     so of large values it is a share, and of values near zero a number.
 
     Args:
+        input_dim: size of the input.
+        hidden: width of the heads' hidden layers.
+        members: number of heads.
+        two_hot: encoding of the values.
         scale: factor on the priors, whose outputs at one input have a spread of about 0.4 over the heads.
-        others: as :class:`Critic`.
+        options: further ones of :class:`Critic`.
     """
 
-    def __init__(self, *others: Any, scale: float, **options: Any) -> None:
-        super().__init__(*others, **options)
-        input_dim, hidden = others[0], others[1]
+    def __init__(
+        self, input_dim: int, hidden: int, members: int, two_hot: TwoHot, *, scale: float, **options: Any
+    ) -> None:
+        super().__init__(input_dim, hidden, members, two_hot, **options)
         width = -(-hidden // PRIOR_SHARE)
         self.scale = scale
         self.prior = EnsembleMLP(self.members, [input_dim, width, width, 1])
@@ -123,6 +128,9 @@ class PriorCritic(Critic):
         return self.scale * self.prior(inputs, chosen).squeeze(-1)
 
 
-def make_critic(*sizes: Any, prior: float = 0.0, **options: Any) -> Critic:
-    """A :class:`PriorCritic` with priors of that scale, or a plain :class:`Critic` where it is zero; arguments as theirs."""
+def make_critic(
+    input_dim: int, hidden: int, members: int, two_hot: TwoHot, *, prior: float = 0.0, **options: Any
+) -> Critic:
+    """A :class:`PriorCritic` with priors of that scale, or a plain :class:`Critic` where it is zero; the rest as theirs."""
+    sizes = (input_dim, hidden, members, two_hot)
     return PriorCritic(*sizes, scale=prior, **options) if prior > 0 else Critic(*sizes, **options)

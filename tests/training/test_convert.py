@@ -104,7 +104,7 @@ def test_a_checkpoint_is_what_a_run_would_have_saved_and_training_goes_on_from_i
     directory = Path("runs/tdmpc_square/gym-released-Seven-v0/converted-walker-walk-1")
     stored = torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
 
-    own = compose("tdmpc_square", ENV, [*PLAIN, *fast, *SMALL, "run_dir=own"])
+    own = compose("tdmpc_square", ENV, [*PLAIN, *fast, *SMALL, "algo.episodic=false", "run_dir=own"])
     start_and_stop(own, 3)
     usual = torch.load("own/checkpoints/last.pt", weights_only=True)
     assert stored.keys() == usual.keys()
@@ -131,7 +131,7 @@ def test_what_the_weights_decide_is_printed_and_cannot_be_given(capsys):
     assert (config["latent_dim"], config["log_std_min"], config["log_std_max"]) == (32, -7.0, -6.9)
     assert (config["reanalyze_log_std_min"], config["reanalyze_log_std_max"]) == (-2.0, 1.0)
     lines = capsys.readouterr().out.splitlines()
-    assert "algo.latent_dim=32 algo.log_std_min=-7.0 algo.log_std_max=-6.9" in lines[1]
+    assert "algo.latent_dim=32 algo.episodic=false algo.log_std_min=-7.0 algo.log_std_max=-6.9" in lines[1]
     assert "running scales, optimiser states, replay" in lines[2]
     said = refusal(capsys, checkpoint, "bmpc", ENV, "algo.latent_dim=64")
     assert "the weights decide algo.latent_dim (32): leave it out" in said
