@@ -86,6 +86,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
         image_shape=tuple(shape) if len(shape) > 1 else None,
         episode_length=family.episode_length,
         tasks=family.tasks,
+        action_repeat=family.action_repeat,
     )
     _require_fitting(cfg.algo.name, problem)
     agent = ALGORITHMS.resolve(cfg.algo.name)(config, problem).to(device)
