@@ -19,6 +19,7 @@ from pompc.dynamics.networks import GaussianActor, ValueEnsemble
 from pompc.errors import NonFiniteError
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
 from pompc.learning.onpolicy_config import OnPolicyConfig
+from pompc.learning.terms import TERM_METRICS, term_metrics
 from pompc.learning.virtual import MIXES, virtual_metrics
 
 
@@ -34,7 +35,7 @@ class OnPolicy(MPPIRL):
         initial_mean: policy mean at the start ``[policy_dim]``.
     """
 
-    mix: str = "sampling"
+    mix: str = "loss"
 
     def __init__(
         self, config: OnPolicyConfig, problem: Problem, policy_dim: int, initial_mean: Tensor | None = None
@@ -198,13 +199,20 @@ class OnPolicy(MPPIRL):
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate plus lambda times the divergence from the planner."""
         names = {"clip_fraction": "clip_fraction", "kl_approx": "policy_kl", "entropy": "entropy"}
+        pulled = self.kl_weight.value > 0
         if len(batch) == 0:
-            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(names.values(), 0.0)
+            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(
+                (*names.values(), *(TERM_METRICS if pulled else ())), 0.0
+            )
         losses = self.ppo(batch)
-        loss = losses["loss_objective"] + losses["loss_entropy"]
-        if self.kl_weight.value > 0:
-            loss = loss + self.kl_weight.value * self.planner_prior(batch).mean()
-        return loss, {name: losses[key].item() for key, name in names.items()}
+        loss, metrics = losses["loss_objective"] + losses["loss_entropy"], {}
+        if pulled:
+            terms = {"return": -losses["loss_objective"], "kl": self.planner_prior(batch).mean()}
+            metrics = term_metrics(terms, self.actor.parameters(), gradients=True)
+            loss = loss + self.kl_weight.value * terms["kl"]
+        return loss, {name: losses[key].item() for key, name in names.items()} | {
+            k: v.item() for k, v in metrics.items()
+        }
 
     def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
         """Further metrics of a subclass."""

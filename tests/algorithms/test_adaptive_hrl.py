@@ -291,6 +291,23 @@ def test_kl_weight_adds_the_planner_prior_at_its_temperature(temperature, weigh)
     assert (pulled - free).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
+def test_what_lambda_weighs_is_logged_and_changes_nothing():
+    """Both terms before their weights, and the norms of their gradients: together they make the gradient of the loss."""
+    agent = hierarchical(kl_weight=2.0, entropy=0.0)
+    (data,) = collect(agent)
+    batch = agent.real_batch(data)
+    loss, metrics = agent.policy_loss(batch)
+    assert loss.item() == pytest.approx(-metrics["return_term"] + 2.0 * metrics["kl_term"], rel=1e-4)
+    assert metrics["kl_term"] == pytest.approx(agent.planner_prior(batch).mean().item(), rel=1e-4)
+    (loss).backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in agent.actor.parameters()]).item()
+    parts = metrics["return_grad_norm"], 2.0 * metrics["kl_grad_norm"]
+    assert abs(parts[0] - parts[1]) <= norm <= sum(parts) * 1.0001
+    learned = agent.learn(data)
+    assert learned["kl_grad_norm"] > 0
+    assert learned["return_grad_norm"] > 0
+
+
 @pytest.mark.parametrize(("at_nominal", "mean"), [(True, 0.4), (False, 0.0)])
 def test_the_policy_starts_at_the_nominal_cost_parameters(at_nominal, mean, monkeypatch):
     monkeypatch.setattr(LineModel, "nominal", torch.full((1,), 0.4))
