@@ -28,6 +28,7 @@ VARIANTS = {
     "equal weights": {"virtual_weight": "equal"},
     "equal weights, lambda 1": {"virtual_weight": "equal", "virtual_gae_lambda": 1.0},
     "equal weights, after 5 updates": {"virtual_weight": "equal", "start": 5},
+    "equal weights, rho 0.07": {"virtual_weight": "equal", "virtual_ratio": 0.07},  # the weight that news leaves in all
     "news": {"virtual_weight": "news"},
     "news, lambda 1": {"virtual_weight": "news", "virtual_gae_lambda": 1.0},
 }
