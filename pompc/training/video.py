@@ -13,6 +13,7 @@ from tensordict import TensorDict
 
 from pompc.errors import UserError
 from pompc.training.acting import acting
+from pompc.training.stopping import StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,24 @@ MAX_FRAMES = 2000
 
 
 def record_episode(
-    agent: MPPIRL, family: EnvironmentFamily, path: Path, *, seed: int, device: torch.device | str = "cpu"
+    agent: MPPIRL,
+    family: EnvironmentFamily,
+    path: Path,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    stop: StopRequest | None = None,
 ) -> Path:
     """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4); no wandb, no login.
 
+    A film that is not finished is deleted.
+
     Raises:
         UserError: the environment gives no frames.
+        Stopped: ``stop`` has heard that the run should stop.
     """
+    stop = stop or StopRequest()
+    stop.check()
     path.parent.mkdir(parents=True, exist_ok=True)
     env = family.make(render_mode="rgb_array")
     fps = env.metadata.get("render_fps", 30)
@@ -40,6 +52,10 @@ def record_episode(
         with acting(agent, seed), writer:
             for frame in _frames(env, agent, seed, device):
                 writer.append_data(_even(frame))
+                stop.check()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     finally:
         env.close()
     return path

@@ -16,7 +16,8 @@ from pompc import cli
 from pompc.agent import MPPIRL
 from pompc.errors import UserError
 from pompc.training.assemble import assemble
-from pompc.training.evaluate import EvalResult, evaluate, evaluate_checkpoint
+from pompc.training.evaluate import EvalResult, evaluate
+from pompc.training.play import evaluate_checkpoint
 from pompc.training.seeding import random_state
 from pompc.training.video import record_episode
 
