@@ -96,7 +96,7 @@ class EnvironmentFamily(ABC):
         """
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
-        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, rows of a larger batch from ``first_row`` on.
+        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_row`` on.
 
         The result has ``snapshot() -> dict`` and ``restore(dict)``, which the checkpoint uses. The default runs
         ``make`` copies in one process; a family with a native batched environment overrides it.

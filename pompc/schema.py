@@ -141,6 +141,7 @@ def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
         value = endless
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is float:
+        number = number and not math.isnan(value)
         return _require(number, value, float(value) if number else value, hint, key)
     if hint is int:
         whole = number and float(value).is_integer()

@@ -92,8 +92,8 @@ def evaluate(
         Stopped: a stop was asked for.
     """
     stop = stop or StopRequest()
-    most = [family.max_rows, at_once if family.separate_rows else None]
-    rows, played = min(episodes, *(limit for limit in most if limit is not None)), []
+    most = (episodes, family.max_rows, at_once if family.separate_rows else None)
+    rows, played = min(limit for limit in most if limit is not None), []
     limit = _limit(max_steps, agent.problem.episode_length, family.action_repeat)
     with acting(agent, noise_seed), stop.during(EVALUATING):
         for first in range(0, episodes, rows):
