@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def record_episode(
     try:
         # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
         writer = imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2)
-        with acting(agent, seed), writer:
+        with acting(agent, seed), closing(writer):  # the writer's own block leaves its encoder running after an error
             for frame in _frames(env, agent, seed, device):
                 writer.append_data(_even(frame))
                 stop.check()
