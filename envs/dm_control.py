@@ -15,6 +15,7 @@ from gymnasium.wrappers import TimeLimit
 
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
+from pompc.graphics import import_with_or_without_gl
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
 CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
@@ -70,8 +71,8 @@ class SuiteEnv(gymnasium.Env):
 
     def __init__(self, config: DMControlConfig, render_mode: str | None = None) -> None:
         _headless_gl()
+        suite: Any = import_with_or_without_gl("dm_control.suite")
         import mujoco
-        from dm_control import suite
 
         domain, task = domain_and_task(config.task)
         if (domain, task) not in suite.ALL_TASKS:

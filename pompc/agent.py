@@ -213,6 +213,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """Make some of the updates in :attr:`backlog`."""
         raise NotImplementedError(f"{type(self).__name__} owes no updates")
 
+    def idle_reason(self) -> str | None:
+        """Why no update has been made so far, in words; none where one was."""
+        return None if self.updates else "no update was made"
+
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Learn from new transitions ``[num_envs, time]``; the same metrics every time, nan where unknown."""

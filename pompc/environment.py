@@ -45,6 +45,7 @@ class EnvironmentFamily(ABC):
 
     Config: ClassVar[type]
     info_keys: ClassVar[tuple[str, ...]] = ()
+    _limits: tuple[int, ...] | None = None  # time limits of the copies, once one was made
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -58,14 +59,13 @@ class EnvironmentFamily(ABC):
     def episode_length(self) -> int | None:
         """Agent steps (action repeat counted as one) until an episode is truncated; none where there is no limit.
 
-        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds. A family that limits its episodes in
-        another way, or repeats actions outside of that wrapper, overrides it.
+        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds: around the copies of
+        :meth:`vectorise`, or where there are none yet, around one that is made for this. A family that limits its episodes
+        in another way, or repeats actions outside of that wrapper, overrides it.
         """
-        env = self.make()
-        try:
-            return min(_time_limits(env), default=None)
-        finally:
-            env.close()
+        if self._limits is None:
+            self._copy().close()
+        return min(self._limits or (), default=None)
 
     @property
     def max_rows(self) -> int | None:
@@ -74,6 +74,14 @@ class EnvironmentFamily(ABC):
         Where there is one, :meth:`vectorise` also takes ``first_row``: its rows are those from there on of a larger batch.
         """
         return getattr(self.config, "max_rows", None)
+
+    @property
+    def separate_rows(self) -> bool:
+        """Whether each row of :meth:`vectorise` is a copy of its own, and it takes ``first_row``: of copies few are made.
+
+        True where a family leaves :meth:`vectorise` as it is.
+        """
+        return type(self).vectorise is EnvironmentFamily.vectorise
 
     @property
     def tasks(self) -> Tasks | None:
@@ -87,15 +95,21 @@ class EnvironmentFamily(ABC):
         Its observation is flat float32, or an image ``[channel, height, width]`` uint8.
         """
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> EnvBase:
-        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``.
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
+        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_row`` on.
 
         The result has ``snapshot() -> dict`` and ``restore(dict)``, which the checkpoint uses. The default runs
         ``make`` copies in one process; a family with a native batched environment overrides it.
         """
         from pompc.data.vector import vectorise
 
-        return vectorise(self.make, num_envs, seed=seed, device=device, info_keys=self.info_keys)
+        return vectorise(self._copy, num_envs, seed=seed, device=device, info_keys=self.info_keys, first_row=first_row)
+
+    def _copy(self) -> gymnasium.Env:
+        """One of :meth:`make`, its time limits noted."""
+        env = self.make()
+        self._limits = tuple(_time_limits(env))
+        return env
 
     def task_model(self, device: torch.device | str = "cpu") -> TaskModel:
         """The explicit model that hierarchical algorithms plan with.

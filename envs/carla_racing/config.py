@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -113,7 +114,7 @@ class CarlaRacingConfig:
         if self.planner_substeps is not None and self.planner_substeps < 1:
             raise UserError(f"env.planner_substeps is {self.planner_substeps}: take at least 1, or null")
         for name in (*POSITIVE, "timeout", "frame_stack"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) <= 0 or (name in POSITIVE and math.isinf(getattr(self, name))):
                 raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
         for name in ("wall_height", "additional_width", "retries"):
             if getattr(self, name) < 0:

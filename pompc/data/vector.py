@@ -97,9 +97,11 @@ class ReplayVectorEnv(SyncVectorEnv):
 
     envs: list[EpisodeReplay]
 
-    def __init__(self, makers: Sequence[Callable[[], gymnasium.Env]], num_envs: int, *, seed: int) -> None:
-        turns = [makers[i % len(makers)] for i in range(num_envs)]
-        copies = [lambda i=i, make=make: EpisodeReplay(make(), seed=seed, index=i) for i, make in enumerate(turns)]
+    def __init__(
+        self, makers: Sequence[Callable[[], gymnasium.Env]], num_envs: int, *, seed: int, first_row: int = 0
+    ) -> None:
+        turns = [(i, makers[i % len(makers)]) for i in range(first_row, first_row + num_envs)]
+        copies = [lambda i=i, make=make: EpisodeReplay(make(), seed=seed, index=i) for i, make in turns]
         super().__init__(copies, autoreset_mode=AutoresetMode.DISABLED)
 
     def snapshot(self) -> dict[str, Any]:
@@ -170,6 +172,7 @@ def vectorise(
     seed: int,
     device: torch.device | str = "cpu",
     info_keys: Sequence[str] = (),
+    first_row: int = 0,
 ) -> VectorEnv:
     """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
 
@@ -185,6 +188,7 @@ def vectorise(
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
         device: where the tensors live; the simulators run on the CPU.
         info_keys: scalars of ``info`` to keep.
+        first_row: the copies are those from this one on of a larger batch.
 
     Raises:
         UserError: ``num_envs`` or ``seed`` is out of range.
@@ -195,7 +199,7 @@ def vectorise(
         raise UserError(f"seed={seed}: take 0 or more")
     device = torch.device(device)
     makers = [make] if callable(make) else make
-    env = VectorEnv(ReplayVectorEnv(makers, num_envs, seed=seed), device=device)
+    env = VectorEnv(ReplayVectorEnv(makers, num_envs, seed=seed, first_row=first_row), device=device)
     if info_keys:
         env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))
     return env

@@ -21,6 +21,7 @@ from pompc.dynamics.twohot import TwoHot
 from pompc.dynamics.world_model import TaskEmbedding, WorldModel
 from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig
+from pompc.learning.saturation import RangeWatch
 from pompc.learning.scale import RunningScale
 from pompc.learning.schedules import start_of
 from pompc.learning.virtual_latent import virtual_sequences
@@ -51,6 +52,7 @@ class LatentActor(MPPIRL):
         super().__init__(config, problem)
         size, two_hot = config.size, TwoHot(config.num_bins, config.bin_low, config.bin_high)
         tasks = self._tasks(problem)
+        self.ranges = RangeWatch(two_hot)
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.seed_steps = config.seed_steps_for(problem.episode_length)

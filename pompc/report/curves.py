@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from pompc.report import matplotlib_backend  # noqa: F401
+from pompc.report.published import Band
+
+# isort: split
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from pompc.report.published import Band
 
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
 COLUMNS = 3  # the most panels in a row

@@ -64,8 +64,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
 
     Args:
         cfg: the configuration.
-        playing: nothing will be collected: the environment may have fewer rows than the agent, where the family offers
-            no more.
+        playing: nothing will be collected: the environment has one row, or where rows are few those that there are.
 
     Raises:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
@@ -74,7 +73,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
     device = resolve_device(options.device)
     config = algorithm_config(cfg)
     family = make_family(cfg)
-    rows = min(options.num_envs, family.max_rows or options.num_envs) if playing else options.num_envs
+    rows = min(options.num_envs, family.max_rows or 1) if playing else options.num_envs
     env = family.vectorise(rows, seed=options.seed, device=device)
     shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
     problem = Problem(
