@@ -39,7 +39,8 @@ class EnvironmentFamily(ABC):
     """A family of environments, built from its frozen config dataclass.
 
     Attributes:
-        Config: the dataclass of the family's options (the ``env`` node of the configuration).
+        Config: the dataclass of the family's options (the ``env`` node of the configuration). Where some of them name
+            files, it has a property ``files``, their paths by the options' names: what is in them belongs to a run.
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rich.table import Table
 from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
-from pompc.config import run_config, with_overrides
+from pompc.config import config_hash, environment_files, run_config, with_overrides
 from pompc.data.broken import broken_rows
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
@@ -174,6 +175,9 @@ def evaluate_checkpoint(
         require_writable(Path(video))
     state = checkpoint.load(file)
     cfg = with_overrides(DictConfig(state["config"]), overrides)
+    if not overrides and (files := environment_files(cfg)) and config_hash(cfg) != state["manifest"]["config_hash"]:
+        keys = ", ".join(f"env.{key}" for key in files)
+        warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
     options = run_config(cfg)
     prepare(options.threads)
     parts = assemble(cfg, playing=True)
