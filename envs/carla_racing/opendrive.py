@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PPoly
 
 from pompc.errors import UserError
@@ -76,7 +76,7 @@ class Road:
             result[here] = piece.curvature_rate(s[here])
         return result
 
-    def _held(self, s: Array) -> list[tuple[Piece, Array]]:
+    def _held(self, s: Array) -> list[tuple[Piece, NDArray[np.bool_]]]:
         """Every piece with the mask of the stations on it."""
         index = np.searchsorted([piece.s for piece in self.pieces[1:]], s, side="right")
         return [(piece, index == i) for i, piece in enumerate(self.pieces)]
