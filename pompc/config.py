@@ -147,7 +147,9 @@ def environment_config(cfg: DictConfig) -> Any:
 
 def environment_files(cfg: DictConfig) -> dict[str, Path]:
     """The files that the environment reads, by their key in the ``env`` node; see ``EnvironmentFamily``."""
-    return getattr(environment_config(cfg), "files", {})
+    node = _plain(cfg)["env"]
+    finders = getattr(ENVIRONMENTS.resolve(node["name"]).Config, "files", {})
+    return {key: find(node[key]) for key, find in finders.items() if isinstance(node[key], str)}
 
 
 def with_absolute_files(cfg: DictConfig) -> DictConfig:

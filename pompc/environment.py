@@ -40,7 +40,8 @@ class EnvironmentFamily(ABC):
 
     Attributes:
         Config: the dataclass of the family's options (the ``env`` node of the configuration). Where some of them name
-            files, it has a property ``files``, their paths by the options' names: what is in them belongs to a run.
+            files, it has a class attribute ``files``: what finds the path for the option's value, by the option's name.
+            What is in such a file belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
     """
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pompc.errors import UserError
 
@@ -79,6 +80,8 @@ class CarlaRacingConfig:
         observe_camera: observe pictures of 64 x 64 pixels from a front camera in the place of the state.
         frame_stack: how many pictures, one per action, make an observation.
     """
+
+    files: ClassVar[Mapping[str, Callable[[str], Path]]] = {"track": locate}
 
     track: str = "esses"
     joint_tolerance: float = 0.01
@@ -155,15 +158,6 @@ class CarlaRacingConfig:
     def max_rows(self) -> int | None:
         """How many environments there can be at a time: one per server; none where there is no limit."""
         return len(self.servers) if self.backend == "carla" else None
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """The file of the track, by the key that names it.
-
-        Raises:
-            UserError: no track has that name.
-        """
-        return {"track": locate(self.track)}
 
     @property
     def max_steps(self) -> int:

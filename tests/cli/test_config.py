@@ -1,6 +1,7 @@
 """Composition, overrides, hash and directory."""
 
 import pytest
+from circuits import BASE
 from omegaconf import OmegaConf, open_dict
 
 from pompc.config import (
@@ -15,6 +16,7 @@ from pompc.config import (
     with_absolute_files,
     with_overrides,
 )
+from pompc.envs.carla_racing.xodr import TRACKS
 from pompc.errors import UserError
 from pompc.schema import defaults
 

@@ -223,8 +223,10 @@ FAULTS = {
     "other document": ("<svg/>", ["<svg>", "OpenDRIVE"]),
     "no road": ("<OpenDRIVE/>", ["no <road>"]),
     "no link, no neighbour": (
-        renamed("link", "links").replace(SUCCESSOR.format(0), SUCCESSOR.format(9)).replace(
-            'elementId="0" contactPoint="end"', 'elementId="9" contactPoint="end"').replace('hdg="', 'hdg="1'),
+        renamed("link", "links")
+        .replace(SUCCESSOR.format(0), SUCCESSOR.format(9))
+        .replace('elementId="0" contactPoint="end"', 'elementId="9" contactPoint="end"')
+        .replace('hdg="', 'hdg="1'),
         ["road 0", "no <successor>"],
     ),
     "unknown successor": (first(SUCCESSOR.format(2), SUCCESSOR.format(9)), ["road 1", "road 9"]),
