@@ -39,7 +39,9 @@ class EnvironmentFamily(ABC):
     """A family of environments, built from its frozen config dataclass.
 
     Attributes:
-        Config: the dataclass of the family's options (the ``env`` node of the configuration).
+        Config: the dataclass of the family's options (the ``env`` node of the configuration). Where some of them name
+            files, it has a class attribute ``files``: what finds the path for the option's value, by the option's name.
+            What is in such a file belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from pompc.config import RunConfig, run_config, with_overrides
+from pompc.config import RunConfig, config_hash, environment_files, run_config, with_overrides
 from pompc.errors import UserError
 from pompc.files import require_writable
 from pompc.process import prepare
@@ -80,6 +81,8 @@ def evaluate_checkpoint(
         require_writable(Path(video))
     state = checkpoint.load(file)
     cfg = with_overrides(DictConfig(state["config"]), overrides)
+    if not overrides:
+        _warn_of_changed_files(file, cfg, state["manifest"]["config_hash"])
     options = run_config(cfg)
     prepare(options.threads)
     parts = assemble(cfg, playing=True)
@@ -106,6 +109,13 @@ def evaluate_checkpoint(
             record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
             console.print(f"video: {video}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _warn_of_changed_files(file: Path, cfg: DictConfig, trained_with: str) -> None:
+    """Say that a file that the environment reads is not what it was in training."""
+    if (files := environment_files(cfg)) and config_hash(cfg) != trained_with:
+        keys = ", ".join(f"env.{key}" for key in files)
+        warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
 
 
 def _load(file: Path, state: dict[str, Any], parts: Assembly) -> None:

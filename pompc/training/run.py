@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pompc.config import run_config, run_directory
+from pompc.config import run_config, run_directory, with_absolute_files
 from pompc.errors import Unavailable
 from pompc.process import prepare
 from pompc.training import checkpoint
@@ -34,7 +33,7 @@ def run(cfg: DictConfig) -> int:
         Unavailable: what the environment depends on is gone; the run is saved.
         NonFiniteError: a number stopped the training.
     """
-    options = run_config(cfg)
+    options, cfg = run_config(cfg), with_absolute_files(cfg)
     prepare(options.threads)
     console = RunConsole()
     directory = RunDirectory(run_directory(cfg))
@@ -131,6 +130,6 @@ def _film(session: Session) -> None:
 
 
 def _write_status(session: Session, status: str) -> None:
-    who: dict[str, Any] = identity(session.cfg)
+    who = session.identity
     header = checkpoint.manifest(**who, step=session.counters.step)
     session.directory.write_status(status, **who, step=session.counters.step, versions=header["versions"])

@@ -63,6 +63,7 @@ class Session:
     Attributes:
         whole: whether the state is that of an iteration's end, which may be saved; not in the middle of one.
         saved: the progress that ``checkpoints/last.pt`` has; none where there is none.
+        identity: what makes the run this run and no other.
         set_aside: where the files of an earlier start are that has left no checkpoint; none where there was none.
     """
 
@@ -70,6 +71,7 @@ class Session:
         self.cfg = cfg
         self.stop = stop or StopRequest()
         self.whole, self.saved = True, cast(Counters | None, None)
+        self.identity = identity(cfg)  # now: a file of the environment's may change while the run reads it no more
         self.options: RunConfig = run_config(cfg)
         self.directory = directory
         seed_everything(self.options.seed)
@@ -87,7 +89,7 @@ class Session:
             for log in self.logs.values():
                 log.truncate(0)
         checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
-        name = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
+        name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, anew=self.counters.step == 0)
         self._tick = time.perf_counter()
@@ -164,7 +166,7 @@ class Session:
     @property
     def title(self) -> str:
         """What the run is, for people."""
-        who = identity(self.cfg)
+        who = self.identity
         return f"{who['algo']} on {who['env']}, seed {who['seed']}"
 
     def save(self, *, last: bool = True, best: bool = False) -> None:
@@ -192,7 +194,7 @@ class Session:
 
     def _state(self, *, replay: bool = True) -> dict[str, Any]:
         return {
-            "manifest": checkpoint.manifest(**identity(self.cfg), step=self.counters.step),
+            "manifest": checkpoint.manifest(**self.identity, step=self.counters.step),
             "config": OmegaConf.to_container(self.cfg, resolve=True),
             "agent": dict(self.agent.state_dict()),
             "training": self.agent.training_state(replay=replay),
@@ -205,7 +207,7 @@ class Session:
     def _load(self) -> None:
         fix = "restore a copy, or move it away to start anew"
         state = checkpoint.load(self.directory.last, fix=fix)
-        self.directory.require_same(self.directory.last, state["manifest"], identity(self.cfg))
+        self.directory.require_same(self.directory.last, state["manifest"], self.identity)
         self.agent.load_state_dict(state["agent"])
         self.agent.load_training_state(state["training"])
         self.collector.restore(state["collector"])

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from circuits import BASE
 from omegaconf import OmegaConf, open_dict
 
 from pompc.config import (
@@ -17,8 +18,10 @@ from pompc.config import (
     presets,
     run_config,
     run_directory,
+    with_absolute_files,
     with_overrides,
 )
+from pompc.envs.carla_racing.xodr import TRACKS
 from pompc.errors import UserError
 from pompc.learning.schedules import ScheduleConfig
 from pompc.schema import defaults
@@ -178,6 +181,45 @@ def test_the_hash_ignores_what_changes_no_result(override):
 )
 def test_the_hash_sees_the_rest(override):
     assert config_hash(racing(override)) != config_hash(racing())
+
+
+@pytest.fixture
+def track(tmp_path):
+    """A circuit in a folder, by a function that gives its path there."""
+
+    def track(folder, text=BASE):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "my.xodr"
+        path.write_text(text)
+        return path
+
+    return track
+
+
+def test_the_hash_sees_what_is_in_a_file_and_not_where_it_lies(track, monkeypatch):
+    one, other = (config_hash(racing(f"env.track={track(folder)}")) for folder in ("one", "other"))
+    assert one == other != config_hash(racing())
+    monkeypatch.chdir(track("one").parent)
+    assert config_hash(racing("env.track=my.xodr")) == one
+    track("one", BASE.replace('a="6"', 'a="5"'))
+    assert config_hash(racing("env.track=my.xodr")) != one
+    shipped = TRACKS / "esses.xodr"
+    assert config_hash(racing(f"env.track={shipped}")) == config_hash(racing())
+
+
+def test_a_file_that_is_not_there_has_no_hash():
+    with pytest.raises(UserError, match=r"env\.track: cannot read nowhere\.xodr"):
+        config_hash(racing("env.track=nowhere.xodr"))
+
+
+def test_a_path_means_the_same_in_every_folder(track, monkeypatch):
+    path = track("one")
+    monkeypatch.chdir(path.parent.parent)
+    assert with_absolute_files(racing("env.track=one/my.xodr")).env.track == str(path.resolve())
+    monkeypatch.chdir(TRACKS)
+    cfg = racing()
+    assert with_absolute_files(cfg).env.track == "esses", "a shipped one is found by its name everywhere"
+    assert with_absolute_files(compose("ppo", "acrobot")) == compose("ppo", "acrobot")
 
 
 def test_the_directory_is_that_of_the_command():
