@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,7 +67,7 @@ class EnvironmentFamily(ABC):
         try:
             return min(_time_limits(env), default=None)
         finally:
-            env.close()
+            close(env)
 
     @property
     def max_rows(self) -> int | None:
@@ -79,6 +81,15 @@ class EnvironmentFamily(ABC):
     def tasks(self) -> Tasks | None:
         """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
         return None
+
+    def flattened(self) -> EnvironmentFamily | None:
+        """The same environments with pictures as flat numbers, for algorithms that do not take images.
+
+        That is with the config's ``pictures`` off, where it has that switch and it is on; elsewhere none.
+        """
+        if not getattr(self.config, "pictures", False):
+            return None
+        return type(self)(dataclasses.replace(self.config, pictures=False))
 
     @abstractmethod
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
@@ -116,6 +127,14 @@ class EnvironmentFamily(ABC):
             Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
         """
         return {}
+
+
+def close(env: gymnasium.Env) -> None:
+    """Close an environment that is not needed any more: what its ``close`` raises is a warning."""
+    try:
+        env.close()
+    except Exception as error:  # a simulator that has gone fails in its own way
+        warnings.warn(f"{type(env.unwrapped).__name__}.close() raised {type(error).__name__}: {error}; the run goes on")
 
 
 def _time_limits(env: gymnasium.Env) -> Iterator[int]:

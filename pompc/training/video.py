@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
+from pompc.environment import close
 from pompc.errors import UserError
 from pompc.training.acting import acting
 
@@ -41,7 +42,7 @@ def record_episode(
             for frame in _frames(env, agent, seed, device):
                 writer.append_data(_even(frame))
     finally:
-        env.close()
+        close(env)
     return path
 
 
