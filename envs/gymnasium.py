@@ -55,7 +55,9 @@ class GymnasiumConfig:
             if name in self.kwargs:
                 raise UserError(f"env.kwargs has a {name}, {why}: leave it out")
         if self.id.count(":") > 1:
-            raise UserError(f"env.id={self.id}: write it as MyEnv-v0, or with the package to import as my_package:MyEnv-v0")
+            raise UserError(
+                f"env.id={self.id}: write it as MyEnv-v0, or with the package to import as my_package:MyEnv-v0"
+            )
 
 
 class Gymnasium(EnvironmentFamily):
@@ -184,7 +186,10 @@ def _observed(env: gymnasium.Env, config: GymnasiumConfig) -> gymnasium.Env:
         env = TransformObservation(env, lambda observation: observation[key], space)
     for where, part in _parts(space, "observation"):
         if not _is_flat(part):
-X    if config.pictures and is_picture(space):
+            raise UserError(
+                f"{config.id}: {where} is a {part}, of no fixed size: only spaces that flatten are supported"
+            )
+    if config.pictures and is_picture(space):
         return EncoderPicture(env)
     if config.pictures:
         _warn_of_pictures(space, config.id)
