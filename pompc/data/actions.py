@@ -41,8 +41,9 @@ class UnitAction(gymnasium.ActionWrapper):
                 f"{name} has the action space {space}: only continuous, flat (float Box) actions are supported"
             )
         self._low, self._high = space.low.copy(), space.high.copy()
-        for index, (low, high) in enumerate(zip(self._low, self._high, strict=True)):
-            if fault := _fault(low, high):
+        limit = min(UNLIMITED, float(np.finfo(space.dtype).max))
+        for index, (low, high) in enumerate(zip(self._low.tolist(), self._high.tolist(), strict=True)):
+            if fault := _fault(low, high, limit):
                 raise UserError(
                     f"{name} has {fault} actions: entry {index} runs from {low:g} to {high:g}; give it finite bounds, low "
                     "below high, to be scaled to [-1, 1]"
@@ -54,9 +55,8 @@ class UnitAction(gymnasium.ActionWrapper):
         return to_box(action, self._low, self._high)
 
 
-def _fault(low: np.floating, high: np.floating) -> str:
-    """What is wrong with the range of an entry; empty where nothing is."""
-    limit = min(UNLIMITED, np.finfo(low.dtype).max)
+def _fault(low: float, high: float, limit: float) -> str:
+    """What is wrong with the range of an entry, whose bounds are to be smaller than ``limit``; empty where nothing is."""
     if not (abs(low) < limit and abs(high) < limit):  # nan fails every comparison
         return "unbounded"
     return "impossible" if low > high else ""

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from pompc.errors import UserError
 
-OLD = "as gymnasium has it; the old gym interface, without it, is not supported"
+OLD = "as gymnasium has it; the old gym interface, which returned fewer, is not supported"
 
 
 class Contract(gymnasium.Wrapper):

@@ -68,6 +68,7 @@ class Session:
         seed_everything(self.options.seed)
         parts = assemble(cfg)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
+        self.agent.require_memory()
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
