@@ -10,9 +10,11 @@ import pytest
 
 from pompc import cli
 from pompc.data.replay import SliceReplay
+from pompc.learning import latent_actor
+from pompc.process import require_memory
 
 CASES = Path(__file__).parents[1] / "cases" / "environments"
-COMMON = ("eval.every=100", "eval.episodes=2", "eval.video=false")
+COMMON = ("eval.every=100", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
 SHORT = ("steps=200", "algo.batch_size=100", "algo.minibatch=50", "algo.epochs=2", *COMMON)
 LATENT = (
     *("steps=120", "algo.model_size=1", "algo.batch_size=4", "algo.seed_steps=60", "algo.pretrain_updates=1"),
@@ -100,12 +102,22 @@ def test_pictures_are_a_word_where_an_algorithm_has_no_encoder():
         assert pompc("run", "--algo", "ppo", *arguments, "env.pictures=false") == 0
 
 
-def test_a_replay_without_memory_is_refused_before_anything_is_played(capsys):
-    arguments = ("--env", "image_observation:Case-v0", "num_envs=2", "algo.buffer_size=10_000_000_000", *LATENT)
+def test_a_replay_without_memory_is_refused_before_anything_is_played(monkeypatch, capsys):
+    asked = []
+
+    def more(what, need, device, fix):
+        asked.append(need)
+        require_memory(what, need * 10**8, device, fix)  # more than a processor can address
+
+    monkeypatch.setattr(latent_actor, "require_memory", more)
+    arguments = ("--env", "image_observation:Case-v0", "num_envs=2", "algo.buffer_size=2000", *LATENT)
     assert pompc("run", "--algo", "tdmpc2", *arguments) == 2
     out, err = capsys.readouterr()
-    assert "a replay of 10,000,000,000 observations needs 122,880.0 GB of cpu memory" in err
-    assert "lower algo.buffer_size" in err
+    assert asked == [2000 * 3 * 64 * 64]
+    assert (
+        "a replay of 2,000 observations needs 2,457,600.0 GB of cpu memory, more than there is: lower algo.buffer"
+        in err
+    )
     assert "evaluation" not in out
 
 
