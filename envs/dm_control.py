@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from pompc.data.actions import to_box
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 from pompc.graphics import import_with_or_without_gl
@@ -89,7 +90,7 @@ class SuiteEnv(gymnasium.Env):
         if max(np.abs(spec.minimum).max(), np.abs(spec.maximum).max()) >= mujoco.mjMAXVAL:  # MuJoCo's "no limit"  # pyright: ignore[reportAttributeAccessIssue]
             raise UserError(f"{config.task} has unbounded actions, which cannot be scaled to [-1, 1]")
         self._low = np.broadcast_to(spec.minimum, spec.shape)
-        self._range = np.broadcast_to(spec.maximum, spec.shape) - self._low
+        self._high = np.broadcast_to(spec.maximum, spec.shape)
         self._repeat = config.action_repeat
         self._camera = CAMERAS.get(domain, 0)
         size = sum(int(np.prod(entry.shape)) for entry in self._env.observation_spec().values())
@@ -109,7 +110,7 @@ class SuiteEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Repeat ``action [action]``; terminated only where the task itself ends the episode."""
-        control = self._low + 0.5 * (np.clip(action, -1.0, 1.0).astype(np.float64) + 1.0) * self._range
+        control = to_box(action, self._low, self._high)
         reward = 0.0
         for _ in range(self._repeat):
             step = self._env.step(control)

@@ -190,6 +190,13 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
+    def require_memory(self) -> None:
+        """Refuse, before anything is collected, what learning will not find memory for; nothing by default.
+
+        Raises:
+            UserError: the memory that is needed, and the key to turn.
+        """
+
     @property
     def frames_per_batch(self) -> int:
         """Transitions, over all environments, between two calls of :meth:`learn`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -66,7 +68,7 @@ class EnvironmentFamily(ABC):
         in another way, or repeats actions outside of that wrapper, overrides it.
         """
         if self._limits is None:
-            self._copy().close()
+            close(self._copy())
         return min(self._limits or (), default=None)
 
     @property
@@ -89,6 +91,15 @@ class EnvironmentFamily(ABC):
     def tasks(self) -> Tasks | None:
         """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
         return None
+
+    def flattened(self) -> EnvironmentFamily | None:
+        """The same environments with pictures as flat numbers, for algorithms that do not take images.
+
+        That is with the config's ``pictures`` off, where it has that switch and it is on; elsewhere none.
+        """
+        if not getattr(self.config, "pictures", False):
+            return None
+        return type(self)(dataclasses.replace(self.config, pictures=False))
 
     @abstractmethod
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
@@ -132,6 +143,14 @@ class EnvironmentFamily(ABC):
             Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
         """
         return {}
+
+
+def close(env: gymnasium.Env) -> None:
+    """Close an environment that is not needed any more: what its ``close`` raises is a warning."""
+    try:
+        env.close()
+    except Exception as error:  # a simulator that has gone fails in its own way
+        warnings.warn(f"{type(env.unwrapped).__name__}.close() raised {type(error).__name__}: {error}; the run goes on")
 
 
 def _time_limits(env: gymnasium.Env) -> Iterator[int]:

@@ -28,7 +28,7 @@ from pompc.learning.virtual_latent import virtual_sequences
 from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
 from pompc.precision import warn_of_slow_products
-from pompc.process import require_compiler
+from pompc.process import require_compiler, require_memory
 
 NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
 
@@ -101,6 +101,13 @@ class LatentActor(MPPIRL):
                 f"algo.buffer_size={self.config.buffer_size} cannot hold an episode of {length} steps of each of {envs} "
                 f"environments: raise it to at least {envs * (length + 1)}"
             )
+
+    def require_memory(self) -> None:
+        """Of the replay, which observations fill; see :meth:`~pompc.agent.MPPIRL.require_memory`."""
+        shape, count = self.problem.image_shape, self.config.buffer_size
+        size = 4 * self.problem.observation_dim if shape is None else math.prod(shape)  # float32, or uint8
+        what = f"a replay of {count:,} observations"
+        require_memory(what, count * size, self.problem.device, "lower algo.buffer_size")
 
     def settle(self) -> None:
         """After networks were built: their activations fused where asked, everything in evaluation mode."""

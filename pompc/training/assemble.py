@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,16 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
     family = make_family(cfg)
     rows = min(options.num_envs, family.max_rows or 1) if playing else options.num_envs
     env = family.vectorise(rows, seed=options.seed, device=device)
-    shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
+    shape = _observation_shape(env)
+    flat = family.flattened()
+    if len(shape) > 1 and flat is not None and not ALGORITHMS.resolve(cfg.algo.name).takes_images:
+        env.close()
+        family, env = flat, flat.vectorise(rows, seed=options.seed, device=device)
+        shape = _observation_shape(env)
+        warnings.warn(
+            f"{cfg.algo.name} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; take "
+            f"one of {_image_algorithms()}, or say with env.pictures=false that it is meant so"
+        )
     problem = Problem(
         observation_dim=shape[-1],
         action_dim=env.action_spec.shape[-1],
@@ -95,10 +105,19 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
 def _require_fitting(algo: str, problem: Problem) -> None:
     """Refuse images to algorithms of flat observations, and tasks that would not be played equally often."""
     if problem.image_shape is not None and not ALGORITHMS.resolve(algo).takes_images:
-        able = ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)
         raise UserError(
-            f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of {able}"
+            f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of "
+            f"{_image_algorithms()}"
         )
     if problem.tasks is not None and problem.num_envs % len(problem.tasks.names):
         count = len(problem.tasks.names)
         raise UserError(f"num_envs={problem.num_envs} does not divide among {count} tasks: take a multiple of {count}")
+
+
+def _observation_shape(env: EnvBase) -> torch.Size:
+    """Of one observation of a vectorised environment."""
+    return env.observation_spec["observation"].shape[len(env.batch_size) :]
+
+
+def _image_algorithms() -> str:
+    return ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)

@@ -77,6 +77,7 @@ class Session:
         seed_everything(self.options.seed)
         parts = assemble(cfg)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
+        self.agent.require_memory()
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
         _warn_of_endless_episodes(parts.agent.problem.episode_length, self.options.eval)
         self.counters = Counters()

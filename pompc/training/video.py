@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
+from pompc.environment import close
 from pompc.errors import UserError
 from pompc.training.acting import acting
 from pompc.training.stopping import StopRequest
@@ -58,7 +59,7 @@ def record_episode(
         path.unlink(missing_ok=True)
         raise
     finally:
-        env.close()
+        close(env)
     return path
 
 
