@@ -52,7 +52,7 @@ def _headless_gl() -> None:
 
 
 def _suite() -> Any:
-    """The module ``dm_control.suite``; it cannot be a requirement where ``labmaze``, which dm-control requires, has no wheel."""
+    """The module ``dm_control.suite``; no requirement where ``labmaze``, which dm-control requires, has no wheel."""
     _headless_gl()
     try:
         from dm_control import suite
@@ -60,7 +60,7 @@ def _suite() -> Any:
         if error.name != "dm_control":
             raise
         command = f"{sys.executable} -m pip install --no-deps {REQUIREMENT}"
-        raise UserError(f"the Control Suite needs dm-control, whose requirements have no wheels here; it does without: {command}") from error
+        raise UserError(f"the Control Suite needs dm-control, but not what dm-control requires: {command}") from error
     return suite
 
 
