@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import difflib
 import os
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from pompc.errors import UserError
 from pompc.graphics import import_with_or_without_gl
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
+REQUIREMENT = "dm-control==1.0.50"  # as in pyproject.toml
 CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
 
 
@@ -51,6 +53,18 @@ def _headless_gl() -> None:
     os.environ.setdefault("MUJOCO_GL", found[0] if found else "disable")
 
 
+def _suite() -> Any:
+    """The module ``dm_control.suite``; no requirement where ``labmaze``, which dm-control requires, has no wheel."""
+    _headless_gl()
+    try:
+        return import_with_or_without_gl("dm_control.suite")
+    except ModuleNotFoundError as error:
+        if error.name != "dm_control":
+            raise
+        command = f"{sys.executable} -m pip install --no-deps {REQUIREMENT}"
+        raise UserError(f"the Control Suite needs dm-control, but not what dm-control requires: {command}") from error
+
+
 def domain_and_task(name: str) -> tuple[str, str]:
     """The suite's names for a task: ``cup-catch`` -> ``("ball_in_cup", "catch")``."""
     domain, _, task = name.partition("-")
@@ -64,15 +78,15 @@ class SuiteEnv(gymnasium.Env):
     task's bounds. Reward: the sum over ``action_repeat`` control steps, each in [0, 1].
 
     Raises:
-        UserError: the task is unknown, its actions are unbounded, or it cannot be rendered here.
+        UserError: dm-control is not installed, the task is unknown, its actions are unbounded, or it cannot be rendered
+            here.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own convention)
     SIZE = 384  # pixels
 
     def __init__(self, config: DMControlConfig, render_mode: str | None = None) -> None:
-        _headless_gl()
-        suite: Any = import_with_or_without_gl("dm_control.suite")
+        suite = _suite()
         import mujoco
 
         domain, task = domain_and_task(config.task)
