@@ -54,6 +54,7 @@ def test_rewards_and_observations_are_the_suites():
 
 
 def test_without_dm_control_one_line_names_the_command_to_type(monkeypatch):
+    monkeypatch.delitem(sys.modules, "dm_control.suite", raising=False)
     monkeypatch.setitem(sys.modules, "dm_control", None)
     with pytest.raises(UserError, match=rf"{sys.executable} -m pip install --no-deps {REQUIREMENT}$") as error:
         make("cartpole-swingup")
