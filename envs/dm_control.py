@@ -59,7 +59,7 @@ def _suite() -> Any:
     try:
         return import_with_or_without_gl("dm_control.suite")
     except ModuleNotFoundError as error:
-        if error.name != "dm_control":
+        if str(error.name).partition(".")[0] != "dm_control":
             raise
         command = f"{sys.executable} -m pip install --no-deps {REQUIREMENT}"
         raise UserError(f"the Control Suite needs dm-control, but not what dm-control requires: {command}") from error

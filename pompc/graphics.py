@@ -25,7 +25,7 @@ def import_with_or_without_gl(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name == name.partition(".")[0]:
+        if str(error.name).partition(".")[0] == name.partition(".")[0]:
             raise
     except Exception:  # OpenGL fails in as many ways as there are drivers
         pass
