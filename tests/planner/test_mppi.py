@@ -101,7 +101,7 @@ def test_scored_a_few_environments_at_a_time_equals_all_at_once(discount, candid
     }
     state, plans = torch.randn(batch, 1), []
     for environments in (batch, 2, 0.5):
-        monkeypatch.setattr("pompc.planner.mppi.SCORED_ON_CPU", environments * (candidates or 1) * 16)
+        monkeypatch.setattr("pompc.planner.scoring.SCORED_ON_CPU", environments * (candidates or 1) * 16)
         plans.append(mppi.plan(state, **options))
     assert sizes == [5] * 2 + [2, 2, 1] * 2 + [1] * 10
     for plan in plans[1:]:

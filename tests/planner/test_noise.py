@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pompc.planner.mppi import MPPIConfig
+from pompc.planner import MPPIConfig
 from pompc.planner.noise import NOISES, ColouredNoise, SplineNoise, WhiteNoise
 
 CPU = torch.device("cpu")
