@@ -29,9 +29,9 @@ class Importance:
     of Williams et al. (2017). A ratio is at most ``n / n_j`` where the base is centre ``j``, so that a few samples far from
     the mean cannot get large ratios. ``docs/planner.md`` derives it.
 
-    ``Sigma`` is ``D C D``: ``D`` the spread of every step, ``C`` the noise's covariance over time, separately for each action
-    entry. Where the noise has fewer degrees of freedom than steps, ``C`` is singular: densities are those on its range,
-    with the pseudo-inverse, and what leaves the range is infinitely unlikely. :meth:`reachable` takes that away.
+    ``Sigma`` is ``D C D``: ``D`` the spread of every step, ``C`` the noise's covariance over time, separately for each
+    action entry. Where the noise has fewer degrees of freedom than steps, ``C`` is singular: densities are those on its
+    range, with the pseudo-inverse, and what leaves the range is infinitely unlikely. :meth:`reachable` takes that away.
 
     Args:
         config: options of the planner.

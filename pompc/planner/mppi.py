@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -35,8 +36,8 @@ class MPPI(Scoring):
         device: where plans are made.
 
     Raises:
-        UserError: ``init_std`` or a bound is not of the action's size, ``low`` is above ``high``, or ``compile`` finds no C++
-            compiler.
+        UserError: ``init_std`` or a bound is not of the action's size, ``low`` is above ``high``, or ``compile`` finds no
+            C++ compiler.
     """
 
     def __init__(
@@ -60,12 +61,12 @@ class MPPI(Scoring):
         self.importance: Importance | None = None
         if config.control_cost:
             self.importance = Importance(config, self.noise.covariance(config.horizon), self.device)
-        self._sizes = {
-            "iteration": config.num_iterations,
-            "num_samples": config.num_samples,
-            "horizon": config.horizon,
-            "action": action_dim,
-        }
+        self._sizes = (
+            ("iteration", config.num_iterations),
+            ("num_samples", config.num_samples),
+            ("horizon", config.horizon),
+            ("action", action_dim),
+        )
         self.model_steps = 0
 
     @torch.no_grad()
@@ -193,8 +194,8 @@ class MPPI(Scoring):
         """New mean, std ``[batch, candidate, horizon, action]`` and weights ``[batch, candidate, sample]``.
 
         Args:
-            actions: what is averaged ``[batch, candidate, sample, horizon, action]``: the clamped samples, or with a control
-                cost the drawn ones, of which its density speaks.
+            actions: what is averaged ``[batch, candidate, sample, horizon, action]``: the clamped samples, or with a
+                control cost the drawn ones, of which its densities speak.
             costs: of the samples ``[batch, candidate, sample]``.
             mean: they were drawn around ``[batch, candidate, horizon, action]``.
             std: spread ``[batch, candidate, horizon, action]``.
@@ -239,10 +240,12 @@ class MPPI(Scoring):
     def _finite_costs(self, charges: Tensor, numbers: inputs.Numbers) -> Tensor:
         """Cost of every sample ``[batch, candidate, sample]``; infinite for those that are dropped."""
         cost = charges.sum(-1)
-        finite = torch.isfinite(cost)
-        if finite.all() & numbers.finite:  # the one place where a plan waits for the device
+        if math.isfinite(cost.sum() + numbers.probe):  # the one place where a plan waits for the device
             return cost
         numbers.name_the_nonfinite()
+        finite = torch.isfinite(cost)
+        if finite.all():  # it was their sum that overflowed
+            return cost
         if self.config.drop_nonfinite and cast(Tensor, finite.any(-1)).all():
             return cost.masked_fill(~finite, torch.inf)
         bad = (~torch.isfinite(charges)).nonzero()

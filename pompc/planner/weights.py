@@ -52,7 +52,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
     Between the least and the mean cost where all ratios are one (``log_ratio`` is none); infinite costs count as samples
     of probability zero weight.
     """
-    count = torch.isfinite(cost).sum(-1)
+    count = (cost.abs() < torch.inf).sum(-1)
     exponent = -cost / temperature
     exponent = exponent if log_ratio is None else exponent + log_ratio
     return -temperature * (torch.logsumexp(exponent, dim=-1) - count.log())
