@@ -5,6 +5,7 @@ Right-handed, metres and radians, as in the OpenDRIVE file the track comes from.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from pompc.errors import UserError
 from . import opendrive
 from .centre import CentreLine
 from .plan_view import Array
-from .xodr import TRACKS, locate, read_text
+from .xodr import TRACKS, locate, read_text, unprefixed
 
 __all__ = ["SHORTEST", "SPACING", "TRACKS", "DangerZone", "Track"]
 
@@ -99,7 +100,7 @@ class Track:
         Raises:
             UserError: what ``opendrive.roads`` refuses, lanes that do not meet, edges that fold, a lap too short.
         """
-        return _sample(path, text, tolerance)
+        return _sample(path, unprefixed(text), tolerance)
 
     def cartesian(self, s: ArrayLike, n: ArrayLike, heading_error: ArrayLike = 0.0) -> tuple[Array, Array, Array]:
         """Track to plane: x, y [m] and yaw [rad, not wrapped] of the broadcast shape of the arguments.
@@ -211,11 +212,17 @@ def _sample(path: Path, text: str, tolerance: float) -> Track:
 
 
 def _zones(line: CentreLine) -> Iterator[DangerZone]:
-    """The roads' danger patches in track coordinates."""
+    """The roads' danger patches in track coordinates; one beside its road, where no car is, is said and left out."""
     for start, road in zip(line.starts, line.roads, strict=False):
         for patch in road.patches:
             first, last = (line.arc_length_at(start + s) for s in (patch.s_start, patch.s_end))
             middle = float(road.centre((patch.s_start + patch.s_end) / 2))
             lap = np.floor(first / line.arc_length[-1]) * line.arc_length[-1]
+            half_width = road.half_width(np.linspace(*np.clip(patch[:2], 0.0, road.length), 9)).max()
+            if patch.t_min - middle >= half_width or patch.t_max - middle <= -half_width:
+                warnings.warn(
+                    f"{line.where}: road {road.name}: object {patch.name} lies beside the road: it is left out"
+                )
+                continue
             name = f"object {patch.name} of road {road.name}"
             yield DangerZone(float(first - lap), float(last - lap), patch.t_min - middle, patch.t_max - middle, name)

@@ -87,13 +87,28 @@ def parse(text: str, where: str) -> ET.Element:
         UserError: bad XML, or another document; ``where`` opens the message.
     """
     try:
-        root = ET.fromstring(text)
+        root = _local(ET.fromstring(text))
     except (ET.ParseError, ValueError) as error:
         raise UserError(f"{where}: not an XML file ({error}): give an OpenDRIVE {ENDING} file") from error
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
     if root.tag != "OpenDRIVE":
         raise UserError(f"{where}: the root element is <{root.tag}>: give an OpenDRIVE {ENDING} file")
+    return root
+
+
+def unprefixed(text: str) -> str:
+    """A text whose elements have no prefix of a namespace, which a CARLA server does not know; others are unchanged."""
+    if not re.search(r"<[\w.-]+:OpenDRIVE\b", text):
+        return text
+    try:
+        return ET.tostring(_local(ET.fromstring(text)), encoding="unicode")
+    except ET.ParseError:
+        return text  # said better where it is parsed
+
+
+def _local(root: ET.Element) -> ET.Element:
+    """A tree with its namespaces taken off."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
     return root
 
 

@@ -118,3 +118,9 @@ def test_a_short_lap_has_room_for_its_traffic(racing):
         env.reset(seed=seed)
         gaps = [abs(env.road.gap(env.car.s, s)) for s in env.opponents.s]
         assert min(gaps) >= env.road.length / 3 - 1e-6
+
+
+@pytest.mark.parametrize("t", [8, -7.5, 1e9])
+def test_a_zone_beside_the_road_is_left_out_and_that_is_said(load, t):
+    with pytest.warns(UserWarning, match="road 1: object 7 lies beside the road"):
+        assert load(with_objects(danger(50, t, 8, 2))).zones == ()
