@@ -137,7 +137,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="put runs side by side: table and curves",
-        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds.",
+        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
+        "A run has one score, its mean over the episodes of its last evaluation.",
     )
     parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
     parser.add_argument(
@@ -145,6 +146,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
+    )
+    parser.add_argument(
+        "--bounds",
+        metavar="[ENV=]LOW:HIGH",
+        action="append",
+        default=[],
+        help="returns of score 0 and 1 on the environments of that name (dmc-*=0:1000), for a score over all of them",
     )
     parser.set_defaults(handler=_compare)
 
@@ -280,8 +288,9 @@ def _compare(args: argparse.Namespace) -> int:
     if args.out.suffix != ".png":
         raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
     from pompc.report.compare import compare
+    from pompc.report.scores import Bounds
 
-    return compare(args.paths, args.out, args.published)
+    return compare(args.paths, args.out, args.published, [Bounds.parse(text) for text in args.bounds])
 
 
 def _bench(args: argparse.Namespace) -> int:
