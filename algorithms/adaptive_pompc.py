@@ -21,11 +21,13 @@ class AdaptivePOMPCConfig(POMPCConfig):
 
     Attributes:
         virtual_ratio: rho; one update decays it by a factor of ``decay`` when the heads agree.
+        value_prior: without it, heads that start equal and share data and targets agree most where nothing is known.
     """
 
     virtual_ratio: float | ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(schedule="inv", initial=0.3, decay=0.9999, ema=0.99)
     )
+    value_prior: float = 1.0
 
 
 class AdaptivePOMPC(POMPC):

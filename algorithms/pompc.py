@@ -32,6 +32,7 @@ class POMPCConfig(ReanalyzeConfig):
         kl_weight: lambda; the paper compares 0.1, 1 and 9.
         convex: weigh return and divergence ``1 / (1 + lambda)`` and ``lambda / (1 + lambda)`` instead of 1 and lambda.
         prior: ``plan`` (what the replay holds), or a learned prior that follows the plans by ``forward`` or ``reverse`` KL.
+        kl_scale_min: floor of the divergence's running scale, low enough that lambda means the same with either prior.
         soft_target: subtract the weighted divergence at the next state from the value target (the regularised Bellman
             operator); otherwise targets are TD-MPC2's.
         reanalyze_interval: updates between two lazy reanalyses; 0, the default here, never reanalyses.
@@ -41,6 +42,7 @@ class POMPCConfig(ReanalyzeConfig):
     policy: str = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
+    kl_scale_min: float = 0.01
     convex: bool = False
     prior: str = "forward"
     soft_target: bool = False

@@ -70,17 +70,21 @@ class TDMPCSquare(LatentMPPIRL):
         log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - self.policy.volume_change(sample)
         value = self.policy_value(states, sample.action)
         self.return_scale.update(value[0])
-        loss = self.temporal_mean(self.config.entropy * log_prob - self.return_scale(value))
+        scaled = self.return_scale(value)
+        loss = self.temporal_mean(self.config.entropy * log_prob - scaled)
         divergence = self.planner_prior(batch, sample)
         size = sample.num_actions / self.config.reference_actions
-        prior = self.kl_weight.value * self.temporal_mean(size * divergence)
+        prior = self.temporal_mean(size * divergence)
+        weight = self.kl_weight.value
         metrics = {
             "entropy": -log_prob.detach().mean(),
             "return_scale": self.return_scale.value.clone(),
             "kl": self.temporal_mean(divergence.detach()),
             "kl_scale": self.return_scale.value.clone(),
         }
-        return loss + prior, metrics
+        if weight > 0:
+            metrics |= self.weighed({"return": self.temporal_mean(scaled), "kl": prior})
+        return loss + weight * prior, metrics
 
     def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
         """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""

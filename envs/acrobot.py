@@ -277,6 +277,7 @@ class Acrobot(EnvironmentFamily):
 
     Config = AcrobotConfig
     info_keys = ("success", "cost")
+    terminates = True
 
     def __init__(self, config: AcrobotConfig) -> None:
         super().__init__(config)

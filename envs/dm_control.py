@@ -21,6 +21,7 @@ from pompc.graphics import import_with_or_without_gl
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
 REQUIREMENT = "dm-control==1.0.50"  # as in pyproject.toml
+TERMINATING = ("lqr",)  # domains whose tasks end their episodes themselves
 CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
 
 
@@ -210,6 +211,7 @@ class DMControl(EnvironmentFamily):
             )
         if config.frame_stack < 1:
             raise UserError(f"env.frame_stack={config.frame_stack}: take 1 or more pictures")
+        self.terminates = domain_and_task(config.task)[0] in TERMINATING
 
     @property
     def action_repeat(self) -> int:

@@ -68,6 +68,7 @@ class Gymnasium(EnvironmentFamily):
     """
 
     Config = GymnasiumConfig
+    terminates = None  # another package's environment says nothing of it
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         """One environment with the time limit it was registered with.

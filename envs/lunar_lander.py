@@ -305,6 +305,7 @@ class LunarLander(EnvironmentFamily):
 
     Config = LunarLanderConfig
     info_keys = ("success", "cost")
+    terminates = True
 
     def __init__(self, config: LunarLanderConfig) -> None:
         super().__init__(config)

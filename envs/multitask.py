@@ -91,6 +91,7 @@ class MultiTask(EnvironmentFamily):
         self._families = [
             DMControl(DMControlConfig(task=task, action_repeat=repeat, episode_frames=frames)) for task in config.tasks
         ]
+        self.terminates = any(family.terminates for family in self._families)
 
     @property
     def action_repeat(self) -> int:

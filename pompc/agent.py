@@ -38,6 +38,7 @@ class Problem:
         episode_length: agent steps until an episode is truncated; none where there is no limit.
         tasks: what a multi-task environment plays; none where there is one task.
         action_repeat: environment steps per action.
+        terminates: whether an episode can end before its time limit; none where that is not known.
     """
 
     observation_dim: int
@@ -49,6 +50,7 @@ class Problem:
     episode_length: int | None = None
     tasks: Tasks | None = None
     action_repeat: int = 1
+    terminates: bool | None = None
 
 
 class MPPIRL(TensorDictModuleBase, ABC):

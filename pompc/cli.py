@@ -240,11 +240,11 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fitted(args: argparse.Namespace):
-    from pompc.config import fit_rows
+    from pompc.config import fit_rows, follow_family
 
     cfg = _composed(args)
     _prepare_graphics()
-    return fit_rows(cfg, args.overrides)
+    return follow_family(fit_rows(cfg, args.overrides))
 
 
 def _composed(args: argparse.Namespace):

@@ -38,6 +38,7 @@ __all__ = [
     "environment_config",
     "environment_files",
     "fit_rows",
+    "follow_family",
     "presets",
     "run_config",
     "run_directory",
@@ -119,6 +120,21 @@ def fit_rows(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if most is None or cfg.num_envs <= most or "num_envs" in {texts.split(text)[0] for text in overrides}:
         return cfg
     return with_overrides(cfg, [f"num_envs={most}"])
+
+
+def follow_family(cfg: DictConfig) -> DictConfig:
+    """A copy in which ``algo.episodic: null``, which follows the environment, has the value that it stands for.
+
+    Imports the family, and so torch. What cannot be built here leaves the null: the run says why.
+    """
+    if cfg.algo.get("episodic", False) is not None:
+        return cfg
+    try:
+        config, family = algorithm_config(cfg), ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
+    except UserError:
+        return cfg
+    rule = getattr(config, "episodic_for", None)  # another package's algorithm may mean something else by the key
+    return cfg if rule is None else with_overrides(cfg, [f"algo.episodic={json.dumps(rule(family.terminates))}"])
 
 
 def build(cls: type[T], node: DictConfig | Mapping[str, Any], prefix: str = "", top: Collection[str] = ()) -> T:

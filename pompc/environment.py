@@ -45,10 +45,13 @@ class EnvironmentFamily(ABC):
             files, it has a class attribute ``files``: what finds the path for the option's value, by the option's name.
             What is in such a file belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
+        terminates: whether an episode can end by termination, before its time limit; none where that is not known, which
+            counts as true. Where options decide it, the constructor sets it.
     """
 
     Config: ClassVar[type]
     info_keys: ClassVar[tuple[str, ...]] = ()
+    terminates: bool | None = None
     _limits: tuple[int, ...] | None = None  # time limits of the copies, once one was made
 
     def __init__(self, config: Any) -> None:

@@ -14,12 +14,17 @@ SIZES = {"encoder_dim": 16, "mlp_dim": 24, "latent_dim": 16, "num_values": 5, "n
 SQUASHED = {"policy": "squashed", "log_std_min": -10.0, "log_std_max": 2.0}
 
 
-def make(cls, config_cls, actions=ACTIONS, **options):
-    """A small agent, always with the same weights."""
+def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
+    """A small agent, always with the same weights, for an environment whose episodes end by their time limit."""
     planner = dataclasses.replace(latent_planner(), num_samples=32, num_elites=8, num_iterations=2)
     config = config_cls(**{**SIZES, "planner": planner, "discount": 0.9, "batch_size": BATCH, **options})
     problem = Problem(
-        observation_dim=OBSERVATION, action_dim=actions, num_envs=1, task_model=lambda: None, device=torch.device("cpu")
+        observation_dim=OBSERVATION,
+        action_dim=actions,
+        num_envs=1,
+        task_model=lambda: None,
+        device=torch.device("cpu"),
+        terminates=terminates,
     )
     torch.manual_seed(0)
     agent = cls(config, problem)

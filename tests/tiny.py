@@ -30,7 +30,7 @@ def config(planner: dict[str, Any] | None = None, of: type[LatentConfig] = TDMPC
 def agent(cls: type[LatentMPPIRL] = TDMPC2, **options: Any) -> Any:
     """A tiny agent for two environments of three observations and two actions; options of the config or the problem."""
     problem = {"observation_dim": 3, "action_dim": 2, "num_envs": 2, "episode_length": 10}
-    problem |= {"task_model": lambda: None, "device": torch.device("cpu")}
+    problem |= {"task_model": lambda: None, "device": torch.device("cpu"), "terminates": False}
     problem |= {name: value for name, value in options.items() if name in _PROBLEM}
     given = {name: value for name, value in options.items() if name not in _PROBLEM}
     return cls(config(of=cls.Config, **given), Problem(**problem))

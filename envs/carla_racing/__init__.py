@@ -33,6 +33,7 @@ class CarlaRacing(EnvironmentFamily):
 
     Config = CarlaRacingConfig
     info_keys = INFO_KEYS
+    terminates = True
 
     def __init__(self, config: CarlaRacingConfig) -> None:
         if config.backend not in SIMULATORS:

@@ -1,18 +1,20 @@
-"""Ensembles of distributional values with slow targets."""
+"""Ensembles of distributional values with slow targets, alone or each with a frozen random network added."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pompc.dynamics.layers import EnsembleMLP, initialise, truncated_normal
-from pompc.dynamics.twohot import TwoHot
+from pompc.dynamics.layers import EnsembleMLP, initialise, truncated_normal, uniform_fan_in
+from pompc.dynamics.twohot import TwoHot, symexp, symlog
 
 # TD-MPC2 reads two members of its ensemble, drawn anew at every call (section 3.1).
 DRAWN = 2
+PRIOR_SHARE = 4  # a prior's hidden layers are narrower than those of the head by this factor
 
 
 class Critic(nn.Module):
@@ -64,14 +66,63 @@ class Critic(nn.Module):
 
     def values(self, inputs: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Values ``[member, ...]`` by all heads or the ``chosen`` ones."""
-        return self.two_hot.decode(self.heads(inputs, chosen))
+        return self._decode(self.heads(inputs, chosen), inputs, chosen)
 
     def target_values(self, inputs: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Values ``[member, ...]`` by the slow copies of the heads, without gradient."""
         with torch.no_grad():
-            return self.two_hot.decode(self.target(inputs, chosen))
+            return self._decode(self.target(inputs, chosen), inputs, chosen)
+
+    def loss(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy ``[member, ...]`` of all heads at ``inputs [..., input]`` with value targets ``[...]``."""
+        return self.two_hot.cross_entropy(self.logits(inputs), target)
+
+    def _decode(self, logits: Tensor, inputs: Tensor, chosen: Tensor | None) -> Tensor:
+        """Values ``[member, ...]`` of the chosen heads' logits at the inputs."""
+        return self.two_hot.decode(logits)
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Move the targets towards the heads: ``target += rate (heads - target)``."""
         torch._foreach_lerp_(list(self.target.parameters()), list(self.heads.parameters()), rate)  # pyright: ignore[reportPrivateImportUsage]
+
+
+class PriorCritic(Critic):
+    """A critic with randomised priors (Osband, Aslanides, Cassirer 2018): heads that disagree where they know nothing.
+
+    The value of head i is ``symexp(E[bin of head i] + scale * p_i(input))`` with a frozen random network ``p_i`` of its own,
+    which the slow copy of the head shares. A head learns what is left of the target: where there are data it takes
+    ``p_i`` back and the heads agree, elsewhere their values keep the spread of the priors. That spread is one of symlogs,
+    so of large values it is a share, and of values near zero a number.
+
+    Args:
+        scale: factor on the priors, whose outputs at one input have a spread of about 0.4 over the heads.
+        others: as :class:`Critic`.
+    """
+
+    def __init__(self, *others: Any, scale: float, **options: Any) -> None:
+        super().__init__(*others, **options)
+        input_dim, hidden = others[0], others[1]
+        width = -(-hidden // PRIOR_SHARE)
+        self.scale = scale
+        self.prior = EnsembleMLP(self.members, [input_dim, width, width, 1])
+        initialise(self.prior, uniform_fan_in)
+        self.prior.requires_grad_(False)
+
+    def loss(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """As :meth:`Critic.loss`: of every head with what the target leaves to it; no gradient through the priors."""
+        with torch.no_grad():
+            level = symlog(target) - self._lift(inputs, None)
+        return self.two_hot.level_cross_entropy(self.logits(inputs), level)
+
+    def _decode(self, logits: Tensor, inputs: Tensor, chosen: Tensor | None) -> Tensor:
+        return symexp(self.two_hot.expect(logits) + self._lift(inputs, chosen))
+
+    def _lift(self, inputs: Tensor, chosen: Tensor | None) -> Tensor:
+        """What the priors add to the symlog of a value ``[member, ...]``."""
+        return self.scale * self.prior(inputs, chosen).squeeze(-1)
+
+
+def make_critic(*sizes: Any, prior: float = 0.0, **options: Any) -> Critic:
+    """A :class:`PriorCritic` with priors of that scale, or a plain :class:`Critic` where it is zero; arguments as theirs."""
+    return PriorCritic(*sizes, scale=prior, **options) if prior > 0 else Critic(*sizes, **options)

@@ -35,18 +35,30 @@ class TwoHot(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Where ``x [...]`` lies: the bin below it ``[...]`` and the weight of the bin above ``[...]`` in [0, 1]."""
-        position = (symlog(x).clamp(self.low, self.high) - self.low) / self.width
+        return self.place(symlog(x))
+
+    def place(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`encode`, of what is a symlog already: ``level [...]``."""
+        position = (level.clamp(self.low, self.high) - self.low) / self.width
         below = position.floor().clamp_max(len(self.bins) - 2)
         # nan stays in the weight, and so in a loss that names it; as an index it would be out of bounds.
         return below.nan_to_num(0.0).long(), position - below
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits ``[..., bin]`` -> scalar ``[...]``: symexp of the expected bin."""
-        return symexp(torch.softmax(logits, dim=-1) @ self.bins)
+        return symexp(self.expect(logits))
+
+    def expect(self, logits: Tensor) -> Tensor:
+        """Logits ``[..., bin]`` -> the expected bin, a symlog ``[...]``."""
+        return torch.softmax(logits, dim=-1) @ self.bins
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of logits ``[..., bin]`` with the two-hot encoding of scalars ``target [...]``: ``[...]``."""
-        below, weight = self.encode(target.expand(logits.shape[:-1]))
+        return self.level_cross_entropy(logits, symlog(target))
+
+    def level_cross_entropy(self, logits: Tensor, level: Tensor) -> Tensor:
+        """As :meth:`cross_entropy`, with a target that is a symlog already: ``level [...]``."""
+        below, weight = self.place(level.expand(logits.shape[:-1]))
         pair = torch.stack([below, below + 1], dim=-1)
         chosen = torch.log_softmax(logits, dim=-1).gather(-1, pair)
         return -(chosen[..., 0] * (1 - weight) + chosen[..., 1] * weight)

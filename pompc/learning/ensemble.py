@@ -45,3 +45,13 @@ def relative_variance(values: Tensor, reward: Tensor) -> float:
         return 0.0
     spread = values.var(0).mean()
     return (spread / (values.mean(0).var() + reward.var() + 1e-8)).item()
+
+
+def disagreement(values: Tensor, reward: Tensor) -> float:
+    """Share of the disagreement in all variance, ``u / (1 + u)`` with u the :func:`relative_variance`: in [0, 1).
+
+    Zero where all members agree; near one where they have nothing in common yet, however small all values are, so that no
+    spike of the first updates outweighs what comes after. Arguments as there.
+    """
+    relative = relative_variance(values, reward)
+    return relative / (1 + relative)

@@ -9,18 +9,16 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
-from torch.nn import functional
 
-from pompc.dynamics.policies import PolicySample
 from pompc.errors import NonFiniteError
-from pompc.learning.ensemble import relative_variance
-from pompc.learning.latent_actor import LatentActor
+from pompc.learning.latent_losses import LatentLosses
+from pompc.learning.terms import TERM_METRICS
 from pompc.precision import matmul_precision
 
 PATIENCE = 5  # times the seed phase that a first episode may take before a warning
 
 
-class LatentMPPIRL(LatentActor):
+class LatentMPPIRL(LatentLosses):
     """An off-policy agent that plans with a learned world model; TD-MPC2 (Hansen et al. 2024) where both dials are zero.
 
     Subclasses override :meth:`value_target`, :meth:`policy_loss`, :meth:`planner_prior` and what they need beside.
@@ -33,6 +31,7 @@ class LatentMPPIRL(LatentActor):
     """
 
     learns_policy_in_pretraining = True
+    _warned = False  # of terminations
 
     @property
     def frames_per_batch(self) -> int:
@@ -58,6 +57,8 @@ class LatentMPPIRL(LatentActor):
             "kl",
             "kl_scale",
             "entropy",
+            *TERM_METRICS,
+            *(("uncertainty",) if self.dials_move else ()),
         )
 
     @property
@@ -71,6 +72,7 @@ class LatentMPPIRL(LatentActor):
         """Keep the transitions, then make the updates they call for."""
         self.replay.extend(data)
         self.transitions += data.numel()
+        self._warn_of_terminations(data)
         if self.pretrain_left >= 0:
             self.owed += self.config.update_to_data * data.numel()
         elif self.transitions > self.seed_steps:
@@ -108,6 +110,17 @@ class LatentMPPIRL(LatentActor):
                 "planner.horizon, or, where episodes do not end, give the environment a time limit"
             )
         return "the run ended before the first update was due; raise steps or algo.update_to_data"
+
+    def _warn_of_terminations(self, data: TensorDictBase) -> None:
+        """Say once that an episode of ``data`` has terminated where terminations are not learned."""
+        if self.model.termination_head is not None or self._warned or not bool(data["next", "terminated"].any()):
+            return
+        self._warned = True
+        warnings.warn(
+            "an episode has terminated, and algo.episodic=false: plans and the targets that the model makes go on beyond "
+            "the end of an episode; set algo.episodic=true",
+            stacklevel=3,
+        )
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the updates owed; their mean metrics."""
@@ -153,8 +166,7 @@ class LatentMPPIRL(LatentActor):
             self.critic.follow(self.config.target_rate)
         self.updates += 1
         self.ranges.look(self.updates)
-        self.move_dials(batch)
-        return metrics
+        return metrics | self.move_dials(batch)
 
     def learn_prior(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """One step of a learned prior, where the algorithm has one; its metrics."""
@@ -176,93 +188,6 @@ class LatentMPPIRL(LatentActor):
             raise error
         optimiser.step()
         return norm
-
-    def temporal_mean(self, terms: Tensor) -> Tensor:
-        """Mean over ``[time, ...]`` with every step into the future weighted by the temporal decay."""
-        weights = self.config.temporal_decay ** torch.arange(len(terms), device=terms.device)
-        return (terms.flatten(1).mean(1) * weights).mean()
-
-    def model_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latent consistency, reward, value and termination (TD-MPC2, equation 3), along an open-loop rollout."""
-        config, model = self.config, self.model
-        observation, action = batch["observation"], batch["action"][:-1]
-        state = model.encode(observation[0])
-        with torch.no_grad():
-            batch["encoded"] = torch.cat([state.detach().unsqueeze(0), model.encode(observation[1:])])
-            target = self.value_target(batch)
-        self.ranges.note(rewards=batch["reward"][:-1], values=target)
-        states = [state]
-        for now in action:
-            states.append(model.next(states[-1], now))
-        states = torch.stack(states)
-        error = (model.latent(states[1:]) - model.latent(batch["encoded"][1:])).square()
-        reward = model.two_hot.cross_entropy(model.reward_logits(states[:-1], action), batch["reward"][:-1].squeeze(-1))
-        losses = {"consistency_loss": self.temporal_mean(error), "reward_loss": self.temporal_mean(reward)}
-        losses["value_loss"] = self.value_loss(states[:-1], action, target)
-        value_loss = losses["value_loss"]
-        if (virtual := self.virtual_batch(batch)) is not None:
-            losses["virtual_loss"] = self.value_loss(virtual["state"], virtual["action"], virtual["target"])
-            value_loss = torch.lerp(value_loss, losses["virtual_loss"], self.virtual_ratio.value)
-        total = (
-            config.consistency_weight * losses["consistency_loss"]
-            + config.reward_weight * losses["reward_loss"]
-            + config.value_weight * value_loss
-        )
-        if model.termination_head is not None:
-            ended = batch["terminated"][:-1].squeeze(-1)
-            logits = model.termination_logits(states[1:])
-            losses["termination_loss"] = functional.binary_cross_entropy_with_logits(logits, ended)
-            total = total + config.termination_weight * losses["termination_loss"]
-        batch["state"] = states.detach()
-        return total, {name: loss.detach() for name, loss in losses.items()}
-
-    def value_loss(self, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of all heads with the targets ``[time, batch]``."""
-        logits = self.critic.logits(self.critic_inputs(state, action))
-        return self.temporal_mean(self.critic.two_hot.cross_entropy(logits, target).transpose(0, 1))
-
-    def loss_weights(self) -> tuple[float, float]:
-        """Of the return and of the planner's prior in the policy loss, from lambda: ``(1, lambda)``, or ``(0, 1)``."""
-        weight = self.kl_weight.value
-        return (0.0, 1.0) if math.isinf(weight) else (1.0, weight)
-
-    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
-        """``-w_Q Q / S_Q - entropy`` on all states of the rollout, ``+ w_KL KL / S_KL`` on those that have a plan.
-
-        The two terms have running scales of their own; with infinite lambda only the second is left.
-        """
-        return_weight, kl_weight = self.loss_weights()
-        states = batch["state"] if return_weight > 0 else batch["state"][:-1]
-        sample = self.policy.sample(states)
-        entropy = (
-            -sample.num_actions * sample.gaussian_log_prob
-        )  # as published, without the change of variables of tanh
-        gain, metrics = self.config.entropy * entropy, {"entropy": entropy.detach().mean()}
-        if return_weight > 0:
-            value = self.policy_value(states, sample.action)
-            self.return_scale.update(value[0])
-            gain = gain + return_weight * self.return_scale(value)
-            metrics["return_scale"] = self.return_scale.value.clone()
-        loss = -self.temporal_mean(gain)
-        if kl_weight > 0:
-            divergence = self.planner_prior(batch, sample)
-            self.kl_scale.update(divergence[0])
-            loss = loss + kl_weight * self.temporal_mean(self.kl_scale(divergence))
-            metrics |= {"kl": divergence.detach().mean(), "kl_scale": self.kl_scale.value.clone()}
-        return loss, metrics
-
-    def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
-        """``KL(policy || stored plan)`` of the states that have one ``[horizon, batch]``, averaged over the action."""
-        sample = self.policy.sample(batch["state"]) if sample is None else sample
-        return self.policy.divergence(sample[: self.horizon], batch["prior_mean"][:-1], batch["prior_std"][:-1])
-
-    def move_dials(self, batch: TensorDictBase) -> None:
-        """Advance both dials' schedules by the disagreement of the value heads, where one of them moves."""
-        if self.kl_weight.fixed and self.virtual_ratio.fixed:
-            return
-        with torch.no_grad():
-            values = self.critic.values(self.critic_inputs(batch["state"][0], batch["action"][0]))
-        self.schedule(relative_variance(values, batch["reward"][0]))
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pompc.agent import MPPIRL, Problem
 from pompc.data.replay import SliceReplay
-from pompc.dynamics.critics import Critic
+from pompc.dynamics.critics import make_critic
 from pompc.dynamics.imagination import Imagination
 from pompc.dynamics.layers import INITIALISERS, fuse_activations
 from pompc.dynamics.policies import POLICIES
@@ -62,21 +62,23 @@ class LatentActor(MPPIRL):
             size,
             simnorm_group=config.simnorm_group,
             two_hot=two_hot,
-            episodic=config.episodic,
+            episodic=config.episodic_for(problem.terminates),
             tasks=tasks,
         )
         spread = {"log_std_min": config.log_std_min, "log_std_max": config.log_std_max}
         policy = POLICIES[config.policy]
         self.policy = policy(self.model.input_dim, size.mlp_dim, problem.action_dim, **spread, tasks=tasks)
-        self.critic = Critic(
+        self.critic = make_critic(
             self.critic_dim,
             size.mlp_dim,
             size.num_values,
             two_hot,
             dropout=config.dropout,
             initialiser=INITIALISERS[config.critic_init],
+            prior=config.value_prior,
         )
-        self.return_scale, self.kl_scale = RunningScale(config.scale_rate), RunningScale(config.scale_rate)
+        self.return_scale = RunningScale(config.scale_rate)
+        self.kl_scale = RunningScale(config.scale_rate, config.kl_scale_min)
         imagination = Imagination(self.model)
         options = dataclasses.replace(
             config.planner, discount=self.discount, num_iterations=config.iterations_for(problem.action_dim)

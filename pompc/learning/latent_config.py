@@ -29,6 +29,7 @@ POSITIVE = (
     *(
         "buffer_size",
         "learning_rate",
+        "kl_scale_min",
         "update_to_data",
         "log_every",
         "grad_clip",
@@ -38,7 +39,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     *("seed_steps", "pretrain_updates", "encoder_lr_scale", "consistency_weight", "reward_weight", "value_weight"),
-    *("termination_weight", "entropy", "wide_action_iterations"),
+    *("termination_weight", "entropy", "wide_action_iterations", "value_prior"),
 )
 SHARES = ("dropout", "target_rate", "scale_rate", "temporal_decay", "discount_min", "discount_max")
 LIMITS = {"log_std_min": 20, "log_std_max": 20, "bin_low": 80, "bin_high": 80}  # what exp keeps inside float32
@@ -91,7 +92,10 @@ class LatentConfig:
         policy: ``squashed`` (tanh of a Gaussian) or ``clamped`` (bounded mean, clamped draws).
         log_std_min: lower end of the policy's log-spread.
         log_std_max: upper end.
-        episodic: learn terminations, in value targets and in the planner.
+        value_prior: scale of the frozen random network that is added to each value head (randomised priors), so that heads
+            disagree where they have no data; 0 adds none (:class:`~pompc.dynamics.critics.PriorCritic`).
+        episodic: learn terminations, which the planner and targets made by the model then end at; null follows the
+            environment (:meth:`episodic_for`).
         batch_size: sequences per update.
         buffer_size: observations kept for replay, over all environments.
         seed_steps: transitions by random actions at the start, over all environments; null: five episodes, at least 1000.
@@ -102,6 +106,7 @@ class LatentConfig:
         grad_clip: largest gradient norm, of the model and of the policy.
         target_rate: of the values' targets (Polyak).
         scale_rate: of the running scales.
+        kl_scale_min: floor of the divergence's running scale; the published 1 only ever shrinks the divergence.
         discount: null: from the episode's length, :meth:`discount_for`.
         discount_denominator: share of an episode that the effective horizon spans, inverted.
         discount_min: lower bound of that rule.
@@ -142,7 +147,8 @@ class LatentConfig:
     policy: str = "squashed"
     log_std_min: float = -10.0
     log_std_max: float = 2.0
-    episodic: bool = False
+    value_prior: float = 0.0
+    episodic: bool | None = None
     batch_size: int = 256
     buffer_size: int = 1_000_000
     seed_steps: int | None = None
@@ -153,6 +159,7 @@ class LatentConfig:
     grad_clip: float = 20.0
     target_rate: float = 0.01
     scale_rate: float = 0.01
+    kl_scale_min: float = 1.0
     discount: float | None = None
     discount_denominator: float = 5.0
     discount_min: float = 0.95
@@ -234,6 +241,14 @@ class LatentConfig:
             )
         horizon = max(episode_length / self.discount_denominator, 1.0)
         return min(max((horizon - 1) / horizon, self.discount_min), self.discount_max)
+
+    def episodic_for(self, terminates: bool | None) -> bool:
+        """Whether terminations are learned: as given, or unless the environment is known to have none.
+
+        Args:
+            terminates: what its family says (:attr:`~pompc.environment.EnvironmentFamily.terminates`).
+        """
+        return terminates is not False if self.episodic is None else self.episodic
 
     def iterations_for(self, action_dim: int) -> int:
         """The planner's iterations for an action of so many entries."""

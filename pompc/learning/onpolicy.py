@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -87,7 +88,9 @@ class OnPolicy(MPPIRL):
         for group in (group for optimiser in self.optimisers.values() for group in optimiser.param_groups):
             group["lr"] = rate
         losses = [self.step(batch, rows) for batch, rows in self.minibatches(real, virtual, epochs)]
-        metrics = {key: sum(loss[key] for loss in losses) / len(losses) for key in losses[0]}
+        metrics = {
+            key: torch.tensor([loss[key] for loss in losses], dtype=torch.float64).nanmean().item() for key in losses[0]
+        }
         with torch.no_grad():
             values = self.values(real["observation"])
         uncertainty = relative_variance(values, real["reward"])
@@ -199,20 +202,17 @@ class OnPolicy(MPPIRL):
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate plus lambda times the divergence from the planner."""
         names = {"clip_fraction": "clip_fraction", "kl_approx": "policy_kl", "entropy": "entropy"}
-        pulled = self.kl_weight.value > 0
+        weighed = dict.fromkeys(TERM_METRICS if self.kl_weight.config.initial > 0 else (), math.nan)
         if len(batch) == 0:
-            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(
-                (*names.values(), *(TERM_METRICS if pulled else ())), 0.0
-            )
+            return 0.0 * self.actor.log_std.sum(), dict.fromkeys(names.values(), 0.0) | weighed
         losses = self.ppo(batch)
-        loss, metrics = losses["loss_objective"] + losses["loss_entropy"], {}
-        if pulled:
+        loss = losses["loss_objective"] + losses["loss_entropy"]
+        if self.kl_weight.value > 0:
             terms = {"return": -losses["loss_objective"], "kl": self.planner_prior(batch).mean()}
-            metrics = term_metrics(terms, self.actor.parameters(), gradients=True)
             loss = loss + self.kl_weight.value * terms["kl"]
-        return loss, {name: losses[key].item() for key, name in names.items()} | {
-            k: v.item() for k, v in metrics.items()
-        }
+            found = term_metrics(terms, self.actor.parameters(), gradients=True)
+            weighed |= {name: value.item() for name, value in found.items()}
+        return loss, {name: losses[key].item() for key, name in names.items()} | weighed
 
     def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
         """Further metrics of a subclass."""

@@ -30,6 +30,11 @@ def term_metrics(terms: Mapping[str, Tensor], parameters: Iterable[Tensor], *, g
     if gradients:
         chosen = list(parameters)
         for name, term in terms.items():
-            parts = torch.autograd.grad(term, chosen, retain_graph=True, materialize_grads=True)
-            found[f"{name}_grad_norm"] = get_total_norm(parts)
+            found[f"{name}_grad_norm"] = _gradient_norm(term, chosen)
     return found
+
+
+def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
+    if not term.requires_grad:  # no function of the policy
+        return torch.zeros_like(term)
+    return get_total_norm(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))

@@ -96,6 +96,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
         episode_length=family.episode_length,
         tasks=family.tasks,
         action_repeat=family.action_repeat,
+        terminates=family.terminates,
     )
     _require_fitting(cfg.algo.name, problem)
     agent = ALGORITHMS.resolve(cfg.algo.name)(config, problem).to(device)

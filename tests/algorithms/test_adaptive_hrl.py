@@ -281,9 +281,14 @@ def test_kl_weight_adds_the_planner_prior_at_its_temperature(temperature, weigh)
     agent = hierarchical(kl_weight=2.0, prior_temperature=temperature)
     (data,) = collect(agent)
     batch = agent.real_batch(data)
-    pulled = agent.policy_loss(batch)[0]
+    pulled, metrics = agent.policy_loss(batch)
+    assert metrics["kl_grad_norm"] > 0
+    assert metrics["return_grad_norm"] > 0
+    assert (pulled + metrics["return_term"] - 2.0 * metrics["kl_term"]).abs() < 1e-2, "but for the entropy bonus"
     agent.kl_weight.value = 0.0
-    free = agent.policy_loss(batch)[0]
+    free, unknown = agent.policy_loss(batch)
+    assert unknown.keys() == metrics.keys()
+    assert math.isnan(unknown["kl_term"])
     # The policy has not moved: its density at a candidate is the recorded one. Cold, only the best candidate counts.
     weights = weigh(batch["candidates", "returns"]).float()
     density = batch["candidates", "log_prob"]

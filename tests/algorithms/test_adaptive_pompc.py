@@ -1,17 +1,20 @@
 """Virtual value targets from the planner's latent rollouts, mixed in by an annealed ratio."""
 
 import pytest
+import tiny
 import torch
 from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.adaptive_pompc import AdaptivePOMPC, AdaptivePOMPCConfig
+from pompc.learning.ensemble import disagreement
+from pompc.learning.schedules import ScheduleConfig
 
 
 class TestAdaptive:
     def test_the_share_of_virtual_targets_decays_and_slower_under_disagreement(self):
         ratios = []
         for spread in (0.0, 1.0):
-            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig)
+            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig, value_prior=0.0)  # heads that can be set to agree
             head = agent.critic.heads.linears[-1]
             with torch.no_grad():
                 head.weight.copy_(head.weight[:1] + spread * torch.randn_like(head.weight))
@@ -55,3 +58,68 @@ class TestAdaptive:
             losses[ratio] = agent.model_loss(data)[0].item()
         assert losses[0.3] == pytest.approx(0.7 * losses[0.0] + 0.3 * losses[1.0], rel=1e-5)
         assert losses[1.0] != pytest.approx(losses[0.0], rel=1e-4)
+
+
+class TestUncertainty:
+    """What moves rho: large before learning and far from the data, small where there are some."""
+
+    def learner(self, **options):
+        rho = ScheduleConfig(schedule="inv", initial=0.3, decay=0.99, ema=0.9)
+        sizes = {"mlp_dim": 48, "latent_dim": 32, "encoder_dim": 32, "num_values": 5}
+        learning = {"learning_rate": 2e-3, "discount": 0.5, "virtual_ratio": rho}
+        return tiny.agent(AdaptivePOMPC, **{**sizes, **learning, **options})
+
+    def data(self, agent, count=64):
+        """Observations and actions of a corner of the world, and a reward that depends on both."""
+        data = tiny.batch(agent, count)
+        data["observation"].mul_(0.3)[..., 0] += 1
+        data["action"].mul_(0.3)
+        data["reward"] = data["observation"][..., :1] + data["action"][..., :1]
+        data["planned"] = data["action"][:, :, None, None].expand(-1, -1, 1, agent.horizon, -1)
+        return data
+
+    @torch.no_grad()
+    def at(self, agent, observation, action, reward):
+        values = agent.critic.values(agent.critic_inputs(agent.encode(observation), action))
+        return disagreement(values, reward)
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_it_falls_with_data_stays_far_from_them_and_slows_rho_meanwhile(self, seed):
+        torch.manual_seed(seed)
+        agent, uncertainties, ratios = self.learner(), [], [0.3]
+        far = 3 * torch.randn(256, 3) - torch.tensor([4.0, 0, 0])
+        edge = torch.rand(256, 2) * 0.3 + 0.7
+        for _ in range(150):
+            uncertainties.append(agent.update(self.data(agent))["uncertainty"].item())
+            ratios.append(agent.virtual_ratio.value)
+        seen = self.data(agent, 256)
+        observation, action, reward = seen["observation"][0], seen["action"][0], seen["reward"][0]
+        known = self.at(agent, observation, action, reward)
+        assert uncertainties[0] > 0.5
+        assert max(uncertainties[:10]) == max(uncertainties)
+        assert known < uncertainties[0] / 2
+        assert sum(uncertainties[-20:]) / 20 < uncertainties[0] / 2
+        assert self.at(agent, far, action, reward) > 1.5 * known
+        assert self.at(agent, observation, edge, reward) > 1.5 * known
+        early, late = ratios[30] / ratios[0], ratios[150] / ratios[120]
+        assert early > 0.99 ** (30 / 3), "less than a third of the exponential's speed while nothing is known"
+        assert late < early, "faster once something is"
+
+    def test_without_priors_heads_agree_exactly_when_nothing_is_known(self):
+        agent = self.learner(value_prior=0.0)
+        assert agent.update(self.data(agent))["uncertainty"] < 1e-4
+
+    def test_it_does_not_depend_on_the_units_and_lies_below_one(self):
+        values, reward = torch.randn(5, 200), torch.randn(200)
+        for factor in (1e-2, 1.0, 1e3):
+            assert disagreement(values * factor, reward * factor) == pytest.approx(
+                disagreement(values, reward), rel=1e-2
+            )
+        assert 0.99 < disagreement(torch.randn(5, 1).expand(-1, 200), torch.zeros(200)) <= 1
+        assert disagreement(values[:1].expand(5, -1), reward) == pytest.approx(0, abs=1e-6)
+
+    def test_it_is_a_column_only_where_a_dial_moves(self):
+        assert "uncertainty" in self.learner().metric_names
+        fixed = self.learner(virtual_ratio=0.3)
+        assert "uncertainty" not in fixed.metric_names
+        assert "uncertainty" not in fixed.update(self.data(fixed))

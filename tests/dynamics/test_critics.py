@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from pompc.dynamics.critics import Critic
+from pompc.dynamics.critics import Critic, PriorCritic, make_critic
 from pompc.dynamics.layers import INITIALISERS
-from pompc.dynamics.twohot import TwoHot
+from pompc.dynamics.twohot import TwoHot, symlog
 
 
 def critic(members=5, **options):
@@ -125,3 +125,70 @@ def test_the_whole_is_in_the_checkpoint_and_the_constants_are_not():
     other.load_state_dict(moved.state_dict())
     assert torch.equal(other.values(x), moved.values(x))
     assert torch.equal(other.target_values(x), moved.target_values(x))
+
+
+# -- randomised priors -----------------------------------------------------------------------------------------------
+
+
+def with_priors(members=5, scale=2.0):
+    return make_critic(6, 16, members, TwoHot(21, -5.0, 5.0), prior=scale)
+
+
+def test_a_scale_of_zero_is_the_plain_critic_from_the_same_random_numbers():
+    torch.manual_seed(3)
+    plain = critic()
+    torch.manual_seed(3)
+    made = make_critic(6, 16, 5, TwoHot(21, -5.0, 5.0), prior=0.0)
+    assert type(made) is Critic
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), made.parameters(), strict=True))
+
+
+def test_with_priors_heads_that_know_nothing_disagree_and_their_slow_copies_agree_with_them():
+    fresh, x = with_priors(), torch.randn(200, 6)
+    values = fresh.values(x)
+    assert isinstance(fresh, PriorCritic)
+    assert symlog(values).std(0).mean() > 0.3, "about 0.4 times the scale"
+    assert values.std(1).mean() > 0.1, "functions of the input, not offsets"
+    assert torch.equal(fresh.target_values(x), values)
+    chosen = torch.tensor([3, 1])
+    torch.testing.assert_close(fresh.values(x, chosen), values[chosen])
+    assert (critic().values(x).var(0) == 0).all(), "without priors they agree"
+
+
+def test_the_priors_are_frozen_kept_in_the_checkpoint_and_seen_by_what_maximises_the_value():
+    fresh, x = with_priors(), torch.randn(9, 6, requires_grad=True)
+    assert not any(p.requires_grad for p in fresh.prior.parameters())
+    assert {name for name in fresh.state_dict() if name.startswith("prior.")}
+    before = [p.clone() for p in fresh.prior.parameters()]
+    fresh.values(x).sum().backward()
+    assert x.grad.abs().max() > 0, "the last layers are zero: all of the gradient is the priors'"
+    fresh.follow(1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, fresh.prior.parameters(), strict=True))
+
+
+def test_a_head_learns_what_its_prior_leaves_of_the_target():
+    fresh, x, target = with_priors(), torch.randn(9, 6, requires_grad=True), torch.randn(9) * 10
+    torch.nn.init.normal_(fresh.heads.linears[-1].weight)
+    lift = 2.0 * fresh.prior(x.detach()).squeeze(-1)
+    logits, left = fresh.logits(x.detach()), symlog(target) - lift
+    expected = torch.stack([fresh.two_hot.level_cross_entropy(logits[i], left[i]) for i in range(5)])
+    loss = fresh.loss(x, target)
+    torch.testing.assert_close(loss, expected)
+    alone = torch.autograd.grad(fresh.two_hot.level_cross_entropy(fresh.logits(x), left).sum(), x)[0]
+    torch.testing.assert_close(torch.autograd.grad(loss.sum(), x)[0], alone)
+
+
+def test_where_there_are_data_the_heads_take_their_priors_back_and_elsewhere_they_keep_them():
+    torch.manual_seed(0)
+    learner, x = with_priors(), 0.5 * torch.randn(64, 6)
+    target, far = 5 + 3 * x[:, 0], 4 * torch.randn(64, 6) + 6
+    before, apart = learner.values(x).var(0).mean(), learner.values(far).var(0).mean()
+    optimiser = torch.optim.Adam(learner.heads.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        learner.loss(x, target).mean().backward()
+        optimiser.step()
+    values = learner.values(x)
+    torch.testing.assert_close(values.mean(0), target, rtol=0, atol=1.0)
+    assert values.var(0).mean() < before / 5
+    assert learner.values(far).var(0).mean() > max(apart, 20 * values.var(0).mean())

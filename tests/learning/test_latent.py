@@ -80,7 +80,7 @@ def test_a_run_that_cannot_begin_to_learn_says_so_once():
 
 
 def test_every_call_reports_the_same_metrics_nan_where_unknown():
-    agent = tiny.agent(kl_weight=0.5, virtual_ratio=0.3, episodic=True)
+    agent = tiny.agent(kl_weight=0.5, virtual_ratio=0.3, episodic=True, log_every=1)
     rows = tiny.World(agent).run(12)
     assert {tuple(row) for row in rows} == {(*agent.metric_names, "kl_weight", "virtual_ratio", "updates")}
     assert all(math.isnan(rows[0][name]) for name in agent.metric_names)

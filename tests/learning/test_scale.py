@@ -85,3 +85,22 @@ def test_it_is_part_of_a_checkpoint():
     other.load_state_dict(scale.state_dict())
     assert other.value == scale.value
     assert other.value > 1
+
+
+@pytest.mark.parametrize(("minimum", "start"), [(0.01, 1.0), (1.0, 1.0), (5.0, 5.0)])
+def test_the_floor_is_an_option_and_the_start_never_below_it(minimum, start):
+    scale = RunningScale(0.2, minimum)
+    assert scale.value.item() == start
+    for _ in range(100):
+        scale.update(torch.zeros(32))
+    assert scale.value.item() == pytest.approx(minimum, rel=1e-3)
+
+
+def test_a_low_floor_brings_small_terms_to_the_size_of_large_ones():
+    x, scaled = torch.randn(500), []
+    for factor in (0.05, 100.0):
+        scale = RunningScale(0.1, 0.01)
+        for _ in range(200):
+            scale.update(factor * x)
+        scaled.append(scale(factor * x))
+    torch.testing.assert_close(scaled[0], scaled[1], rtol=1e-3, atol=1e-3)
