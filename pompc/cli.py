@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
     """
     try:
+        _find_modules_here()
         args = _parse(argv)
         return args.handler(args)
     except UserError as error:
@@ -37,6 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     finally:
         _flush()
+
+
+def _find_modules_here() -> None:
+    """Let ``my_module:MyEnv-v0`` be a module of the current folder, as ``python -m`` does; an installed one comes first."""
+    with suppress(FileNotFoundError):  # a folder that was deleted
+        here = os.getcwd()
+        if not sys.flags.safe_path and here not in sys.path:
+            sys.path.append(here)
+
+
+def _prepare_graphics() -> None:
+    """Before TorchRL imports MuJoCo where it finds it: a back-end that cannot be loaded costs pictures, not the command."""
+    from pompc import graphics
+
+    if graphics.VARIABLE in os.environ:
+        with suppress(ModuleNotFoundError):
+            graphics.import_with_or_without_gl("mujoco")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,11 +99,19 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="play episodes with a checkpoint",
-        description="Play episodes with a checkpoint: mean, spread and, with --video, a film.",
+        description="Play fresh episodes with the last checkpoint of a run: mean, spread and, with --video, a film.",
     )
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
+    parser.add_argument(
+        "--best", action="store_true", help="play the checkpoint that the evaluations in training selected"
+    )
     parser.add_argument("--episodes", metavar="N", type=_at_least(1), help="default: eval.episodes of the run")
-    parser.add_argument("--seed", metavar="S", type=_at_least(0), help="of the first episode; default: eval.seed")
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=_at_least(0),
+        help="of the episodes; default: fresh ones",
+    )
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
     parser.set_defaults(handler=_eval)
@@ -110,7 +137,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="put runs side by side: table and curves",
-        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds.",
+        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
+        "A run has one score, its mean over the episodes of its last evaluation.",
     )
     parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
     parser.add_argument(
@@ -118,6 +146,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
+    )
+    parser.add_argument(
+        "--bounds",
+        metavar="[ENV=]LOW:HIGH",
+        action="append",
+        default=[],
+        help="returns of score 0 and 1 on the environments of that name (dmc-*=0:1000), for a score over all of them",
     )
     parser.set_defaults(handler=_compare)
 
@@ -207,7 +242,9 @@ def _show(args: argparse.Namespace) -> int:
 def _fitted(args: argparse.Namespace):
     from pompc.config import fit_rows
 
-    return fit_rows(_composed(args), args.overrides)
+    cfg = _composed(args)
+    _prepare_graphics()
+    return fit_rows(cfg, args.overrides)
 
 
 def _composed(args: argparse.Namespace):
@@ -222,10 +259,16 @@ def _eval(args: argparse.Namespace) -> int:
         raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
     if args.video is not None and args.video.suffix != ".mp4":
         raise UserError(f"--video writes an .mp4 file, not {args.video}")
-    from pompc.training.evaluate import evaluate_checkpoint
+    _prepare_graphics()
+    from pompc.training.play import evaluate_checkpoint
 
     return evaluate_checkpoint(
-        args.path, episodes=args.episodes, seed=args.seed, video=args.video, overrides=args.overrides
+        args.path,
+        best=args.best,
+        episodes=args.episodes,
+        seed=args.seed,
+        video=args.video,
+        overrides=args.overrides,
     )
 
 
@@ -233,6 +276,7 @@ def _convert(args: argparse.Namespace) -> int:
     cfg = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
+    _prepare_graphics()
     from pompc.training.convert import convert
 
     chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
@@ -244,11 +288,13 @@ def _compare(args: argparse.Namespace) -> int:
     if args.out.suffix != ".png":
         raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
     from pompc.report.compare import compare
+    from pompc.report.scores import Bounds
 
-    return compare(args.paths, args.out, args.published)
+    return compare(args.paths, args.out, args.published, [Bounds.parse(text) for text in args.bounds])
 
 
 def _bench(args: argparse.Namespace) -> int:
+    _prepare_graphics()
     from pompc.report.bench import bench
 
     return bench(args.only)

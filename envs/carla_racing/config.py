@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class CarlaRacingConfig:
         if not 0 < self.joint_tolerance <= 1:
             raise UserError(f"env.joint_tolerance is {self.joint_tolerance}: take a number above 0, at most 1")
         for name in (*POSITIVE, "timeout", "frame_stack"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) <= 0 or (name in POSITIVE and math.isinf(getattr(self, name))):
                 raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
         for name in ("wall_height", "additional_width", "retries"):
             if getattr(self, name) < 0:

@@ -91,11 +91,23 @@ class LatentMPPIRL(LatentActor):
             return
         patience = PATIENCE * (self.seed_steps + self.problem.num_envs)
         if self.transitions >= patience > self.transitions - new:
-            warnings.warn(
-                f"nothing is learned yet: in {self.transitions} transitions no episode of at least {self.horizon} steps "
-                "has ended; give the environment a time limit, or lower planner.horizon",
-                stacklevel=2,
+            warnings.warn(f"nothing is learned yet: {self.idle_reason()}", stacklevel=2)
+
+    def idle_reason(self) -> str | None:
+        """See ``MPPIRL.idle_reason``."""
+        if self.updates:
+            return None
+        if self.transitions <= self.seed_steps:
+            return (
+                f"all {self.transitions:,} transitions were of the seed phase (algo.seed_steps, here {self.seed_steps:,}); "
+                "raise steps"
             )
+        if self.replay.num_starts == 0:
+            return (
+                f"in {self.transitions:,} transitions no episode of at least {self.horizon} steps has ended; lower "
+                "planner.horizon, or, where episodes do not end, give the environment a time limit"
+            )
+        return "the run ended before the first update was due; raise steps or algo.update_to_data"
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the updates owed; their mean metrics."""
@@ -140,6 +152,7 @@ class LatentMPPIRL(LatentActor):
             self.critic.eval()
             self.critic.follow(self.config.target_rate)
         self.updates += 1
+        self.ranges.look(self.updates)
         self.move_dials(batch)
         return metrics
 
@@ -177,6 +190,7 @@ class LatentMPPIRL(LatentActor):
         with torch.no_grad():
             batch["encoded"] = torch.cat([state.detach().unsqueeze(0), model.encode(observation[1:])])
             target = self.value_target(batch)
+        self.ranges.note(rewards=batch["reward"][:-1], values=target)
         states = [state]
         for now in action:
             states.append(model.next(states[-1], now))

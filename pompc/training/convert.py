@@ -86,7 +86,7 @@ def _default(file: Path, cfg: DictConfig) -> Path:
 def _unused(path: str | Path) -> RunDirectory:
     path = Path(path).expanduser()
     if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
-        raise UserError(f"{path} exists and is not empty: give another --out, or delete it")
+        raise UserError(f"{path} exists and is not empty: give another --out")
     return RunDirectory(path)
 
 
