@@ -9,7 +9,7 @@ from small import config
 
 from pompc.errors import UserError
 from pompc.training.directory import RunDirectory
-from pompc.training.evaluate import evaluate_checkpoint
+from pompc.training.play import evaluate_checkpoint
 from pompc.training.run import run
 from pompc.training.session import Session
 
