@@ -90,9 +90,8 @@ def _registered(config: GymnasiumConfig, render_mode: str | None) -> gymnasium.E
         spec = _spec(config.id)
         creator = spec.entry_point
         creator = _Creator(load_env_creator(creator) if isinstance(creator, str) else creator, config)
-        rendering = (
-            {} if render_mode is None else {"render_mode": render_mode}
-        )  # not every environment knows the argument
+        # Not every environment knows the argument.
+        rendering = {} if render_mode is None else {"render_mode": render_mode}
         return gymnasium.make(dataclasses.replace(spec, entry_point=creator), **rendering, **config.kwargs)
 
 
