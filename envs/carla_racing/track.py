@@ -218,7 +218,8 @@ def _zones(line: CentreLine) -> Iterator[DangerZone]:
             first, last = (line.arc_length_at(start + s) for s in (patch.s_start, patch.s_end))
             middle = float(road.centre((patch.s_start + patch.s_end) / 2))
             lap = np.floor(first / line.arc_length[-1]) * line.arc_length[-1]
-            half_width = road.half_width(np.linspace(*np.clip(patch[:2], 0.0, road.length), 9)).max()
+            begin, end = np.clip(patch[:2], 0.0, road.length)
+            half_width = road.half_width(np.linspace(begin, end, 9)).max()
             if patch.t_min - middle >= half_width or patch.t_max - middle <= -half_width:
                 warnings.warn(
                     f"{line.where}: road {road.name}: object {patch.name} lies beside the road: it is left out"
