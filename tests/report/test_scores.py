@@ -75,7 +75,7 @@ def test_fewer_than_five_runs_of_a_task_have_a_range_and_no_interval(counts, ext
 
 
 def test_several_environments_have_one_normalised_score():
-    """On a: 0.1 and 0.3; on b, whose returns go from -100 to 100: 0.5 and 0.9. Their mean is 0.45, that of the middle two 0.4."""
+    """On a: 0.1 and 0.3; on b, whose returns go from -100 to 100: 0.5 and 0.9. Mean 0.45, of the middle two 0.4."""
     scores = {"a": {"ppo": np.array([100.0, 300.0])}, "b": {"ppo": np.array([0.0, 80.0]), "mppi": np.array([1.0])}}
     rows, note = over_all(scores, [Bounds.parse("0:1000"), Bounds.parse("b=-100:100")])
     (row,) = rows
