@@ -1,5 +1,6 @@
-# `make run` and `make test` are all a fresh clone needs: python >= 3.11 with its venv module, and a package index.
-PYTHON ?= python3
+# `make run` and `make test` are all a fresh clone needs: Python 3.11, 3.12 or 3.13 with its venv module, and a package index.
+# The first of these interpreters that is one of them makes the environment.
+PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV ?= .venv
 ALGO ?= adaptive_hrl
 ENV ?= carla_racing
@@ -9,6 +10,9 @@ BIN := $(VENV)/bin
 
 # Other interpreters whose CARLA client is tried against the stand-in, where they are installed.
 CLIENTS ?= python3.10 python3.12
+
+# There already where pip could install it with its requirements (Python 3.11 and 3.12; see pyproject.toml).
+DM_CONTROL := $(shell sed -n 's/.*"\(dm-control==[0-9.]*\).*/\1/p' pyproject.toml)
 
 .PHONY: run test test-clients bench install clean
 
@@ -41,13 +45,20 @@ clean:
 # The stamps make a second call install nothing unless the dependencies changed.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --no-deps $(DM_CONTROL)
 	touch $@
 
 $(VENV)/.installed-$(EXTRAS): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --no-deps $(DM_CONTROL)
 	touch $(VENV)/.installed $@
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "pompc needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@for python in $(PYTHON); do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+			$$python -m venv $(VENV) && exit 0; \
+			rm -f $@; exit 1; \
+		fi; \
+		found="$$found$${found:+, }$$python is $$($$python --version 2>/dev/null || echo not there)"; \
+	done; \
+	echo "pompc needs Python 3.11, 3.12 or 3.13 ($$found): name one with make PYTHON=/path/to/python3.12 ..." >&2; exit 1

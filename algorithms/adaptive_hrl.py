@@ -24,7 +24,15 @@ from pompc.errors import UserError
 from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
 from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
 from pompc.learning.schedules import ScheduleConfig, require_ensemble, start_of
-from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_errors, model_return, virtual_targets
+from pompc.learning.virtual import (
+    MIXES,
+    VIRTUAL_SOURCES,
+    VIRTUAL_WEIGHTS,
+    bootstrapped_share,
+    model_errors,
+    model_return,
+    virtual_targets,
+)
 from pompc.planner import MPPI, MPPIConfig, Plan
 
 
@@ -46,7 +54,10 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         virtual_count: rollouts per candidate for ``weighted``.
         virtual_rollouts: rollouts that one update adds to the virtual buffer, at most; all it holds become targets.
         virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer with the real one.
-        mix: ``sampling`` (a share rho of every minibatch) or ``loss`` (a weight rho on its loss).
+        mix: ``loss`` (a virtual minibatch weighs rho) or ``sampling`` (a share rho of every value minibatch).
+        virtual_weight: of a row in that minibatch: ``news`` (what its target holds beyond the value function itself, in
+            units of a real target) or ``equal``.
+        virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
         virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
         prior_temperature: of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
@@ -67,7 +78,9 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     virtual_count: int = 2
     virtual_rollouts: int = 2048
     virtual_window: int = 1
-    mix: str = "sampling"
+    mix: str = "loss"
+    virtual_weight: str = "news"
+    virtual_gae_lambda: float | None = None
     virtual_policy: bool = False
     prior_temperature: float = 1.0
 
@@ -79,7 +92,14 @@ class AdaptiveHRLConfig(OnPolicyConfig):
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
         if self.planner.stochastic and self.execute_steps > 1:
             raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
-        tables = (("selector", SELECTORS), ("virtual_source", VIRTUAL_SOURCES), ("mix", MIXES))
+        tables = (
+            ("selector", SELECTORS),
+            ("virtual_source", VIRTUAL_SOURCES),
+            ("mix", MIXES),
+            ("virtual_weight", VIRTUAL_WEIGHTS),
+        )
+        if self.virtual_gae_lambda is not None and not 0 <= self.virtual_gae_lambda <= 1:
+            raise UserError(f"algo.virtual_gae_lambda must lie in [0, 1], not {self.virtual_gae_lambda}")
         for name, table in tables:
             if getattr(self, name) not in table:
                 raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {', '.join(table)}")
@@ -108,9 +128,6 @@ class AdaptiveHRL(OnPolicy):
         capacity = config.virtual_rollouts * config.virtual_window
         self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device="cpu"))
         self.source = VIRTUAL_SOURCES[config.virtual_source]
-        largest = start_of(config.virtual_ratio)
-        if config.mix == "sampling" and largest > 0.95:
-            raise UserError(f"virtual_ratio {largest} leaves no real rows in a minibatch: take algo.mix=loss")
         needs = (config.virtual_policy, start_of(config.kl_weight) > 0, config.selector == "softmax_value")
         self.needs_returns = any(needs)
 
@@ -150,7 +167,9 @@ class AdaptiveHRL(OnPolicy):
         chosen = super().select(tensordict, plan, candidates, explore)
         if explore:
             if self.needs_returns:
-                candidates["returns"] = model_return(plan, self.model, self.mean_value, **self._scoring())
+                rewards, final = model_return(plan, self.model, self.mean_value, discount=self.config.discount)
+                candidates["rewards"], candidates["final_value"] = rewards, final
+                candidates["returns"] = self._candidate_returns(candidates)
             drawn = SELECTORS[self.config.selector](plan, candidates.get("returns"))
             chosen = torch.where(held.squeeze(-1), chosen, drawn)
         rows = torch.arange(len(chosen), device=chosen.device)
@@ -159,9 +178,8 @@ class AdaptiveHRL(OnPolicy):
         return chosen
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
-        """Keep the plan in hand until ``execute_steps`` of its controls are executed."""
-        held = count_down(tensordict, "plan_left", self.config.execute_steps)
-        tensordict["decided"] = tensordict["decided"] * (~held).float()
+        """Keep the plan in hand until ``execute_steps`` of its controls are executed, or its decision ends."""
+        held = count_down(tensordict, "plan_left", self.config.execute_steps, tensordict["decided"] == 0)
         return torch.where(held.unsqueeze(-1), tensordict["planner_mean"], mean)
 
     def primers(self) -> dict[str, TensorSpec]:
@@ -178,7 +196,8 @@ class AdaptiveHRL(OnPolicy):
         tensordict["policy_action"], tensordict["log_prob"] = executed["drawn"], executed["log_prob"]
         tensordict["effective_samples"] = plan.effective_samples.mean(1, keepdim=True)
         if self.needs_returns:
-            tensordict["candidates"] = candidates.select("drawn", "log_prob", "returns").auto_batch_size_(1)
+            kept = candidates.select("drawn", "log_prob", "rewards", "final_value")
+            tensordict["candidates"] = kept.auto_batch_size_(1)
         if self.learns_from_virtual:
             states, actions = self.source(plan, chosen, self.planner, self.config.virtual_count)
             tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
@@ -188,6 +207,13 @@ class AdaptiveHRL(OnPolicy):
     def policy_keys(self) -> tuple[str, ...]:
         """What the policy loss reads; the candidates only where it uses them."""
         return (*super().policy_keys(), "decided", *(("candidates",) if self.needs_returns else ()))
+
+    def real_batch(self, data: TensorDictBase) -> TensorDict:
+        """Adds the model returns of the candidates, in today's units of the values."""
+        batch = super().real_batch(data)
+        if self.needs_returns:
+            batch["candidates", "returns"] = self._candidate_returns(cast(TensorDictBase, batch["candidates"]))
+        return batch
 
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
         """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
@@ -199,17 +225,25 @@ class AdaptiveHRL(OnPolicy):
         self.virtual_buffer.extend(rollouts[index].cpu())
         kept = self.virtual_buffer[:].to(self.problem.device)
         kept = kept[kept["update"] > self.updates - self.config.virtual_window]
-        with torch.no_grad():
-            rows = virtual_targets(
-                kept["states"],
-                kept["actions"],
-                self.model,
-                self.mean_value,
-                gae_lambda=self.config.gae_lambda,
-                **self._scoring(),
-            )
+        rows = self._virtual_rows(kept["states"], kept["actions"])
+        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
+        real = bootstrapped_share(*ends, discount=self.config.discount, gae_lambda=self.config.gae_lambda)
+        rows["weight"] = VIRTUAL_WEIGHTS[self.config.virtual_weight](rows["bootstrapped"], real.mean())
         rows["observation"] = self.normaliser(rows["observation"])
         return rows
+
+    @torch.no_grad()
+    def _virtual_rows(self, states: Tensor, actions: Tensor) -> TensorDict:
+        config = self.config
+        return virtual_targets(
+            states,
+            actions,
+            self.model,
+            self.mean_value,
+            reward_scale=self.return_scale.factor,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda if config.virtual_gae_lambda is None else config.virtual_gae_lambda,
+        )
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """PPO on decisions, plus rho times the first step of the other candidates where asked."""
@@ -242,5 +276,6 @@ class AdaptiveHRL(OnPolicy):
         if "replay" in state:
             self.virtual_buffer.load_state_dict(state["replay"])
 
-    def _scoring(self) -> dict[str, float]:
-        return {"reward_scale": self.return_scale.factor, "discount": self.config.discount}
+    def _candidate_returns(self, candidates: TensorDictBase) -> Tensor:
+        """``[..., candidate]``, in units of the values: rewards by the scale of now, plus the last value."""
+        return candidates["rewards"] * self.return_scale.factor + candidates["final_value"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import difflib
 import os
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,13 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from pompc.data.actions import to_box
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
+from pompc.graphics import import_with_or_without_gl
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
+REQUIREMENT = "dm-control==1.0.50"  # as in pyproject.toml
 TERMINATING = ("lqr",)  # domains whose tasks end their episodes themselves
 CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
 
@@ -50,6 +54,18 @@ def _headless_gl() -> None:
     os.environ.setdefault("MUJOCO_GL", found[0] if found else "disable")
 
 
+def _suite() -> Any:
+    """The module ``dm_control.suite``; no requirement where ``labmaze``, which dm-control requires, has no wheel."""
+    _headless_gl()
+    try:
+        return import_with_or_without_gl("dm_control.suite")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "dm_control":
+            raise
+        command = f"{sys.executable} -m pip install --no-deps {REQUIREMENT}"
+        raise UserError(f"the Control Suite needs dm-control, but not what dm-control requires: {command}") from error
+
+
 def domain_and_task(name: str) -> tuple[str, str]:
     """The suite's names for a task: ``cup-catch`` -> ``("ball_in_cup", "catch")``."""
     domain, _, task = name.partition("-")
@@ -63,16 +79,16 @@ class SuiteEnv(gymnasium.Env):
     task's bounds. Reward: the sum over ``action_repeat`` control steps, each in [0, 1].
 
     Raises:
-        UserError: the task is unknown, its actions are unbounded, or it cannot be rendered here.
+        UserError: dm-control is not installed, the task is unknown, its actions are unbounded, or it cannot be rendered
+            here.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own convention)
     SIZE = 384  # pixels
 
     def __init__(self, config: DMControlConfig, render_mode: str | None = None) -> None:
-        _headless_gl()
+        suite = _suite()
         import mujoco
-        from dm_control import suite
 
         domain, task = domain_and_task(config.task)
         if (domain, task) not in suite.ALL_TASKS:
@@ -89,7 +105,7 @@ class SuiteEnv(gymnasium.Env):
         if max(np.abs(spec.minimum).max(), np.abs(spec.maximum).max()) >= mujoco.mjMAXVAL:  # MuJoCo's "no limit"  # pyright: ignore[reportAttributeAccessIssue]
             raise UserError(f"{config.task} has unbounded actions, which cannot be scaled to [-1, 1]")
         self._low = np.broadcast_to(spec.minimum, spec.shape)
-        self._range = np.broadcast_to(spec.maximum, spec.shape) - self._low
+        self._high = np.broadcast_to(spec.maximum, spec.shape)
         self._repeat = config.action_repeat
         self._camera = CAMERAS.get(domain, 0)
         size = sum(int(np.prod(entry.shape)) for entry in self._env.observation_spec().values())
@@ -109,7 +125,7 @@ class SuiteEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Repeat ``action [action]``; terminated only where the task itself ends the episode."""
-        control = self._low + 0.5 * (np.clip(action, -1.0, 1.0).astype(np.float64) + 1.0) * self._range
+        control = to_box(action, self._low, self._high)
         reward = 0.0
         for _ in range(self._repeat):
             step = self._env.step(control)

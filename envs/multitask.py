@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pompc.data.vector import VectorEnv, vectorise
-from pompc.environment import EnvironmentFamily, Tasks
+from pompc.environment import EnvironmentFamily, Tasks, close
 from pompc.errors import UserError
 
 from .dm_control import DMControl, DMControlConfig, domain_and_task
@@ -133,7 +133,7 @@ class MultiTask(EnvironmentFamily):
         for family in self._families:
             env = family.make()
             dims.append(_sizes(env))
-            env.close()
+            close(env)
         return dims
 
 

@@ -37,6 +37,7 @@ class Problem:
         image_shape: of an observation that is an image ``(channel, height, width)``; none where it is flat.
         episode_length: agent steps until an episode is truncated; none where there is no limit.
         tasks: what a multi-task environment plays; none where there is one task.
+        action_repeat: environment steps per action.
         terminates: whether an episode can end before its time limit; none where that is not known.
     """
 
@@ -48,6 +49,7 @@ class Problem:
     image_shape: tuple[int, ...] | None = None
     episode_length: int | None = None
     tasks: Tasks | None = None
+    action_repeat: int = 1
     terminates: bool | None = None
 
 
@@ -190,13 +192,21 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
+    def require_memory(self) -> None:
+        """Refuse, before anything is collected, what learning will not find memory for; nothing by default.
+
+        Raises:
+            UserError: the memory that is needed, and the key to turn.
+        """
+
     @property
     def frames_per_batch(self) -> int:
         """Transitions, over all environments, between two calls of :meth:`learn`.
 
-        The config's ``batch_size``, rounded up to whole steps of all environments.
+        The config's ``batch_size``, which counts environment steps, rounded up to whole actions of all environments.
         """
-        return -(-self.config.batch_size // self.problem.num_envs) * self.problem.num_envs
+        steps = self.problem.num_envs * self.problem.action_repeat
+        return -(-self.config.batch_size // steps) * self.problem.num_envs
 
     @property
     def batches_per_row(self) -> int:
@@ -211,6 +221,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def catch_up(self) -> None:
         """Make some of the updates in :attr:`backlog`."""
         raise NotImplementedError(f"{type(self).__name__} owes no updates")
+
+    def idle_reason(self) -> str | None:
+        """Why no update has been made so far, in words; none where one was."""
+        return None if self.updates else "no update was made"
 
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:

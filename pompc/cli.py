@@ -9,12 +9,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from pompc import __version__
+from pompc import __version__, handlers
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
 from pompc.settings import SEEDS
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
     """
     try:
+        _find_modules_here()
         args = _parse(argv)
         return args.handler(args)
     except UserError as error:
@@ -36,7 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("pompc: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
-        _flush()
+        handlers.flush()
+
+
+def _find_modules_here() -> None:
+    """Let ``my_module:MyEnv-v0`` be a module of the current folder, as ``python -m`` does; an installed one comes first."""
+    with suppress(FileNotFoundError):  # a folder that was deleted
+        here = os.getcwd()
+        if not sys.flags.safe_path and here not in sys.path:
+            sys.path.append(here)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,21 +83,29 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         epilog=_names(),
     )
     _add_composition(parser)
-    parser.set_defaults(handler=_run)
+    parser.set_defaults(handler=handlers.run)
 
 
 def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="play episodes with a checkpoint",
-        description="Play episodes with a checkpoint: mean, spread and, with --video, a film.",
+        description="Play fresh episodes with the last checkpoint of a run: mean, spread and, with --video, a film.",
     )
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
+    parser.add_argument(
+        "--best", action="store_true", help="play the checkpoint that the evaluations in training selected"
+    )
     parser.add_argument("--episodes", metavar="N", type=_at_least(1), help="default: eval.episodes of the run")
-    parser.add_argument("--seed", metavar="S", type=_at_least(0), help="of the first episode; default: eval.seed")
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=_at_least(0),
+        help="of the episodes; default: fresh ones",
+    )
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
-    parser.set_defaults(handler=_eval)
+    parser.set_defaults(handler=handlers.evaluate)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -103,14 +121,15 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "--out", metavar="DIR", type=Path, help="default: runs/<algo>/<env>/converted-<name of the file>"
     )
     _add_composition(parser)
-    parser.set_defaults(handler=_convert)
+    parser.set_defaults(handler=handlers.convert)
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="put runs side by side: table and curves",
-        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds.",
+        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
+        "A run has one score, its mean over the episodes of its last evaluation.",
     )
     parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
     parser.add_argument(
@@ -119,7 +138,14 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
     )
-    parser.set_defaults(handler=_compare)
+    parser.add_argument(
+        "--bounds",
+        metavar="[ENV=]LOW:HIGH",
+        action="append",
+        default=[],
+        help="returns of score 0 and 1 on the environments of that name (dmc-*=0:1000), for a score over all of them",
+    )
+    parser.set_defaults(handler=handlers.compare)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -127,7 +153,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "bench", help="measure speed on this machine", description="Measure speed on this machine."
     )
     parser.add_argument("--only", metavar="NAME", help="one measurement instead of all")
-    parser.set_defaults(handler=_bench)
+    parser.set_defaults(handler=handlers.bench)
 
 
 def _add_list(commands: argparse._SubParsersAction) -> None:
@@ -135,7 +161,7 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
         "list", help="name the algorithms and environments", description="Name the algorithms and environments."
     )
     parser.add_argument("what", nargs="?", choices=["algos", "envs"], help="only one of the two")
-    parser.set_defaults(handler=_list)
+    parser.set_defaults(handler=handlers.list_names)
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -146,7 +172,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         epilog=_names(),
     )
     _add_composition(parser)
-    parser.set_defaults(handler=_show)
+    parser.set_defaults(handler=handlers.show)
 
 
 def _add_carla(commands: argparse._SubParsersAction) -> None:
@@ -158,14 +184,14 @@ def _add_carla(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
     check = actions.add_parser("check", help="say what is at an address", description="Say what is at an address.")
     check.add_argument("address", metavar="HOST:PORT")
-    check.set_defaults(handler=_carla_check)
+    check.set_defaults(handler=handlers.carla_check)
     stand_in = actions.add_parser(
         "standin",
         help="serve the protocol of CARLA with the embedded physics, until Ctrl-C",
         description="Serve the protocol of CARLA with the embedded physics, until Ctrl-C: for tests without a simulator.",
     )
     stand_in.add_argument("--port", metavar="PORT", type=_at_least(0), default=2000, help="0 takes a free one")
-    stand_in.set_defaults(handler=_carla_stand_in)
+    stand_in.set_defaults(handler=handlers.carla_stand_in)
 
 
 def _add_composition(parser: argparse.ArgumentParser) -> None:
@@ -189,104 +215,6 @@ def _at_least(lowest: int):
     return convert
 
 
-def _run(args: argparse.Namespace) -> int:
-    cfg = _fitted(args)
-    from pompc.training.run import run
-
-    return run(cfg)
-
-
-def _show(args: argparse.Namespace) -> int:
-    cfg = _fitted(args)
-    from pompc.config import run_directory, to_yaml
-
-    _flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
-    return 0
-
-
-def _fitted(args: argparse.Namespace):
-    from pompc.config import fit_rows, follow_family
-
-    return follow_family(fit_rows(_composed(args), args.overrides))
-
-
-def _composed(args: argparse.Namespace):
-    from pompc.config import compose
-
-    seed = [] if args.seed is None else [f"seed={args.seed}"]
-    return compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
-
-
-def _eval(args: argparse.Namespace) -> int:
-    if not args.path.exists():
-        raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
-    if args.video is not None and args.video.suffix != ".mp4":
-        raise UserError(f"--video writes an .mp4 file, not {args.video}")
-    from pompc.training.evaluate import evaluate_checkpoint
-
-    return evaluate_checkpoint(
-        args.path, episodes=args.episodes, seed=args.seed, video=args.video, overrides=args.overrides
-    )
-
-
-def _convert(args: argparse.Namespace) -> int:
-    cfg = _composed(args)
-    if not args.checkpoint.is_file():
-        raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
-    from pompc.config import follow_family
-    from pompc.training.convert import convert
-
-    chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
-    given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
-    return convert(args.checkpoint, follow_family(cfg), out=args.out, given=[*given, *args.overrides])
-
-
-def _compare(args: argparse.Namespace) -> int:
-    if args.out.suffix != ".png":
-        raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
-    from pompc.report.compare import compare
-
-    return compare(args.paths, args.out, args.published)
-
-
-def _bench(args: argparse.Namespace) -> int:
-    from pompc.report.bench import bench
-
-    return bench(args.only)
-
-
-def _carla_check(args: argparse.Namespace) -> int:
-    return ENVIRONMENTS.resolve("carla_racing").check_server(args.address)
-
-
-def _carla_stand_in(args: argparse.Namespace) -> int:
-    from pompc.testing.carla_standin.__main__ import main as serve
-
-    return serve(["--port", str(args.port)])
-
-
-def _list(args: argparse.Namespace) -> int:
-    tables = {"algos": ("algorithms", ALGORITHMS), "envs": ("environments", ENVIRONMENTS)}
-    chosen = [tables[args.what]] if args.what else list(tables.values())
-    _flush("\n".join(_table(title, registry) for title, registry in chosen))
-    return 0
-
-
-def _table(title: str, registry: Registry) -> str:
-    rows = {entry.form or name: entry.description for name, entry in registry.items()}
-    width = max(map(len, rows))
-    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in rows.items()), ""])
-
-
 def _names() -> str:
     envs = ", ".join(entry.form or name for name, entry in ENVIRONMENTS.builtin.items())
     return f"algorithms: {', '.join(ALGORITHMS.builtin)}\nenvironments: {envs}\n`pompc list` describes them."
-
-
-def _flush(text: str = "") -> None:
-    """Write, and stay silent where the reader (``| head``) has gone."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

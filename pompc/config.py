@@ -36,12 +36,14 @@ __all__ = [
     "compose",
     "config_hash",
     "environment_config",
+    "environment_files",
     "fit_rows",
     "follow_family",
     "presets",
     "run_config",
     "run_directory",
     "to_yaml",
+    "with_absolute_files",
     "with_overrides",
 ]
 
@@ -159,9 +161,36 @@ def environment_config(cfg: DictConfig) -> Any:
     return build(ENVIRONMENTS.resolve(node.pop("name")).Config, node, "env")
 
 
+def environment_files(cfg: DictConfig) -> dict[str, Path]:
+    """The files that the environment reads, by their key in the ``env`` node; see ``EnvironmentFamily``."""
+    node = _plain(cfg)["env"]
+    finders = getattr(ENVIRONMENTS.resolve(node["name"]).Config, "files", {})
+    return {key: find(node[key]) for key, find in finders.items() if isinstance(node[key], str)}
+
+
+def with_absolute_files(cfg: DictConfig) -> DictConfig:
+    """A copy whose environment names its files by absolute paths, so that it means the same in every folder.
+
+    Imports the family, and so torch.
+    """
+    files = environment_files(cfg)
+    cfg = cfg.copy()
+    for key, path in files.items():
+        if Path(cfg.env[key]).expanduser() == path:  # and not the name of a file that comes with the family
+            cfg.env[key] = str(path.resolve())
+    return cfg
+
+
 def config_hash(cfg: DictConfig) -> str:
-    """Eight hex digits of everything that decides a run's results but its seed and length; see ``UNHASHED``."""
+    """Eight hex digits of everything that decides a run's results but its seed and length; see ``UNHASHED``.
+
+    A file that the environment reads counts with what is in it, wherever it lies. Imports the family, and so torch.
+
+    Raises:
+        UserError: such a file cannot be read.
+    """
     values = _plain(cfg)
+    values["env"].update({key: _digest(f"env.{key}", path) for key, path in environment_files(cfg).items()})
     own = (f"env.{key}" for key in ENVIRONMENTS[values["env"]["name"]].unhashed)
     for key in (*UNHASHED, *own):
         *path, last = key.split(".")
@@ -187,6 +216,13 @@ def to_yaml(cfg: DictConfig) -> str:
 def presets() -> list[str]:
     """Names of the presets."""
     return sorted(path.stem for path in (_directory() / "preset").glob("*.yaml"))
+
+
+def _digest(key: str, path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{key}: cannot read {path}: {error.strerror}") from error
 
 
 def _directory() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,7 +41,9 @@ class EnvironmentFamily(ABC):
     """A family of environments, built from its frozen config dataclass.
 
     Attributes:
-        Config: the dataclass of the family's options (the ``env`` node of the configuration).
+        Config: the dataclass of the family's options (the ``env`` node of the configuration). Where some of them name
+            files, it has a class attribute ``files``: what finds the path for the option's value, by the option's name.
+            What is in such a file belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
         terminates: whether an episode can end by termination, before its time limit; none where that is not known, which
             counts as true. Where options decide it, the constructor sets it.
@@ -48,6 +52,7 @@ class EnvironmentFamily(ABC):
     Config: ClassVar[type]
     info_keys: ClassVar[tuple[str, ...]] = ()
     terminates: bool | None = None
+    _limits: tuple[int, ...] | None = None  # time limits of the copies, once one was made
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -61,14 +66,13 @@ class EnvironmentFamily(ABC):
     def episode_length(self) -> int | None:
         """Agent steps (action repeat counted as one) until an episode is truncated; none where there is no limit.
 
-        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds. A family that limits its episodes in
-        another way, or repeats actions outside of that wrapper, overrides it.
+        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds: around the copies of
+        :meth:`vectorise`, or where there are none yet, around one that is made for this. A family that limits its episodes
+        in another way, or repeats actions outside of that wrapper, overrides it.
         """
-        env = self.make()
-        try:
-            return min(_time_limits(env), default=None)
-        finally:
-            env.close()
+        if self._limits is None:
+            close(self._copy())
+        return min(self._limits or (), default=None)
 
     @property
     def max_rows(self) -> int | None:
@@ -79,9 +83,26 @@ class EnvironmentFamily(ABC):
         return getattr(self.config, "max_rows", None)
 
     @property
+    def separate_rows(self) -> bool:
+        """Whether each row of :meth:`vectorise` is a copy of its own, and it takes ``first_row``: of copies few are made.
+
+        True where a family leaves :meth:`vectorise` as it is.
+        """
+        return type(self).vectorise is EnvironmentFamily.vectorise
+
+    @property
     def tasks(self) -> Tasks | None:
         """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
         return None
+
+    def flattened(self) -> EnvironmentFamily | None:
+        """The same environments with pictures as flat numbers, for algorithms that do not take images.
+
+        That is with the config's ``pictures`` off, where it has that switch and it is on; elsewhere none.
+        """
+        if not getattr(self.config, "pictures", False):
+            return None
+        return type(self)(dataclasses.replace(self.config, pictures=False))
 
     @abstractmethod
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
@@ -90,15 +111,21 @@ class EnvironmentFamily(ABC):
         Its observation is flat float32, or an image ``[channel, height, width]`` uint8.
         """
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> EnvBase:
-        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``.
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
+        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_row`` on.
 
         The result has ``snapshot() -> dict`` and ``restore(dict)``, which the checkpoint uses. The default runs
         ``make`` copies in one process; a family with a native batched environment overrides it.
         """
         from pompc.data.vector import vectorise
 
-        return vectorise(self.make, num_envs, seed=seed, device=device, info_keys=self.info_keys)
+        return vectorise(self._copy, num_envs, seed=seed, device=device, info_keys=self.info_keys, first_row=first_row)
+
+    def _copy(self) -> gymnasium.Env:
+        """One of :meth:`make`, its time limits noted."""
+        env = self.make()
+        self._limits = tuple(_time_limits(env))
+        return env
 
     def task_model(self, device: torch.device | str = "cpu") -> TaskModel:
         """The explicit model that hierarchical algorithms plan with.
@@ -119,6 +146,14 @@ class EnvironmentFamily(ABC):
             Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
         """
         return {}
+
+
+def close(env: gymnasium.Env) -> None:
+    """Close an environment that is not needed any more: what its ``close`` raises is a warning."""
+    try:
+        env.close()
+    except Exception as error:  # a simulator that has gone fails in its own way
+        warnings.warn(f"{type(env.unwrapped).__name__}.close() raised {type(error).__name__}: {error}; the run goes on")
 
 
 def _time_limits(env: gymnasium.Env) -> Iterator[int]:

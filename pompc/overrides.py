@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pompc.errors import UserError
-from pompc.schema import MISSING, unknown_key
+from pompc.schema import MISSING, infinity, unknown_key
 
 OPEN = ("env.kwargs",)
 """Keys of mappings that take any key: their names are another package's."""
@@ -112,6 +112,8 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     """Compare a value with the default it replaces; a whole number for a decimal one is converted."""
     if value is None or default is None or any(isinstance(item, str) and _open(item) for item in (value, default)):
         return value
+    if isinstance(value, str) and not isinstance(default, str) and (endless := infinity(value)) is not None:
+        value = endless
     if key in DIALS and all(isinstance(item, dict) or _number(item) for item in (value, default)):
         return float(value) if _number(value) else value
     if _number(default):

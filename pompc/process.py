@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from pompc.errors import UserError
 # Of glibc's malloc.h. The largest threshold that glibc takes is 32 MiB.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 MIB = 1 << 20
+CONTROL_GROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 KEPT = {MMAP_THRESHOLD: 32 * MIB, TRIM_THRESHOLD: 1024 * MIB, TOP_PAD: 64 * MIB}
 
 
@@ -46,9 +48,65 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) for option, value in KEPT.items())
 
 
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, for the CPU also by the limit of its control group; none where it is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    known = _meminfo("MemAvailable")
+    limit, used = (_file_number(CONTROL_GROUP / f"memory.{name}") for name in ("max", "current"))
+    free = [known] if known is not None else []
+    if limit is not None and used is not None:
+        free.append(max(limit - used, 0))
+    return min(free, default=None)
+
+
+def _meminfo(field: str) -> int | None:
+    line = next((line for line in _lines(Path("/proc/meminfo")) if line.startswith(f"{field}:")), None)
+    return None if line is None else 1024 * int(line.split()[1])
+
+
+def _file_number(path: Path) -> int | None:
+    """The number that a file holds; none where there is no file, or a word such as ``max``."""
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was asked for that is not there; torch's allocator for the CPU has no exception of its own."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def require_memory(what: str, need: int, device: torch.device, fix: str) -> None:
+    """Say before it is too late that something will not find its memory.
+
+    On the CPU a large tensor takes memory as it is written: one that is larger than what is free is a warning, because
+    it may never be written to its end.
+
+    Args:
+        what: what needs the memory.
+        need: how much of it, in bytes.
+        device: where.
+        fix: what to do about it.
+
+    Raises:
+        UserError: it cannot be had at all.
+    """
+    free = available_memory(device)  # asked before, because torch keeps a while what it had on an accelerator
+    sizes = f"{need / 1e9:,.1f} GB of {device} memory"
+    try:
+        torch.empty(need, dtype=torch.uint8, device=device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{what} needs {sizes}, more than there is: {fix}") from error
+    if free is not None and need > free:
+        warnings.warn(
+            f"{what} grows to {sizes}, of which {free / 1e9:,.1f} GB are free: {fix}, unless the run ends before"
+        )
 
 
 def require_compiler(what: str) -> None:
@@ -82,6 +140,5 @@ def lacks_bfloat16() -> bool:
 
 def _cpuinfo(field: str) -> str:
     """A field of Linux's description of the first processor; empty where there is none."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    lines = _lines(Path("/proc/cpuinfo"))
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")

@@ -136,7 +136,7 @@ ENVIRONMENTS = Registry(
         "carla_racing": Entry(
             "pompc.envs.carla_racing:CarlaRacing",
             "a race track with opponents and danger zones",
-            unhashed=("servers", "timeout", "retries"),  # a simulator's servers may move
+            unhashed=("servers", "timeout", "retries", "joint_tolerance"),  # a simulator's servers may move
         ),
         "acrobot": Entry(
             "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"

@@ -7,6 +7,8 @@ The annotations of a config dataclass are its schema. Supported are nested datac
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import types
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
@@ -19,6 +21,8 @@ from pompc.registry import nearest
 T = TypeVar("T")
 
 MISSING = "???"
+
+_INFINITY = re.compile(r"([+-]?)\.?inf(inity)?", re.IGNORECASE)
 
 _WORDS = {
     bool: "true or false",
@@ -70,6 +74,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def infinity(text: str) -> float | None:
+    """What ``inf``, ``.inf``, ``+inf``, ``-inf`` and ``infinity`` say; to YAML all but the second are words. Else none."""
+    match = _INFINITY.fullmatch(text.strip())
+    return None if match is None else math.copysign(math.inf, -1.0 if match[1] == "-" else 1.0)
 
 
 def unknown_key(key: str, known: Iterable[str]) -> UserError:
@@ -127,8 +137,11 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
 
 
 def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
+    if hint is float and isinstance(value, str) and (endless := infinity(value)) is not None:
+        value = endless
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is float:
+        number = number and not math.isnan(value)
         return _require(number, value, float(value) if number else value, hint, key)
     if hint is int:
         whole = number and float(value).is_integer()

@@ -10,6 +10,9 @@ from pompc.errors import UserError
 
 SEEDS = 2**31
 """Seeds lie below this: the least limit of the libraries that take them."""
+FRESH = 1_000_000
+"""From the seed of the evaluations in training to that of ``pompc eval``: more than an evaluation has episodes, because an
+environment may count on from its seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +22,32 @@ class EvalConfig:
     Attributes:
         every: environment steps between evaluations.
         episodes: episodes per evaluation.
-        seed: seed of the first episode; the same episodes at every evaluation.
+        num_envs: copies of the environment that an evaluation makes at once, at most; none for as many as the training
+            has. A family with a batched environment of its own always plays all episodes at once.
+        max_steps: environment steps after which an evaluation episode is cut, which is counted; none for the environment's
+            own limit, and 5,000 where it has none.
+        seed: seed of the episodes, the same at every evaluation.
         video: record an episode.
         at_start: also evaluate before training.
     """
 
     every: int = 50_000
     episodes: int = 20
+    num_envs: int | None = None
+    max_steps: int | None = None
     seed: int = 1000
     video: bool = True
     at_start: bool = True
 
     def __post_init__(self) -> None:
-        _positive("eval.", self, "every", "episodes")
+        given = [name for name in ("num_envs", "max_steps") if getattr(self, name) is not None]
+        _positive("eval.", self, "every", "episodes", *given)
         _seed("eval.seed", self.seed)
+
+    @property
+    def fresh_seed(self) -> int:
+        """A seed of episodes that no evaluation in training has played; the same for all runs with the same ``seed``."""
+        return (self.seed + FRESH) % SEEDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +112,11 @@ class RunConfig:
         _seed("seed", self.seed)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"device must be cpu, cuda, cuda:N or auto, not {self.device!r}")
+
+    @property
+    def evaluated_at_once(self) -> int:
+        """Copies of the environment that an evaluation makes at once, at most."""
+        return self.eval.num_envs or self.num_envs
 
 
 def _positive(prefix: str, config: object, *names: str) -> None:

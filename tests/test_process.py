@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pompc import cli
-from pompc.process import keep_freed_memory, prepare
+from pompc import cli, process
+from pompc.errors import UserError
+from pompc.process import available_memory, keep_freed_memory, prepare, require_memory
 
 # Blocks of malloc itself: which small ones lie between torch's own changes from process to process, and with it what glibc
 # gives back.
@@ -72,3 +73,34 @@ def test_without_glibc_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ctypes.CDLL", missing)
     assert not keep_freed_memory()
+
+
+CPU = torch.device("cpu")
+
+
+def test_memory_that_cannot_be_had_is_refused_before_it_is_needed() -> None:
+    with pytest.raises(UserError, match=r"a replay needs 1,000,000\.0 GB of cpu memory, more than there is: make it"):
+        require_memory("a replay", 10**15, CPU, "make it smaller")
+
+
+def test_memory_that_is_not_free_now_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "available_memory", lambda device: 2_000_000)
+    require_memory("a replay", 1_000_000, CPU, "make it smaller")
+    with pytest.warns(UserWarning, match=r"a replay grows to 0\.0 GB of cpu memory, of which .* are free: make it"):
+        require_memory("a replay", 3_000_000, CPU, "make it smaller")
+    monkeypatch.setattr(process, "available_memory", lambda device: None)
+    require_memory("a replay", 3_000_000, CPU, "make it smaller")
+
+
+@pytest.mark.parametrize(("limit", "free"), [("3000000", 2_000_000), ("max", None), ("900000", 0)])
+def test_a_control_group_limits_what_is_free(
+    limit: str, free: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = available_memory(CPU)
+    for name, text in (("max", limit), ("current", "1000000")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    monkeypatch.setattr(process, "CONTROL_GROUP", tmp_path)
+    if free is not None:
+        assert available_memory(CPU) == free
+    elif without is not None:
+        assert available_memory(CPU) == pytest.approx(without, rel=0.5)

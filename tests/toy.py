@@ -122,6 +122,7 @@ class Point(EnvironmentFamily):
 
     Config = PointConfig
     info_keys = ("success", "cost")
+    episode_length = LIMIT
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         return PointGym(render_mode)

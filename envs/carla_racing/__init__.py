@@ -9,6 +9,7 @@ import torch
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
+from . import circuit
 from .batched import INFO_KEYS, BatchedRacing
 from .bench import measure
 from .config import Address, CarlaRacingConfig
@@ -27,7 +28,7 @@ class CarlaRacing(EnvironmentFamily):
     """Racing with danger zones and opponents.
 
     Raises:
-        UserError: no such backend, or one that cannot work here.
+        UserError: no such backend, or one that cannot work here; a track on which nothing can be driven.
     """
 
     Config = CarlaRacingConfig
@@ -38,7 +39,8 @@ class CarlaRacing(EnvironmentFamily):
         if config.backend not in SIMULATORS:
             raise UserError(f"unknown env.backend {config.backend!r}; there are: {', '.join(SIMULATORS)}")
         super().__init__(config)
-        self._simulator = SIMULATORS[config.backend](config)
+        self._track = circuit.load(config)  # once: what a file says when the run starts holds for all of it
+        self._simulator = SIMULATORS[config.backend](config, self._track)
 
     @property
     def episode_length(self) -> int:
@@ -55,7 +57,7 @@ class CarlaRacing(EnvironmentFamily):
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         """The planner's model of car, track and task."""
-        return RacingModel(self.config, device)
+        return RacingModel(self.config, device, self._track)
 
     @classmethod
     def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from . import observation
+from . import circuit, observation
 from .config import CarlaRacingConfig
 from .opponents import Opponents
 from .ops import TorchOps
@@ -55,15 +55,22 @@ class BatchedRacing(EnvBase):
         num_envs: batch size.
         seed: of the own generator that draws the starts.
         device: where states and tables lie.
+        track: the track of ``config``, where it has been read already.
     """
 
     def __init__(
-        self, config: CarlaRacingConfig, num_envs: int, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        config: CarlaRacingConfig,
+        num_envs: int,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        track: Track | None = None,
     ) -> None:
         super().__init__(device=device, batch_size=[num_envs])
         self.config, self.num_envs = config, num_envs
         ops = TorchOps(device)
-        road = Road(tabulate(Track.load(config.track), config.danger_zones), ops)
+        road = Road(tabulate(track or circuit.load(config), config.danger_zones), ops)
         self.task, self.road, self.plant = RacingTask(config, road), road, plant(config, road)
         self._generator = torch.Generator()  # on the CPU, so that a checkpoint can move between devices
         self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)

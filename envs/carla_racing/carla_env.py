@@ -42,13 +42,16 @@ class CarlaEnv(RacingEnv):
         config: the family's options.
         render_mode: ``rgb_array`` or None.
         connection: the way to the server; nothing is sent before the first reset.
+        track: the circuit.
     """
 
-    def __init__(self, config: CarlaRacingConfig, render_mode: str | None, connection: Connection) -> None:
+    def __init__(
+        self, config: CarlaRacingConfig, render_mode: str | None, connection: Connection, track: Track
+    ) -> None:
         filmed = render_mode is not None and config.chase_camera
         views = (*(("front",) if config.observe_camera else ()), *(("chase",) if filmed else ()))
-        self._carla = CarlaBackend(connection, config, Track.load(config.track), views)
-        super().__init__(config, render_mode, self._carla)
+        self._carla = CarlaBackend(connection, config, track, views)
+        super().__init__(config, render_mode, self._carla, track)
         self._filmed = filmed
         self._frames: deque[np.ndarray] = deque(maxlen=config.frame_stack)
         if config.observe_camera:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -14,6 +15,7 @@ from .carla_world import short, take_over
 from .config import Address, CarlaRacingConfig
 from .track import Track
 
+SEAM = 0.05  # m by which a place may miss the edge of a lane: maps are computed in 32-bit numbers
 CLOSING = 2.0  # s that a failed server may take for each of the last requests
 
 
@@ -69,19 +71,40 @@ class Server:
         """A circuit drawn for another place is a mistake that no other connection mends."""
         for s in (0.0, 0.25, 0.5, 0.75):
             x, y, heading = (float(value) for value in self.track.cartesian(s * self.track.length, 0.0))
-            if self._waypoint(Pose(x, y, heading), project=False) is None:
+            if not self._on_road(Pose(x, y, heading)):
                 raise UserError(
-                    f"the track {self.track.name} leaves the roads of {short(self.map.name)} on {self.address}: give "
-                    "env.track the path of an OpenDRIVE circuit in that map's coordinates, or env.map=null"
+                    f"the track {self.track.name} leaves the roads of {short(self.map.name)} on {self.address}: "
+                    + (
+                        "the server reads the file in another way; compare its lanes with what CARLA's map shows of them"
+                        if self.config.map is None
+                        else "give env.track the path of an OpenDRIVE circuit in that map's coordinates, or env.map=null"
+                    )
                 )
 
-    def _waypoint(self, pose: Pose, *, project: bool) -> Any:
+    def _on_road(self, pose: Pose) -> bool:
+        """Whether a place lies on a driving lane, or on the seam of two, which to the client is on neither of them."""
+        nearest = self._waypoint(pose)
+        if nearest is None:
+            return False
         x, y, _ = to_carla(pose)
-        return self.map.get_waypoint(self.carla.Location(x=x, y=y), project_to_road=project)
+        place = self.carla.Location(x=x, y=y)
+        # The lane with the nearest middle need not be the one that the place lies on.
+        lanes = (nearest, nearest.get_left_lane(), nearest.get_right_lane())
+        return any(
+            math.hypot(place.x - lane.transform.location.x, place.y - lane.transform.location.y)
+            <= lane.lane_width / 2 + SEAM
+            for lane in lanes
+            if lane is not None and lane.lane_type == self.carla.LaneType.Driving
+        )
+
+    def _waypoint(self, pose: Pose) -> Any:
+        """The middle of the nearest driving lane."""
+        x, y, _ = to_carla(pose)
+        return self.map.get_waypoint(self.carla.Location(x=x, y=y))
 
     def ground(self, pose: Pose) -> float:
         """Height (m) of the road at a pose."""
-        waypoint = self._waypoint(pose, project=True)
+        waypoint = self._waypoint(pose)
         return 0.0 if waypoint is None else waypoint.transform.location.z
 
     def defer(self, last: Callable[[], None]) -> None:

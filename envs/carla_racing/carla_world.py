@@ -180,7 +180,7 @@ def shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
     present = client.get_world().get_map()
     if config.map is not None:
         return short(present.name) == config.map
-    return present.to_opendrive().split() == track.path.read_text(encoding="utf-8").split()
+    return present.to_opendrive().split() == track.text.split()
 
 
 def _require_loadable(client: Any, address: Address, config: CarlaRacingConfig) -> None:
@@ -208,7 +208,7 @@ def _load(address: Address, config: CarlaRacingConfig, track: Track) -> bool:
         "port": address.port,
         "patience": LOADING,
         "town": config.map,
-        "definition": track.path.read_text(encoding="utf-8"),
+        "definition": track.text,
         "walls": {"wall_height": config.wall_height, "additional_width": config.additional_width},
     }
     command, text = [sys.executable, str(LOADER)], json.dumps(order)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from pompc.errors import UserError
+
+from .xodr import locate
 
 
 class Address(NamedTuple):
@@ -39,7 +44,8 @@ class CarlaRacingConfig:
     """Racing against scripted traffic on a closed track with danger zones.
 
     Attributes:
-        track: name of a track in ``tracks/``.
+        track: name of a track in ``tracks/``, or the path of an OpenDRIVE circuit (``.xodr``).
+        joint_tolerance: gap (m) and kink (rad) allowed where two pieces or two roads of the track meet.
         num_opponents: scripted cars on the track, 0 to 3.
         danger_zones: whether the track's danger zones count.
         backend: what moves the car: ``embedded``, the simulator of this package, or ``carla``, servers of that name.
@@ -76,7 +82,10 @@ class CarlaRacingConfig:
         frame_stack: how many pictures, one per action, make an observation.
     """
 
+    files: ClassVar[Mapping[str, Callable[[str], Path]]] = {"track": locate}
+
     track: str = "esses"
+    joint_tolerance: float = 0.01
     num_opponents: int = 2
     danger_zones: bool = True
     backend: str = "embedded"
@@ -112,8 +121,10 @@ class CarlaRacingConfig:
             raise UserError(f"env.num_opponents is {self.num_opponents}: take 0 to 3")
         if self.planner_substeps is not None and self.planner_substeps < 1:
             raise UserError(f"env.planner_substeps is {self.planner_substeps}: take at least 1, or null")
+        if not 0 < self.joint_tolerance <= 1:
+            raise UserError(f"env.joint_tolerance is {self.joint_tolerance}: take a number above 0, at most 1")
         for name in (*POSITIVE, "timeout", "frame_stack"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) <= 0 or (name in POSITIVE and math.isinf(getattr(self, name))):
                 raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
         for name in ("wall_height", "additional_width", "retries"):
             if getattr(self, name) < 0:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from . import observation
+from . import circuit, observation
 from .backend import Backend, Embedded
 from .config import CarlaRacingConfig
 from .opponents import Opponents
@@ -30,15 +30,20 @@ class RacingEnv(gymnasium.Env):
         config: the family's options.
         render_mode: ``rgb_array`` or None.
         backend: what moves the car; by default the embedded simulator.
+        track: the track of ``config``, where it has been read already.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own name and form)
 
     def __init__(
-        self, config: CarlaRacingConfig, render_mode: str | None = None, backend: Backend | None = None
+        self,
+        config: CarlaRacingConfig,
+        render_mode: str | None = None,
+        backend: Backend | None = None,
+        track: Track | None = None,
     ) -> None:
         self.config, self.render_mode = config, render_mode
-        self.track = Track.load(config.track)
+        self.track = track or circuit.load(config)
         self.road = Road(tabulate(self.track, config.danger_zones), ScalarOps())
         self.task = RacingTask(config, self.road)
         self.backend: Backend = backend or Embedded(config, self.road)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pompc.errors import UserError
 
-from . import observation
+from . import circuit, observation
 from .config import CarlaRacingConfig
 from .kinematic import KinematicBicycle
 from .opponents import Opponents
@@ -66,6 +66,7 @@ class RacingModel:
     Args:
         config: the family's options.
         device: where the model computes.
+        track: the track of ``config``, where it has been read already.
 
     Raises:
         UserError: ``config.planner_model`` is unknown.
@@ -74,7 +75,9 @@ class RacingModel:
     action_dim = 2
     parameter_dim = 4
 
-    def __init__(self, config: CarlaRacingConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: CarlaRacingConfig, device: torch.device | str = "cpu", track: Track | None = None
+    ) -> None:
         if config.planner_model not in PLANNER_MODELS:
             raise UserError(
                 f"unknown env.planner_model {config.planner_model!r}; there are: {', '.join(PLANNER_MODELS)}"
@@ -82,7 +85,7 @@ class RacingModel:
         self.config, self.opponents = config, config.num_opponents
         self.state_dim = CAR_SIZE + 3 * config.num_opponents
         ops = TorchOps(device)
-        self.road = Road(tabulate(Track.load(config.track), config.danger_zones), ops)
+        self.road = Road(tabulate(track or circuit.load(config), config.danger_zones), ops)
         substeps = config.planner_substeps or OWN_SUBSTEPS[config.planner_model](config)
         dt = config.control_step / substeps
         self._vehicle = PLANNER_MODELS[config.planner_model](

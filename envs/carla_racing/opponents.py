@@ -13,7 +13,7 @@ from .road import Road
 
 SPEED_RANGE = (7.0, 10.0)  # m/s
 SPEED_LAG = 1.0  # s
-CLEARANCE = 40.0  # m kept free before and behind the ego at the start
+CLEARANCE = 40.0  # m kept free before and behind the ego at the start, or a third of a short track
 
 
 class Opponents(NamedTuple):
@@ -43,8 +43,9 @@ def place(road: Road, ego: Value, slot: Value, slots: int, draws: tuple[Value, V
         draws: three uniform numbers in [0, 1).
     """
     ops = road.ops
-    stretch = (road.length - 2.0 * CLEARANCE) / max(slots, 1)
-    s = road.wrap(ego + CLEARANCE + (slot + draws[0]) * stretch)
+    clearance = min(CLEARANCE, road.length / 3.0)
+    stretch = (road.length - 2.0 * clearance) / max(slots, 1)
+    s = road.wrap(ego + clearance + (slot + draws[0]) * stretch)
     cruise = SPEED_RANGE[0] + (SPEED_RANGE[1] - SPEED_RANGE[0]) * draws[1]
     left = ops.number(draws[2] < 0.5)
     n, limit = road.lane(s, left)

@@ -18,6 +18,8 @@ from scipy.special import fresnel
 Array = NDArray[np.floating]
 Samples = tuple[Array, Array, Array, Array]
 """x (or u) and y (or v) [m], heading [rad], curvature [1/m], of one shape."""
+RATE_STEP = 1e-4
+"""Half the distance [m] over which a change of curvature is measured."""
 
 
 class Shape(Protocol):
@@ -107,7 +109,7 @@ class ParamPoly3:
     def fitted(cls, u: tuple[float, float, float, float], v: tuple[float, float, float, float]) -> ParamPoly3:
         """The curve over p in [0, 1] with its length measured."""
         curve = cls(1.0, u, v)
-        return cls(curve._arc_length[-1], u, v)
+        return cls(curve.true_length, u, v)
 
     def _derivatives(self, p: Array) -> tuple[Array, Array, Array, Array]:
         first, second = (0, 1, 2, 3), (0, 0, 2, 6)
@@ -116,6 +118,17 @@ class ParamPoly3:
         du, dv = (np.tensordot(np.multiply(c, first), powers, 1) for c in (self.u, self.v))
         ddu, ddv = (np.tensordot(np.multiply(c, second), second_powers, 1) for c in (self.u, self.v))
         return du, dv, ddu, ddv
+
+    @property
+    def true_length(self) -> float:
+        """The curve's true arc length [m]."""
+        return float(self._arc_length[-1])
+
+    @property
+    def moves(self) -> bool:
+        """Whether the curve goes on everywhere, so that its arc length tells p."""
+        du, dv, *_ = self._derivatives(self._grid)
+        return bool(np.hypot(du, dv).min() > 0)
 
     @cached_property
     def _grid(self) -> Array:
@@ -165,6 +178,11 @@ class Piece:
         u, v, turn, curvature = self.shape.at(np.asarray(s, dtype=float) - self.s)
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         return self.x + cos * u - sin * v, self.y + sin * u + cos * v, self.heading + turn, curvature
+
+    def curvature_rate(self, s: ArrayLike) -> Array:
+        """The derivative ``[...]`` of the curvature by road coordinate ``s [...]`` [1/m^2], as if the piece had no end."""
+        s = np.asarray(s, dtype=float)
+        return (self.at(s + RATE_STEP)[3] - self.at(s - RATE_STEP)[3]) / (2 * RATE_STEP)
 
 
 def chain(shapes: list[Shape]) -> list[Piece]:

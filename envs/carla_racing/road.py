@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import minimum_filter1d
 
 from pompc.errors import UserError
 
@@ -20,7 +21,8 @@ PREVIEW = (5.0, 10.0, 15.0, 20.0, 27.0, 35.0, 45.0, 55.0, 67.0, 80.0)  # m ahead
 ZONES_AHEAD = 2
 ZONE_SIGHT = 100.0  # m
 ZONE_APPROACH = 30.0  # m before a zone over which a planner's barrier grows
-LANES = (2.5, -2.5)  # m, the opponents' lateral offsets
+ZONE_EXIT = 5.0  # m behind a zone in which no episode begins
+LANES = (2.5, -2.5)  # m, the opponents' lateral offsets; nearer to the middle where the road is narrower
 LANE_BLEND = 30.0  # m over which an opponent changes its offset
 OPPONENT_GRIP = 4.0  # m/s^2 of lateral acceleration the opponents accept
 
@@ -50,7 +52,7 @@ def tabulate(track: Track, danger_zones: bool) -> Tables:
     """The tables of a track, with or without its danger zones.
 
     Raises:
-        UserError: two danger zones overlap along the track.
+        UserError: two danger zones overlap along the track, or they leave no place to start from.
     """
     cells = round(track.length / SPACING)
     s = np.arange(cells) * (track.length / cells)
@@ -64,7 +66,12 @@ def tabulate(track: Track, danger_zones: bool) -> Tables:
     limit = np.sqrt(OPPONENT_GRIP / np.maximum(np.abs(kappa), 1e-4))
     blocked = np.zeros(cells, dtype=bool)
     for zone in zones:
-        blocked |= _inside(s, track.length, zone.s_start - ZONE_APPROACH, zone.s_end + 5.0)
+        blocked |= _inside(s, track.length, zone.s_start - ZONE_APPROACH, zone.s_end + ZONE_EXIT)
+    if blocked.all():
+        raise UserError(
+            f"the danger zones of {track.name}, with {ZONE_APPROACH:g} m before and {ZONE_EXIT:g} m behind each, leave no "
+            "place to start from: take fewer or shorter ones, or env.danger_zones=false"
+        )
     return Tables(
         length=track.length,
         curvature=np.stack([kappa, np.roll(kappa, -1) - kappa], axis=1),
@@ -117,17 +124,17 @@ def _zones_ahead(s: np.ndarray, length: float, zones: list[DangerZone]) -> np.nd
 
 
 def _lane(s: np.ndarray, length: float, zones: list[DangerZone], half_width: np.ndarray, offset: float) -> np.ndarray:
-    """A lane at ``offset`` that swings round the zones, smooth over ``LANE_BLEND``: ``[cells]``."""
-    lane = np.full_like(s, offset)
+    """A lane near ``offset`` that swings round the zones and stays on the road, smooth over ``LANE_BLEND``: ``[cells]``."""
+    window = np.hanning(round(LANE_BLEND / (length / len(s))))
+    # What lies within the room of all cells that the blend reaches is still within that of the cell when it is blended.
+    room = minimum_filter1d(half_width - CAR_REACH, len(window) + 2, mode="wrap")
+    lane = np.clip(np.full_like(s, offset), -room, room)
     clearance = CAR_REACH + 0.6
     for zone in zones:
         near = _inside(s, length, zone.s_start - 0.7 * LANE_BLEND, zone.s_end + 0.7 * LANE_BLEND)
-        sides = [
-            side for side in (zone.n_min - clearance, zone.n_max + clearance) if abs(side) < half_width[near].min()
-        ]
+        sides = [side for side in (zone.n_min - clearance, zone.n_max + clearance) if abs(side) <= room[near].min()]
         if zone.n_min - clearance < offset < zone.n_max + clearance and sides:
             lane[near] = min(sides, key=lambda side: abs(side - offset))
-    window = np.hanning(round(LANE_BLEND / (length / len(s))))
     kernel = np.zeros_like(lane)
     kernel[: len(window)] = window / window.sum()
     kernel = np.roll(kernel, -(len(window) // 2))
@@ -140,6 +147,10 @@ class Road:
     Args:
         tables: from ``tabulate``.
         ops: executor.
+
+    Attributes:
+        length: of a lap (m).
+        room: how far from the middle the car can be at the narrowest place (m).
     """
 
     def __init__(self, tables: Tables, ops: Ops) -> None:
@@ -153,6 +164,7 @@ class Road:
         self._preview = ops.table(tables.preview)
         self._starts = ops.columns_table(tables.starts[:, None] / self.per_metre)
         self._num_starts = len(tables.starts)
+        self.room = float(tables.edges[:, 0].min()) - CAR_REACH
         self._half = ops.constant(0.5)
 
     def _nearest(self, s: Value) -> Value:

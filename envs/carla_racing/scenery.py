@@ -47,7 +47,7 @@ def bounds(track: Track, margin: float) -> tuple[float, float, float, float]:
     """x and y of the least and the greatest point of the road, ``margin`` m outside: left, bottom, right, top."""
     half = track.half_width
     xs, ys, _ = track.cartesian(np.arange(len(half)) * track.spacing, np.stack([half, -half]))
-    return xs.min() - margin, ys.min() - margin, xs.max() + margin, ys.max() + margin
+    return float(xs.min()) - margin, float(ys.min()) - margin, float(xs.max()) + margin, float(ys.max()) + margin
 
 
 def strip(track: Track, view: View, s: Array, n_right: ArrayLike, n_left: ArrayLike) -> Array:

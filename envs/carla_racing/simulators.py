@@ -39,22 +39,23 @@ class EmbeddedSimulator:
 
     Args:
         config: the family's options.
+        track: the circuit.
     """
 
-    def __init__(self, config: CarlaRacingConfig) -> None:
+    def __init__(self, config: CarlaRacingConfig, track: Track) -> None:
         if config.observe_camera:
             raise UserError("env.observe_camera=true needs env.backend=carla: the embedded simulator has no cameras")
-        self._config = config
+        self._config, self._track = config, track
 
     def make(self, render_mode: str | None) -> RacingEnv:
         """See ``Simulator.make``."""
-        return RacingEnv(self._config, render_mode)
+        return RacingEnv(self._config, render_mode, track=self._track)
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> BatchedRacing:
         """See ``Simulator.vectorise``: one tensor program, always a whole batch."""
         if first_row:
             raise ValueError("a batch without a limit has no second part")
-        return BatchedRacing(self._config, num_envs, seed=seed, device=device)
+        return BatchedRacing(self._config, num_envs, seed=seed, device=device, track=self._track)
 
 
 class CarlaServers:
@@ -64,26 +65,26 @@ class CarlaServers:
 
     Args:
         config: the family's options.
+        track: the circuit.
 
     Raises:
         UserError: the client is not installed, or an option asks for what a server cannot do.
     """
 
-    def __init__(self, config: CarlaRacingConfig) -> None:
+    def __init__(self, config: CarlaRacingConfig, track: Track) -> None:
         client_library()
         if config.substeps > MAX_SUBSTEPS:
             raise UserError(
                 f"env.substep={config.substep} makes {config.substeps} physics steps per action, a CARLA server at most "
                 f"{MAX_SUBSTEPS}: take a longer one"
             )
-        track = Track.load(config.track)
-        self._config = config
+        self._config, self._track = config, track
         self._connections = [Connection(address, config, track) for address in config.addresses]
 
     def make(self, render_mode: str | None) -> RacingEnv:
         """See ``Simulator.make``: on a server that nobody uses, else on the first."""
         idle = [connection for connection in self._connections if not connection.users]
-        return CarlaEnv(self._config, render_mode, (idle or self._connections)[0])
+        return CarlaEnv(self._config, render_mode, (idle or self._connections)[0], self._track)
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> EnvBase:
         """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
@@ -93,7 +94,7 @@ class CarlaServers:
                 f"num_envs={num_envs}: every environment needs a CARLA server and env.servers names {servers}: set "
                 f"num_envs={servers}, or name more"
             )
-        rows = [CarlaEnv(self._config, None, connection) for connection in self._connections[:num_envs]]
+        rows = [CarlaEnv(self._config, None, connection, self._track) for connection in self._connections[:num_envs]]
         return CarlaRows(rows, seed=seed, device=device, first_row=first_row)
 
 

@@ -138,6 +138,7 @@ class RacingTask:
     def __init__(self, config: CarlaRacingConfig, road: Road) -> None:
         self.config, self.road, self.ops = config, road, road.ops
         self.num_draws = 4 + 3 * config.num_opponents
+        self._start_offset = min(START_OFFSET, road.room / 2)
 
     def start(self, draws: Sequence[Value], slots: Value) -> tuple[Car, Opponents]:
         """A car and its traffic, away from danger zones and from each other.
@@ -148,7 +149,7 @@ class RacingTask:
         """
         road, number = self.road, self.config.num_opponents
         s = road.start(draws[0])
-        n, e = START_OFFSET * (2.0 * draws[1] - 1.0), START_HEADING * (2.0 * draws[2] - 1.0)
+        n, e = self._start_offset * (2.0 * draws[1] - 1.0), START_HEADING * (2.0 * draws[2] - 1.0)
         v = START_SPEED[0] + (START_SPEED[1] - START_SPEED[0]) * draws[3]
         zero = 0.0 * v
         car = Car(s, n, e, v, zero, zero, zero, zero)

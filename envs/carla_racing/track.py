@@ -5,38 +5,46 @@ Right-handed, metres and radians, as in the OpenDRIVE file the track comes from.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pompc.errors import UserError
 
 from . import opendrive
+from .centre import CentreLine
+from .plan_view import Array
+from .xodr import TRACKS, locate, read_text, unprefixed
 
-Array = NDArray[np.floating]
+__all__ = ["SHORTEST", "SPACING", "TRACKS", "DangerZone", "Track"]
 
-TRACKS = Path(__file__).with_name("tracks")
 SPACING = 0.5
 """Wanted distance between samples [m]; the nearest divisor of the length is taken."""
 PROJECTION_WINDOW = 30.0
 """How far [m] along the track ``project`` looks to either side of ``near``."""
 PROJECTION_STEPS = 4
+SHORTEST = 30.0
+"""Least length of a lap [m]: the traffic changes its lane over as much."""
 
 
 @dataclass(frozen=True)
 class DangerZone:
     """A patch of the track [m]: along it from ``s_start`` to ``s_end``, across it from ``n_min`` to ``n_max``.
 
-    ``s_start`` is in [0, length); a zone over the start line has ``s_end`` > length.
+    ``s_start`` is in [0, length); a zone over the start line has ``s_end`` > length. ``name`` says which object of the
+    file it is.
     """
 
     s_start: float
     s_end: float
     n_min: float
     n_max: float
+    name: str = "a danger zone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,7 @@ class Track:
     Attributes:
         name: the file's name without its ending.
         path: the OpenDRIVE file.
+        text: what is in it.
         length: of one lap, along the centre [m].
         spacing: ``length / samples``, about 0.5 m.
         x: position [m].
@@ -59,6 +68,7 @@ class Track:
 
     name: str
     path: Path
+    text: str
     length: float
     spacing: float
     x: Array
@@ -70,19 +80,27 @@ class Track:
     zones: tuple[DangerZone, ...]
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> Track:
+    def load(cls, name_or_path: str | Path, tolerance: float = opendrive.JOINT_TOLERANCE) -> Track:
         """A shipped track by name, or any OpenDRIVE circuit by path.
 
+        Args:
+            name_or_path: of the track.
+            tolerance: gap [m] and kink [rad] allowed where two pieces or roads meet.
+
         Raises:
-            UserError: no such track, or a file that ``opendrive.read`` refuses.
+            UserError: no such track, or a file that is refused: see ``parse``.
         """
-        path = Path(name_or_path)
-        if path.suffix != ".xodr":
-            path = TRACKS / f"{name_or_path}.xodr"
-            if not path.is_file():
-                shipped = ", ".join(sorted(file.stem for file in TRACKS.glob("*.xodr")))
-                raise UserError(f"no track '{name_or_path}': choose one of {shipped}, or give the path of a .xodr file")
-        return _sample(path, opendrive.read(path))
+        path = locate(name_or_path)
+        return cls.parse(path, read_text(path), tolerance)
+
+    @classmethod
+    def parse(cls, path: Path, text: str, tolerance: float = opendrive.JOINT_TOLERANCE) -> Track:
+        """The circuit in an OpenDRIVE text; ``path`` is where it comes from.
+
+        Raises:
+            UserError: what ``opendrive.roads`` refuses, lanes that do not meet, edges that fold, a lap too short.
+        """
+        return _sample(path, unprefixed(text), tolerance)
 
     def cartesian(self, s: ArrayLike, n: ArrayLike, heading_error: ArrayLike = 0.0) -> tuple[Array, Array, Array]:
         """Track to plane: x, y [m] and yaw [rad, not wrapped] of the broadcast shape of the arguments.
@@ -132,6 +150,10 @@ class Track:
         """Half width ``[...]`` [m] at ``s [...]`` [m], any lap, linear between samples."""
         return self._linear(self.half_width, s)
 
+    def half_width_between(self, start: float, end: float) -> Array:
+        """Half widths ``[n]`` [m] of the samples from ``start`` to ``end`` [m], which may lie beyond a lap."""
+        return self.half_width[(self._grid - start) % self.length <= end - start]
+
     def _linear(self, values: Array, s: ArrayLike) -> Array:
         return np.interp(np.asarray(s, dtype=float), self._grid, values, period=self.length)
 
@@ -161,10 +183,13 @@ class Track:
         return x, y, heading + lap * self.turn
 
 
-def _sample(path: Path, roads: list[opendrive.Road]) -> Track:
+def _sample(path: Path, text: str, tolerance: float) -> Track:
     """The roads' centre on an even grid of its own arc length."""
-    line = _CentreLine(roads)
+    where = str(path)
+    line = CentreLine(opendrive.roads(text, where, tolerance), where, tolerance)
     length = float(line.arc_length[-1])
+    if length < SHORTEST:
+        raise UserError(f"{where}: one lap is {length:.1f} m long: a track has at least {SHORTEST:g} m")
     samples = round(length / SPACING)
     s = np.arange(samples) * (length / samples)
     x, y, heading, curvature, half_width = line.at(np.interp(s, line.arc_length, line.grid))
@@ -173,6 +198,7 @@ def _sample(path: Path, roads: list[opendrive.Road]) -> Track:
     return Track(
         name=path.stem,
         path=path,
+        text=text,
         length=length,
         spacing=length / samples,
         x=x,
@@ -181,68 +207,23 @@ def _sample(path: Path, roads: list[opendrive.Road]) -> Track:
         curvature=curvature,
         half_width=half_width,
         turn=float(turn),
-        zones=tuple(sorted(line.zones(), key=lambda zone: zone.s_start)),
+        zones=tuple(sorted(_zones(line), key=lambda zone: zone.s_start)),
     )
 
 
-class _CentreLine:
-    """The middle of the driving lanes of a loop of roads, by the station r along their reference lines [m]."""
-
-    def __init__(self, roads: list[opendrive.Road]) -> None:
-        self.roads = roads
-        self.starts = np.concatenate([[0.0], np.cumsum([road.length for road in roads])])
-        # Dense enough for the trapezoids below wherever the lanes move across the road.
-        self.grid = np.linspace(0.0, self.starts[-1], 1 + round(self.starts[-1] / 0.02))
-        stretch = self._frame(self.grid[:-1])[4]
-        stretch = np.append(stretch, stretch[0])
-        steps = np.diff(self.grid) * (stretch[:-1] + stretch[1:]) / 2
-        self.arc_length = np.concatenate([[0.0], np.cumsum(steps)])
-
-    def _road(self, station: Array) -> NDArray[np.intp]:
-        return np.searchsorted(self.starts[1:-1], station, side="right")
-
-    def _frame(self, station: Array) -> Array:
-        """At ``station [m]``, rows ``[7, m]``: reference x, y, heading and curvature, ``ds/dr``, drift, offset.
-
-        ``ds/dr`` is the centre's arc length per station and ``drift`` the angle between centre and reference line.
-        """
-        rows = np.empty((7, len(station)))
-        index = self._road(station)
-        for i, road in enumerate(self.roads):
-            here = index == i
-            local = station[here] - self.starts[i]
-            x, y, heading, curvature = road.reference(local)
-            offset, slope = road.centre(local), road.centre(local, 1)
-            forward = 1 - offset * curvature
-            rows[:, here] = x, y, heading, curvature, np.hypot(forward, slope), np.arctan2(slope, forward), offset
-        return rows
-
-    def at(self, station: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """x, y, heading, curvature and half width of the centre at stations ``[m]``."""
-        x, y, heading, curvature, stretch, drift, offset = self._frame(station)
-        step = 1e-4
-        ahead, behind = (self._frame((station + h) % self.starts[-1])[5] for h in (step, -step))
-        half_width = np.empty_like(station)
-        index = self._road(station)
-        for i, road in enumerate(self.roads):
-            half_width[index == i] = road.half_width(station[index == i] - self.starts[i])
-        x, y = x - offset * np.sin(heading), y + offset * np.cos(heading)
-        return x, y, heading + drift, (curvature + (ahead - behind) / (2 * step)) / stretch, half_width
-
-    def zones(self) -> list[DangerZone]:
-        """The roads' danger patches in track coordinates."""
-        zones = []
-        for start, road in zip(self.starts, self.roads, strict=False):
-            for patch in road.patches:
-                ends = [self._arc_length_at(start + s) for s in (patch.s_start, patch.s_end)]
-                middle = float(road.centre((patch.s_start + patch.s_end) / 2))
-                lap = np.floor(ends[0] / self.arc_length[-1]) * self.arc_length[-1]
-                zones.append(
-                    DangerZone(float(ends[0] - lap), float(ends[1] - lap), patch.t_min - middle, patch.t_max - middle)
+def _zones(line: CentreLine) -> Iterator[DangerZone]:
+    """The roads' danger patches in track coordinates; one beside its road, where no car is, is said and left out."""
+    for start, road in zip(line.starts, line.roads, strict=False):
+        for patch in road.patches:
+            first, last = (line.arc_length_at(start + s) for s in (patch.s_start, patch.s_end))
+            middle = float(road.centre((patch.s_start + patch.s_end) / 2))
+            lap = np.floor(first / line.arc_length[-1]) * line.arc_length[-1]
+            begin, end = np.clip(patch[:2], 0.0, road.length)
+            half_width = road.half_width(np.linspace(begin, end, 9)).max()
+            if patch.t_min - middle >= half_width or patch.t_max - middle <= -half_width:
+                warnings.warn(
+                    f"{line.where}: road {road.name}: object {patch.name} lies beside the road: it is left out"
                 )
-        return zones
-
-    def _arc_length_at(self, station: float) -> float:
-        laps = np.floor(station / self.starts[-1])
-        rest = station - laps * self.starts[-1]
-        return float(np.interp(rest, self.grid, self.arc_length) + laps * self.arc_length[-1])
+                continue
+            name = f"object {patch.name} of road {road.name}"
+            yield DangerZone(float(first - lap), float(last - lap), patch.t_min - middle, patch.t_max - middle, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -21,6 +22,8 @@ from torchrl.data import Composite, Unbounded
 from torchrl.envs import GymWrapper
 from torchrl.envs.gym_like import BaseInfoDictReader
 
+from pompc.data.contract import Contract
+from pompc.environment import close
 from pompc.errors import UserError
 
 
@@ -32,16 +35,19 @@ def episode_seed(base: int, row: int, episode: int) -> int:
 class EpisodeReplay(gymnasium.Wrapper):
     """Seeds every episode from ``(seed, index, episode)`` and records its actions, so that it can be replayed.
 
-    The record is one action per step, dropped at each reset.
+    The record is one action per step, dropped at each reset. Of ``info`` only what is asked for remains: environments put
+    anything into it, which the columns of a vectorised environment cannot hold.
 
     Args:
         env: the environment; its episode must depend on the reset seed and the actions alone.
         seed: base seed, not negative; ``reset(seed=...)`` replaces it and starts again at episode 0.
         index: which of the vectorised copies this is.
+        info_keys: scalars of ``info`` to keep, as floats.
     """
 
-    def __init__(self, env: gymnasium.Env, *, seed: int, index: int) -> None:
+    def __init__(self, env: gymnasium.Env, *, seed: int, index: int, info_keys: Sequence[str] = ()) -> None:
         super().__init__(env)
+        self._info_keys = tuple(info_keys)
         self._seed = seed
         self._index = index
         self._episode = -1
@@ -55,13 +61,17 @@ class EpisodeReplay(gymnasium.Wrapper):
         self._episode += 1
         self._actions = []
         self._observation, info = self.env.reset(seed=self._episode_seed(), options=options)
-        return self._observation, info
+        return self._observation, self._kept(info)
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step and record; the action is copied because its memory belongs to the caller."""
         self._actions.append(np.array(action))
         self._observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._observation, reward, terminated, truncated, info
+        return self._observation, reward, terminated, truncated, self._kept(info)
+
+    def close(self) -> None:
+        """Close the environment; what it raises is a warning."""
+        close(self.env)
 
     def snapshot(self) -> dict[str, Any]:
         """The episode so far: base ``seed``, ``episode`` (-1 before the first reset), ``actions [time, action]``."""
@@ -88,6 +98,9 @@ class EpisodeReplay(gymnasium.Wrapper):
             )
         return observation, terminated, truncated
 
+    def _kept(self, info: dict[str, Any]) -> dict[str, float]:
+        return {key: float(info[key]) for key in self._info_keys if info.get(key) is not None}
+
     def _episode_seed(self) -> int:
         return episode_seed(self._seed, self._index, self._episode)
 
@@ -97,10 +110,21 @@ class ReplayVectorEnv(SyncVectorEnv):
 
     envs: list[EpisodeReplay]
 
-    def __init__(self, makers: Sequence[Callable[[], gymnasium.Env]], num_envs: int, *, seed: int) -> None:
-        turns = [makers[i % len(makers)] for i in range(num_envs)]
-        copies = [lambda i=i, make=make: EpisodeReplay(make(), seed=seed, index=i) for i, make in enumerate(turns)]
-        super().__init__(copies, autoreset_mode=AutoresetMode.DISABLED)
+    def __init__(
+        self,
+        makers: Sequence[Callable[[], gymnasium.Env]],
+        num_envs: int,
+        *,
+        seed: int,
+        info_keys: Sequence[str] = (),
+        first_row: int = 0,
+    ) -> None:
+        def copy(index: int) -> EpisodeReplay:
+            env = Contract(makers[index % len(makers)]())
+            return EpisodeReplay(env, seed=seed, index=index, info_keys=info_keys)
+
+        rows = range(first_row, first_row + num_envs)
+        super().__init__([partial(copy, i) for i in rows], autoreset_mode=AutoresetMode.DISABLED)
 
     def snapshot(self) -> dict[str, Any]:
         """One :meth:`EpisodeReplay.snapshot` per copy."""
@@ -170,6 +194,7 @@ def vectorise(
     seed: int,
     device: torch.device | str = "cpu",
     info_keys: Sequence[str] = (),
+    first_row: int = 0,
 ) -> VectorEnv:
     """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
 
@@ -185,9 +210,11 @@ def vectorise(
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
         device: where the tensors live; the simulators run on the CPU.
         info_keys: scalars of ``info`` to keep.
+        first_row: the copies are those from this one on of a larger batch.
 
     Raises:
-        UserError: ``num_envs`` or ``seed`` is out of range.
+        UserError: ``num_envs`` or ``seed`` is out of range, or an environment is not what gymnasium asks for (also when it
+            is reset or stepped, see :class:`~pompc.data.contract.Contract`).
     """
     if num_envs < 1:
         raise UserError(f"num_envs={num_envs}: take 1 or more")
@@ -195,7 +222,8 @@ def vectorise(
         raise UserError(f"seed={seed}: take 0 or more")
     device = torch.device(device)
     makers = [make] if callable(make) else make
-    env = VectorEnv(ReplayVectorEnv(makers, num_envs, seed=seed), device=device)
+    copies = ReplayVectorEnv(makers, num_envs, seed=seed, info_keys=info_keys, first_row=first_row)
+    env = VectorEnv(copies, device=device)
     if info_keys:
         env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))
     return env

@@ -24,9 +24,16 @@ def is_held(tensordict: TensorDictBase, counter: str) -> Tensor:
     return (tensordict[counter] > 0) & ~tensordict["is_init"]
 
 
-def count_down(tensordict: TensorDictBase, counter: str, steps: int) -> Tensor:
-    """``is_held``, and write the next count: one less while held, ``steps - 1`` after something new."""
-    held = is_held(tensordict, counter)
+def count_down(tensordict: TensorDictBase, counter: str, steps: int, allowed: Tensor | bool = True) -> Tensor:
+    """``is_held``, and write the next count: one less while held, ``steps - 1`` after something new.
+
+    Args:
+        tensordict: of a step, with ``is_init`` and the counter.
+        counter: its name.
+        steps: for how many steps something new is kept.
+        allowed: where holding on is possible at all ``[batch, 1]``.
+    """
+    held = is_held(tensordict, counter) & allowed
     tensordict["next", counter] = torch.where(held, tensordict[counter] - 1, steps - 1.0)
     return held
 

@@ -93,11 +93,23 @@ class LatentMPPIRL(LatentLosses):
             return
         patience = PATIENCE * (self.seed_steps + self.problem.num_envs)
         if self.transitions >= patience > self.transitions - new:
-            warnings.warn(
-                f"nothing is learned yet: in {self.transitions} transitions no episode of at least {self.horizon} steps "
-                "has ended; give the environment a time limit, or lower planner.horizon",
-                stacklevel=2,
+            warnings.warn(f"nothing is learned yet: {self.idle_reason()}", stacklevel=2)
+
+    def idle_reason(self) -> str | None:
+        """See ``MPPIRL.idle_reason``."""
+        if self.updates:
+            return None
+        if self.transitions <= self.seed_steps:
+            return (
+                f"all {self.transitions:,} transitions were of the seed phase (algo.seed_steps, here {self.seed_steps:,}); "
+                "raise steps"
             )
+        if self.replay.num_starts == 0:
+            return (
+                f"in {self.transitions:,} transitions no episode of at least {self.horizon} steps has ended; lower "
+                "planner.horizon, or, where episodes do not end, give the environment a time limit"
+            )
+        return "the run ended before the first update was due; raise steps or algo.update_to_data"
 
     def _warn_of_terminations(self, data: TensorDictBase) -> None:
         """Say once that an episode of ``data`` has terminated where terminations are not learned."""
@@ -153,6 +165,7 @@ class LatentMPPIRL(LatentLosses):
             self.critic.eval()
             self.critic.follow(self.config.target_rate)
         self.updates += 1
+        self.ranges.look(self.updates)
         return metrics | self.move_dials(batch)
 
     def learn_prior(self, batch: TensorDictBase) -> dict[str, Tensor]:

@@ -21,13 +21,14 @@ from pompc.dynamics.twohot import TwoHot
 from pompc.dynamics.world_model import TaskEmbedding, WorldModel
 from pompc.errors import UserError
 from pompc.learning.latent_config import LatentConfig
+from pompc.learning.saturation import RangeWatch
 from pompc.learning.scale import RunningScale
 from pompc.learning.schedules import start_of
 from pompc.learning.virtual_latent import virtual_sequences
 from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
 from pompc.precision import warn_of_slow_products
-from pompc.process import require_compiler
+from pompc.process import require_compiler, require_memory
 
 NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
 
@@ -51,6 +52,7 @@ class LatentActor(MPPIRL):
         super().__init__(config, problem)
         size, two_hot = config.size, TwoHot(config.num_bins, config.bin_low, config.bin_high)
         tasks = self._tasks(problem)
+        self.ranges = RangeWatch(two_hot)
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.seed_steps = config.seed_steps_for(problem.episode_length)
@@ -101,6 +103,13 @@ class LatentActor(MPPIRL):
                 f"algo.buffer_size={self.config.buffer_size} cannot hold an episode of {length} steps of each of {envs} "
                 f"environments: raise it to at least {envs * (length + 1)}"
             )
+
+    def require_memory(self) -> None:
+        """Of the replay, which observations fill; see :meth:`~pompc.agent.MPPIRL.require_memory`."""
+        shape, count = self.problem.image_shape, self.config.buffer_size
+        size = 4 * self.problem.observation_dim if shape is None else math.prod(shape)  # float32, or uint8
+        what = f"a replay of {count:,} observations"
+        require_memory(what, count * size, self.problem.device, "lower algo.buffer_size")
 
     def settle(self) -> None:
         """After networks were built: their activations fused where asked, everything in evaluation mode."""

@@ -37,6 +37,7 @@ class LatentLosses(LatentActor):
         with torch.no_grad():
             batch["encoded"] = torch.cat([state.detach().unsqueeze(0), model.encode(observation[1:])])
             target = self.value_target(batch)
+        self.ranges.note(rewards=batch["reward"][:-1], values=target)
         states = [state]
         for now in action:
             states.append(model.next(states[-1], now))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -18,75 +17,11 @@ from pompc.agent import MPPIRL, Problem
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dynamics.networks import GaussianActor, ValueEnsemble
-from pompc.errors import NonFiniteError, UserError
+from pompc.errors import NonFiniteError
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
+from pompc.learning.onpolicy_config import OnPolicyConfig
 from pompc.learning.terms import TERM_METRICS, term_metrics
-from pompc.learning.virtual import MIXES
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig:
-    """Options of :class:`OnPolicy` (Schulman et al. 2017).
-
-    The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95): on the racing task, where
-    a mistake shows after seconds and is rare, ``ppo`` too does much better with these.
-
-    Attributes:
-        batch_size: agent steps per learning update (``N_upd``), over all environments; ``steps`` of a run also counts
-            repeated actions.
-        epochs: passes over a batch.
-        minibatch: rows per gradient step.
-        learning_rate: of Adam, actor and values, at the start.
-        learning_rate_decay: its factor per update; depends on no total, so that a run can be continued.
-        discount: gamma per agent step.
-        gae_lambda: of the generalised advantage estimate.
-        clip: of the probability ratio.
-        entropy: weight of the entropy bonus.
-        max_grad_norm: gradient clipping, actor and values separately.
-        hidden: widths of the hidden layers.
-        initial_std: spread of the policy at the start.
-        normalise_observation: standardise observations with running moments.
-        normalise_reward: scale rewards by the running spread of returns.
-        ensemble_size: value functions ``D``.
-        bootstrap: probability that a row is shown to a member of the ensemble.
-    """
-
-    batch_size: int = 8192
-    epochs: int = 10
-    minibatch: int = 1024
-    learning_rate: float = 7e-4
-    learning_rate_decay: float = 0.97
-    discount: float = 0.998
-    gae_lambda: float = 0.97
-    clip: float = 0.2
-    entropy: float = 0.0
-    max_grad_norm: float = 0.5
-    hidden: tuple[int, ...] = (64, 64)
-    initial_std: float = 0.6
-    normalise_observation: bool = True
-    normalise_reward: bool = True
-    ensemble_size: int = 1
-    bootstrap: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch_size",
-            "epochs",
-            "minibatch",
-            "learning_rate",
-            "max_grad_norm",
-            "initial_std",
-            "ensemble_size",
-        ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
-        if not all(width > 0 for width in self.hidden):
-            raise UserError(f"algo.hidden must be positive widths, not {list(self.hidden)}")
-        if not math.isfinite(self.entropy):
-            raise UserError(f"algo.entropy must be a finite number, not {self.entropy}")
-        for name in ("discount", "gae_lambda", "learning_rate_decay", "bootstrap", "clip"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"algo.{name} must be in (0, 1], not {getattr(self, name)}")
+from pompc.learning.virtual import MIXES, virtual_metrics
 
 
 class OnPolicy(MPPIRL):
@@ -101,7 +36,7 @@ class OnPolicy(MPPIRL):
         initial_mean: policy mean at the start ``[policy_dim]``.
     """
 
-    mix: str = "sampling"
+    mix: str = "loss"
 
     def __init__(
         self, config: OnPolicyConfig, problem: Problem, policy_dim: int, initial_mean: Tensor | None = None
@@ -122,7 +57,7 @@ class OnPolicy(MPPIRL):
     @property
     def learns_from_virtual(self) -> bool:
         """Whether rho is large enough for a virtual row in a minibatch."""
-        return MIXES[self.mix](self.virtual_ratio.value, self.config.minibatch)[1] > 0
+        return MIXES[self.mix](self.virtual_ratio.value, self.config.minibatch).virtual > 0
 
     def sample_policy(self, observation: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Draw ``count`` policy actions per row ``[batch, count, policy]`` and their log-densities ``[batch, count]``."""
@@ -145,13 +80,17 @@ class OnPolicy(MPPIRL):
         if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1), good)
         real = self.real_batch(data)
+        # Drawn before anything virtual, so that the policy's minibatches are the same whatever rho is.
+        epochs = [torch.randperm(len(real), device=self.problem.device) for _ in range(self.config.epochs)]
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
         ratio = self.virtual_ratio.value
-        rate = self.config.learning_rate * self.config.learning_rate_decay**self.updates
+        rate = self.config.learning_rate_at(self.updates)
         for group in (group for optimiser in self.optimisers.values() for group in optimiser.param_groups):
             group["lr"] = rate
-        losses = [self.step(batch, rows) for batch, rows in self.minibatches(real, virtual)]
-        metrics = {key: sum(loss[key] for loss in losses) / len(losses) for key in losses[0]}
+        losses = [self.step(batch, rows) for batch, rows in self.minibatches(real, virtual, epochs)]
+        metrics = {
+            key: torch.tensor([loss[key] for loss in losses], dtype=torch.float64).nanmean().item() for key in losses[0]
+        }
         with torch.no_grad():
             values = self.values(real["observation"])
         uncertainty = relative_variance(values, real["reward"])
@@ -168,10 +107,13 @@ class OnPolicy(MPPIRL):
             "policy_std": self.actor.log_std.exp().mean().item(),
             "reward": data["next", "reward"].mean().item(),
             "terminated": data["next", "terminated"].float().mean().item(),
+            "learning_rate": rate,
+            "gradient_steps": float(len(losses)),
             "virtual_ratio": ratio,
             "kl_weight": self.kl_weight.value,
             "uncertainty": uncertainty,
             "virtual_rows": float(0 if virtual is None else len(virtual)),
+            **virtual_metrics(virtual, real["value_target"]),
             "model_steps": float(self.model_steps),
         }
         return metrics | self.diagnostics(data)
@@ -210,22 +152,28 @@ class OnPolicy(MPPIRL):
         return ("policy_action", "log_prob")
 
     def minibatches(
-        self, real: TensorDict, virtual: TensorDictBase | None
+        self, real: TensorDict, virtual: TensorDictBase | None, epochs: list[Tensor]
     ) -> Iterator[tuple[TensorDict, list[tuple[float, TensorDictBase]]]]:
-        """Shuffled minibatches of nearly equal size: real rows for the policy, weighted groups of rows for the values.
+        """Minibatches of nearly equal size: real rows for the policy, weighted groups of rows for the values.
 
-        Where the mix leaves fewer real rows in a minibatch, an epoch has more of them.
+        Their number and the policy's rows do not depend on rho.
+
+        Args:
+            real: rows ``[row]``.
+            virtual: virtual rows; none without virtual data.
+            epochs: the order of the real rows in every epoch, each ``[row]``.
         """
         ratio = 0.0 if virtual is None or len(virtual) == 0 else self.virtual_ratio.value
-        num_real, num_virtual, real_weight, virtual_weight = MIXES[self.mix](ratio, self.config.minibatch)
-        virtual = None if virtual is None or num_virtual == 0 else self._with_mask(virtual)
-        for _ in range(self.config.epochs):
-            for index in torch.randperm(len(real), device=self.problem.device).tensor_split(-(-len(real) // num_real)):
-                batch = real[index]
-                groups: list[tuple[float, TensorDictBase]] = [(real_weight, batch)]
-                if virtual is not None:
-                    drawn = torch.randint(len(virtual), (num_virtual,), device=self.problem.device)
-                    groups.append((virtual_weight, virtual[drawn]))
+        virtual = None if virtual is None or ratio == 0 else self._with_mask(virtual)
+        for order in epochs:
+            for index in order.tensor_split(-(-len(real) // self.config.minibatch)):
+                batch, mix = real[index], MIXES[self.mix](ratio, len(index))
+                groups: list[tuple[float, TensorDictBase]] = []
+                if mix.real > 0:
+                    groups.append((mix.real_weight, batch[: mix.real]))
+                if virtual is not None and mix.virtual > 0:
+                    drawn = torch.randint(len(virtual), (mix.virtual,), device=self.problem.device)
+                    groups.append((mix.virtual_weight, virtual[drawn]))
                 yield batch, groups
 
     def step(self, batch: TensorDict, groups: list[tuple[float, TensorDictBase]]) -> dict[str, float]:
@@ -248,7 +196,8 @@ class OnPolicy(MPPIRL):
 
     def value_loss(self, rows: TensorDictBase) -> Tensor:
         """Masked Huber loss of the ensemble on rows of either kind."""
-        return masked_huber(self.values(rows["observation"]), rows["value_target"], rows["mask"].T)
+        values = self.values(rows["observation"])
+        return masked_huber(values, rows["value_target"], rows["mask"].T, rows.get("weight"))
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate plus lambda times the divergence from the planner."""

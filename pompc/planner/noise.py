@@ -11,7 +11,7 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pompc.planner.mppi import MPPIConfig
+    from pompc.planner.config import MPPIConfig
 
 
 class Noise(Protocol):
@@ -19,6 +19,14 @@ class Noise(Protocol):
 
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """``shape = (..., horizon, action)`` -> noise of that shape with unit variance in every entry."""
+        ...
+
+    def covariance(self, horizon: int) -> Tensor:
+        """Covariance ``[horizon, horizon]`` over time of each action entry, in float64; ones on its diagonal.
+
+        Action entries are independent of each other. It is singular where the noise has fewer degrees of freedom than
+        there are steps.
+        """
         ...
 
 
@@ -31,13 +39,18 @@ class WhiteNoise:
         # Entry by entry in memory: the model reads one action entry of one step at a time.
         return torch.randn((horizon, action, *lead), device=device).movedim((0, 1), (-2, -1))
 
+    def covariance(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: the identity."""
+        return torch.eye(horizon, dtype=torch.float64)
+
 
 class LinearNoise:
     """Normal noise mixed over time by a fixed matrix ``[horizon, inputs]``, normalised to unit variance."""
 
     def __init__(self, mixing: np.ndarray) -> None:
-        rows = np.linalg.norm(mixing, axis=1, keepdims=True)
-        self._mixing = torch.as_tensor(mixing / rows, dtype=torch.float32)
+        mixing = mixing / np.linalg.norm(mixing, axis=1, keepdims=True)
+        self._mixing = torch.as_tensor(mixing, dtype=torch.float32)
+        self._covariance = torch.as_tensor(mixing @ mixing.T, dtype=torch.float64)
 
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """See :class:`Noise`."""
@@ -45,6 +58,10 @@ class LinearNoise:
         *lead, _, action = shape
         inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device)
         return torch.tensordot(self._mixing, inputs, dims=1).movedim((0, 1), (-2, -1))
+
+    def covariance(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: ``M M'`` of the mixing matrix ``M``."""
+        return self._covariance
 
 
 class ColouredNoise(LinearNoise):

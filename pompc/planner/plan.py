@@ -16,9 +16,10 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
         std: spread of the sampling distribution after the last update ``[..., horizon, action]``.
         actions: sampled action sequences ``[..., sample, horizon, action]``.
         states: their model trajectories, the first state included ``[..., sample, horizon + 1, state]``.
-        costs: total cost of each sample ``[..., sample]``; infinite for a dropped one.
-        weights: weight of each sample ``[..., sample]``, rows sum to one.
-        soft_value: free energy of the samples ``[...]``, in units of cost.
+        costs: what the task charges for each sample ``[..., sample]``; infinite for a dropped one.
+        weights: weight of each sample ``[..., sample]``, rows sum to one; with a control cost the importance ratios are in
+            them.
+        soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost that of the base density.
         effective_samples: effective sample size ``[...]``.
     """
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0) -> Tensor:
-    """Self-normalised weights ``exp(-(cost - min cost) / temperature)`` over the last dimension.
+def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_ratio: Tensor | None = None) -> Tensor:
+    """Self-normalised weights ``ratio * exp(-(cost - min cost) / temperature)`` over the last dimension.
 
     The shift by the minimum keeps every exponent at or below zero, so no cost is too large.
     Infinite costs get weight 0.
@@ -15,7 +15,9 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0) -> Tenso
     Args:
         cost: total costs ``[..., sample]``; at least one per row is finite.
         temperature: in units of cost; small is greedy.
-        num_elites: only this many best samples get weight; 0 takes all.
+        num_elites: only this many samples of least cost get weight; 0 takes all. What is best is a matter of the cost: by
+            the ratio, those against the mean would be chosen and the plan would jump to its other side.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; none means that all are one.
 
     Returns:
         Weights ``[..., sample]`` that sum to one.
@@ -24,7 +26,8 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0) -> Tenso
         worst = torch.full_like(cost, torch.inf)
         best, index = cost.topk(num_elites, dim=-1, largest=False)
         cost = worst.scatter(-1, index, best)
-    return torch.softmax((cost.amin(-1, keepdim=True) - cost) / temperature, dim=-1)
+    exponent = (cost.amin(-1, keepdim=True) - cost) / temperature
+    return torch.softmax(exponent if log_ratio is None else exponent + log_ratio, dim=-1)
 
 
 def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
@@ -43,13 +46,16 @@ def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
     return torch.cat([terms[..., :1], terms[..., 1:].masked_fill(over, 0.0)], dim=-1)
 
 
-def soft_value(cost: Tensor, temperature: float) -> Tensor:
-    """Free energy ``-temperature * log mean exp(-cost / temperature)`` of the samples: ``[..., sample]`` -> ``[...]``.
+def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None) -> Tensor:
+    """Free energy ``-temperature * log mean(ratio * exp(-cost / temperature))``: ``[..., sample]`` -> ``[...]``.
 
-    Between the least and the mean cost; infinite costs count as samples of probability zero weight.
+    Between the least and the mean cost where all ratios are one (``log_ratio`` is none); infinite costs count as samples
+    of probability zero weight.
     """
-    count = torch.isfinite(cost).sum(-1)
-    return -temperature * (torch.logsumexp(-cost / temperature, dim=-1) - count.log())
+    count = (cost.abs() < torch.inf).sum(-1)
+    exponent = -cost / temperature
+    exponent = exponent if log_ratio is None else exponent + log_ratio
+    return -temperature * (torch.logsumexp(exponent, dim=-1) - count.log())
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from pompc.config import UNHASHED
 from pompc.errors import UserError
@@ -19,45 +18,21 @@ from pompc.files import require_writable
 from pompc.overrides import flatten
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
-
-RESAMPLES = 2000
-
-
-def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half of the scores (Agarwal et al. 2021): ``[..., score]`` -> ``[...]``."""
-    return stats.trim_mean(scores, 0.25, axis=axis)
+from pompc.report.scores import FEWEST_RUNS, RANGE, Bounds, over_all, run_scores, summary
 
 
-def bootstrap_interval(scores: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the interquartile mean: seeds are drawn anew, and of each of them its episodes.
-
-    Resampling the runs is what Agarwal et al. (2021) do on one task; with few seeds the interval is still too narrow, with
-    one it is that of its episodes.
-
-    Args:
-        scores: episodes of every seed, one array ``[episode]`` each; as many are drawn as the shortest has.
-        seed: of the resampling.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(scores), size=(RESAMPLES, len(scores)))
-    drawn = np.empty((*chosen.shape, min(map(len, scores))))
-    for index, episodes in enumerate(scores):
-        here = chosen == index
-        drawn[here] = rng.choice(episodes, (here.sum(), drawn.shape[-1]))
-    low, high = np.quantile(interquartile_mean(drawn.reshape(RESAMPLES, -1)), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def compare(paths: Sequence[Path], output: Path, published: Path | None = None) -> int:
+def compare(paths: Sequence[Path], output: Path, published: Path | None = None, bounds: Sequence[Bounds] = ()) -> int:
     """Print tables of the last evaluations and write curves (PNG) and the tables' numbers (CSV).
 
-    Runs of the same algorithm, environment and configuration are seeds of one method; every environment has its panel and
-    its table.
+    Runs of the same algorithm, environment and configuration are seeds of one method, and each has one score, its mean
+    over the episodes of its last evaluation (:mod:`pompc.report.scores`); every environment has its panel and its table,
+    and several have a table of their normalised scores where the bounds are given.
     With published curves the CSV has a row per method and published method.
 
     Args:
         paths: run directories.
         output: the PNG; the CSV lies beside it with the same stem.
+        bounds: returns to normalise by, the last one that fits an environment.
         published: a file of published curves (:func:`pompc.report.published.read_published`) to show and to compare with.
 
     Returns:
@@ -72,9 +47,12 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None) 
     bands = {} if published is None else _published_bands(environments, published)
     rows: list[dict[str, str | float]] = []
     console = Console()
+    scores: dict[str, dict[str, np.ndarray]] = {}
     for env, groups in environments.items():
-        methods = [{"environment": env, **summary(name, runs)} for name, runs in groups.items()]
-        console.print(_last_evaluations(env, methods))
+        columns = {name: run_scores(runs) for name, runs in groups.items()}
+        scores[env] = {name: runs["reward"] for name, runs in columns.items()}
+        methods = [{"environment": env, **summary(name, runs)} for name, runs in columns.items()]
+        _show(console, f"last evaluation on {env}", methods)
         places = [
             {**row, **place}
             for row, runs in zip(methods, groups.values(), strict=True)
@@ -85,6 +63,12 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None) 
         elif published is not None:
             console.print(f"{published} has no curve for {env}", highlight=False, soft_wrap=True)
         rows += places or methods
+    if len(environments) > 1:
+        whole, note = over_all(scores, bounds)
+        _show(console, "normalised scores over all environments", whole)
+        if note:
+            console.print(note, highlight=False, soft_wrap=True)
+        rows += whole
     with open(output.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         # Environments report different quantities.
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -187,14 +171,25 @@ def against_published(runs: Sequence[Path], bands: Sequence[Band]) -> list[dict[
     return [{"published": band.method, **band.place(steps, mean)} for band in bands]
 
 
-def _last_evaluations(env: str, rows: Sequence[dict[str, str | float]]) -> Table:
-    """One column per method."""
-    table = Table(title=f"last evaluation on {env}")
+def _show(console: Console, title: str, rows: Sequence[dict[str, str | float]]) -> None:
+    """A table with one column per method, and what its range means where that is no interval."""
+    if not rows:
+        return
+    table = Table(title=title)
     for name in ("", *(str(row["algorithm"]) for row in rows)):
         table.add_column(name, justify="right" if name else "left")
-    for key in [key for key in rows[0] if key not in ("environment", "algorithm")]:
-        table.add_row(key, *(_readable(row[key]) for row in rows))
-    return table
+    keys = dict.fromkeys(key for row in rows for key in row if key not in ("environment", "algorithm"))
+    for key in keys:
+        table.add_row(key, *(_readable(row.get(key, float("nan"))) for row in rows))
+    console.print(table)
+    few = [str(row["algorithm"]) for row in rows if row["extent"] == RANGE]
+    if few:
+        console.print(
+            f"fewer than {FEWEST_RUNS} runs, so low and high are the lowest and the highest run, and no confidence "
+            f"interval: {', '.join(few)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _places(env: str, rows: Sequence[dict[str, str | float]]) -> Table:
@@ -215,30 +210,3 @@ def _readable(value: str | float) -> str:
     if isinstance(value, str):
         return value
     return "-" if np.isnan(value) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def summary(name: str, runs: Sequence[Path]) -> dict[str, str | float]:
-    """One row: the last evaluation of every seed of a method, over all its episodes."""
-    episodes = [last_evaluation(path) for path in runs]
-    returns = [seed["reward"] for seed in episodes]
-    low, high = bootstrap_interval(returns)
-    pooled = {key: np.concatenate([seed[key] for seed in episodes]) for key in episodes[0]}
-    return {
-        "algorithm": name,
-        "seeds": float(len(runs)),
-        "step": float(min(seed["step"][0] for seed in episodes)),
-        "return": float(pooled["reward"].mean()),
-        "seed_std": float(np.std([seed.mean() for seed in returns], ddof=1)) if len(runs) > 1 else float("nan"),
-        "iqm": float(interquartile_mean(pooled["reward"])),
-        "iqm_low": low,
-        "iqm_high": high,
-        **{key: float(pooled[key].mean()) for key in ("success", "cost", "length") if key in pooled},
-    }
-
-
-def last_evaluation(path: Path) -> dict[str, np.ndarray]:
-    """Columns ``[episode]`` of the last evaluation in a run's eval_episodes.csv."""
-    with open(path / "eval_episodes.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    rows = [row for row in rows if row["step"] == rows[-1]["step"]]
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from pompc.report import matplotlib_backend  # noqa: F401
+from pompc.report.published import Band
+
+# isort: split
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from pompc.report.published import Band
 
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
 COLUMNS = 3  # the most panels in a row
@@ -56,7 +59,7 @@ def on_common_steps(runs: Sequence[dict[str, np.ndarray]], column: str) -> tuple
 def plot_learning_curve(
     files: Sequence[Path] | dict[str, Sequence[Path]], output: Path, *, column: str = "reward", title: str = ""
 ) -> Path:
-    """Draw the mean over seeds, with a band of one standard error, and write a PNG: :func:`plot_panels` with one panel.
+    """Draw the mean over seeds and the range of them, and write a PNG: :func:`plot_panels` with one panel.
 
     Args:
         files: the eval.csv files of one method's seeds, or label -> files for several methods.
@@ -74,7 +77,8 @@ def plot_learning_curve(
 def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward") -> Path:
     """Draw small multiples with one legend, and write a PNG.
 
-    A label has one colour in all panels: a line with dots for the mean over its seeds, with a band of one standard error.
+    A label has one colour in all panels: a line with dots for the mean over its seeds, with a band from the lowest to
+    the highest of them.
     Where it ends before the longest one, its last value goes on as a dashed line, or as a dotted one where published
     curves are dashed. Those are shown as far as the panel's own curves reach, and at least to their first point after
     step 0.
@@ -132,8 +136,7 @@ def _draw(axes: Axes, panel: Panel, column: str, colours: Mapping[str, str]) -> 
         mean, colour = values.mean(axis=0), colours[label]
         axes.plot(steps, mean, marker="o", markersize=3, color=colour, label=label or None)
         if len(values) > 1:
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            axes.fill_between(steps, mean - error, mean + error, alpha=0.2, color=colour, linewidth=0)
+            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), alpha=0.2, color=colour, linewidth=0)
         if steps[-1] < end:
             style = ":" if panel.bands else "--"
             axes.plot([steps[-1], end], [mean[-1], mean[-1]], style, color=colour, alpha=0.7)

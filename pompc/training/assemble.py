@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
 
     Args:
         cfg: the configuration.
-        playing: nothing will be collected: the environment may have fewer rows than the agent, where the family offers
-            no more.
+        playing: nothing will be collected: the environment has one row, or where rows are few those that there are.
 
     Raises:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
@@ -74,9 +74,18 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
     device = resolve_device(options.device)
     config = algorithm_config(cfg)
     family = make_family(cfg)
-    rows = min(options.num_envs, family.max_rows or options.num_envs) if playing else options.num_envs
+    rows = min(options.num_envs, family.max_rows or 1) if playing else options.num_envs
     env = family.vectorise(rows, seed=options.seed, device=device)
-    shape = env.observation_spec["observation"].shape[len(env.batch_size) :]
+    shape = _observation_shape(env)
+    flat = family.flattened()
+    if len(shape) > 1 and flat is not None and not ALGORITHMS.resolve(cfg.algo.name).takes_images:
+        env.close()
+        family, env = flat, flat.vectorise(rows, seed=options.seed, device=device)
+        shape = _observation_shape(env)
+        warnings.warn(
+            f"{cfg.algo.name} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; take "
+            f"one of {_image_algorithms()}, or say with env.pictures=false that it is meant so"
+        )
     problem = Problem(
         observation_dim=shape[-1],
         action_dim=env.action_spec.shape[-1],
@@ -86,6 +95,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
         image_shape=tuple(shape) if len(shape) > 1 else None,
         episode_length=family.episode_length,
         tasks=family.tasks,
+        action_repeat=family.action_repeat,
         terminates=family.terminates,
     )
     _require_fitting(cfg.algo.name, problem)
@@ -96,10 +106,19 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
 def _require_fitting(algo: str, problem: Problem) -> None:
     """Refuse images to algorithms of flat observations, and tasks that would not be played equally often."""
     if problem.image_shape is not None and not ALGORITHMS.resolve(algo).takes_images:
-        able = ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)
         raise UserError(
-            f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of {able}"
+            f"{algo} learns from flat observations, not from images {problem.image_shape}: take one of "
+            f"{_image_algorithms()}"
         )
     if problem.tasks is not None and problem.num_envs % len(problem.tasks.names):
         count = len(problem.tasks.names)
         raise UserError(f"num_envs={problem.num_envs} does not divide among {count} tasks: take a multiple of {count}")
+
+
+def _observation_shape(env: EnvBase) -> torch.Size:
+    """Of one observation of a vectorised environment."""
+    return env.observation_spec["observation"].shape[len(env.batch_size) :]
+
+
+def _image_algorithms() -> str:
+    return ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)

@@ -20,6 +20,7 @@ from pompc.process import is_out_of_memory
 
 FORMAT = "pompc-checkpoint"
 VERSION = 1
+_CONVERT = "`pompc convert` reads the weights that TD-MPC2, TD-M(PC)^2 and BMPC have released"
 _PRIMITIVES = (type(None), bool, int, float, str, bytes)
 # What zipfile, pickle and torch raise on bytes that are not what they expect.
 _UNREADABLE = (
@@ -112,10 +113,12 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(directory)  # the rename itself must survive a power cut
         finally:
             os.close(directory)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise WriteError(path, error) from error
+        if isinstance(error, OSError):
+            raise WriteError(path, error) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -129,13 +132,16 @@ def _os_errors() -> Iterator[None]:
         raise
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, fix: str = "give another, or restore a copy") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Args:
+        path: the file.
+        fix: what to do about a file of this library that cannot be read; a foreign one is somebody's, and stays.
 
     Raises:
         UserError: missing, unreadable, truncated, not a checkpoint of this library, or of another version.
     """
-    fix = "delete it to start anew, or restore a copy"
     try:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # torch itself does not compare checksums
@@ -143,15 +149,17 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"cannot read {path}, a folder: give a run directory or a .pt file") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): {fix}") from error
     except (*_UNREADABLE, MemoryError) as error:
         if is_out_of_memory(error):
             raise UserError(f"{path} does not fit into the memory: free some, it is unharmed") from error
-        raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}") from error
+        raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}; {_CONVERT}") from error
     header = state.get("manifest") if isinstance(state, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of pompc: {fix}")
+        raise UserError(f"{path} is not a checkpoint of pompc: {_CONVERT}")
     if header.get("version") != VERSION:
         writer = header.get("versions", {}).get("pompc", "that wrote it")
         raise UserError(

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from pompc.config import run_config, to_yaml, with_overrides
+from pompc.config import run_config, to_yaml, with_absolute_files, with_overrides
 from pompc.data.collector import make_collector
 from pompc.dynamics.world_model import SIZES, ModelSize
 from pompc.errors import UserError
@@ -51,7 +51,7 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
     found, bounds = official.sizes(state), official.spreads(state)
     _require_algorithm(cfg.algo.name, found)
     settings = _settings(cfg, found, bounds, given)
-    cfg = with_overrides(cfg, settings)
+    cfg = with_absolute_files(with_overrides(cfg, settings))
     cfg.run_dir = str(directory.path)
     env = environment_label(cfg.env)
     _require_tasks(found, make_family(cfg).tasks, env)
@@ -86,7 +86,7 @@ def _default(file: Path, cfg: DictConfig) -> Path:
 def _unused(path: str | Path) -> RunDirectory:
     path = Path(path).expanduser()
     if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
-        raise UserError(f"{path} exists and is not empty: give another --out, or delete it")
+        raise UserError(f"{path} exists and is not empty: give another --out")
     return RunDirectory(path)
 
 

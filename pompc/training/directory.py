@@ -64,7 +64,7 @@ class RunDirectory:
             return {}
         except ValueError:
             raise UserError(
-                f"{self.path / 'run.json'} is damaged: delete it, the checkpoint has all that matters"
+                f"{self.path / 'run.json'} is damaged: move it away, the checkpoint has all that matters"
             ) from None
 
     def write_status(self, status: str, **entries: Any) -> None:
@@ -116,7 +116,7 @@ class RunDirectory:
             if key in known and known[key] != value:
                 raise UserError(
                     f"{file} is of a run with another configuration ({key} {known[key]}, now {value}): "
-                    f"give another run_dir=, or delete {self.path}"
+                    "give another run_dir="
                 )
 
 

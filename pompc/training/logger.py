@@ -42,7 +42,7 @@ class CSVLog:
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < position:
             raise UserError(
-                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it or delete the run directory"
+                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it, or give another run_dir="
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered, so that a row that failed is not written later; closed in close().

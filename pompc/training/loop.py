@@ -13,6 +13,7 @@ from pompc.errors import NonFiniteError, Unavailable
 from pompc.training import guard
 from pompc.training.evaluate import EvalResult
 from pompc.training.session import Session, mean_metrics
+from pompc.training.stopping import TRAINING
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def train(session: Session) -> Iterator[Record]:
     stopped.
 
     Raises:
+        Stopped: a stop was asked for while an evaluation went on; ``session.whole`` as ever says whether to save.
         NonFiniteError: an observation, reward, action, loss or planner cost; the batch is in the crash folder.
         ActionBoundsError: an action outside [-1, 1]; likewise.
         WriteError: the disk is full.
@@ -50,7 +52,10 @@ def train(session: Session) -> Iterator[Record]:
         yield Record(counters.step, evaluation=result)
     while counters.step < options.steps:
         before = counters.step
-        metrics = _iteration(session)
+        with session.stop.during(TRAINING):
+            session.whole = False
+            metrics = _iteration(session)
+            session.whole = True
         finished = counters.step >= options.steps
         result, best = None, False
         if finished or _crossed(options.eval.every, before, counters.step):

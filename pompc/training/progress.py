@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from pompc.training.evaluate import EvalResult
+from pompc.training.evaluate import CUT, EvalResult
 from pompc.training.loop import Record
 
 LINE_EVERY_S = 10.0
@@ -101,6 +101,7 @@ class RunProgress:
 def _describe(result: EvalResult) -> str:
     """One line on an evaluation; quantities that the environment does not report are left out."""
     known = {name: value for name, value in result.mean().items() if math.isfinite(value)}
-    facts = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if name != "reward")
+    facts = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if name not in ("reward", CUT))
+    facts += f"  {result.cut}" if result.cut else ""
     spread = result.column("reward").std(ddof=1) if len(result.episodes) > 1 else 0.0
     return f"evaluation: return {known.get('reward', math.nan):.4g} ± {spread:.3g}  {facts}"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any
+from contextlib import suppress
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pompc.config import run_config, run_directory
+from pompc.config import run_config, run_directory, with_absolute_files
 from pompc.errors import Unavailable
 from pompc.process import prepare
 from pompc.training import checkpoint
@@ -21,34 +16,10 @@ from pompc.training.directory import RunDirectory
 from pompc.training.loop import train
 from pompc.training.progress import RunConsole, RunProgress
 from pompc.training.session import Session, identity
+from pompc.training.stopping import FILMING, Stopped, StopRequest
 from pompc.training.video import record_episode
 
 DONE, INTERRUPTED = 0, 130
-
-
-class StopRequest:
-    """SIGINT or SIGTERM ask for a stop after the current iteration; a second SIGINT stops at once."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle both signals inside the block; outside the main thread, where that is impossible, do nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = True
 
 
 def run(cfg: DictConfig) -> int:
@@ -62,7 +33,7 @@ def run(cfg: DictConfig) -> int:
         Unavailable: what the environment depends on is gone; the run is saved.
         NonFiniteError: a number stopped the training.
     """
-    options = run_config(cfg)
+    options, cfg = run_config(cfg), with_absolute_files(cfg)
     prepare(options.threads)
     console = RunConsole()
     directory = RunDirectory(run_directory(cfg))
@@ -74,9 +45,11 @@ def run(cfg: DictConfig) -> int:
             return DONE
         stop = StopRequest()
         with stop.listening():
-            session = Session(cfg, directory)
+            session = Session(cfg, directory, stop)
             try:
-                return _work(session, stop, console)
+                return _work(session, console)
+            except (Stopped, KeyboardInterrupt):
+                return _interrupted(session, console)
             except Unavailable:
                 session.save()
                 _write_status(session, "interrupted")
@@ -89,7 +62,7 @@ def run(cfg: DictConfig) -> int:
                 session.close()
 
 
-def _work(session: Session, stop: StopRequest, console: Console) -> int:
+def _work(session: Session, console: Console) -> int:
     directory, counters = session.directory, session.counters
     _write_status(session, "running")
     begun = f"continues at step {counters.step:,}" if counters.step else "starts"
@@ -99,26 +72,57 @@ def _work(session: Session, stop: StopRequest, console: Console) -> int:
         console.print(where, highlight=False, soft_wrap=True)
     with RunProgress(session.options.steps, counters.step, console) as progress:
         for record in train(session):
-            stopping = stop.received and record.step < session.options.steps
+            stopping = session.stop.received and record.step < session.options.steps
             if stopping:  # before anything is shown, which may fail
                 session.save()
                 _write_status(session, "interrupted")
             progress.update(record)
             if stopping:
-                console.print(f"interrupted at step {record.step:,}; run the same command to continue", highlight=False)
-                return INTERRUPTED
+                return _say_interrupted(session, console)
     if session.options.eval.video:
         _film(session)
     _write_status(session, "finished")
-    console.print(f"finished: {directory / 'eval.csv'}", highlight=False, soft_wrap=True)
+    idle = session.agent.idle_reason()
+    said = "finished" if idle is None else f"finished, but nothing was learned: {idle}"
+    console.print(f"{said}: {directory / 'eval.csv'}", highlight=False, soft_wrap=True)
     return DONE
 
 
+def _interrupted(session: Session, console: Console) -> int:
+    """End a run that was stopped between two records: saved where its state is whole, else as its last checkpoint is."""
+    if session.whole and session.saved != session.counters:
+        session.save()
+    _write_status(session, "interrupted")
+    return _say_interrupted(session, console)
+
+
+def _say_interrupted(session: Session, console: Console) -> int:
+    """One line on where the same command goes on; the exit code."""
+    step, saved = session.counters.step, session.saved
+    if saved is None:
+        text = "interrupted before the first checkpoint; run the same command to start anew"
+    elif saved.step < step:
+        text = (
+            f"interrupted at step {step:,}; run the same command to continue from the checkpoint of step {saved.step:,}"
+        )
+    else:
+        text = f"interrupted at step {step:,}; run the same command to continue"
+    console.print(text, highlight=False, soft_wrap=True)
+    return INTERRUPTED
+
+
 def _film(session: Session) -> None:
-    """One episode of what was learned; a machine that cannot render costs the film, not the run."""
-    path = session.directory / "video.mp4"
+    """One episode of what was learned; a machine that cannot render costs the film, not the run.
+
+    Raises:
+        Stopped: a signal came; there is no film yet.
+    """
+    path, seed = session.directory / "video.mp4", session.options.eval.seed
     try:
-        record_episode(session.agent, session.family, path, seed=session.options.eval.seed, device=session.device)
+        with session.stop.during(FILMING):
+            record_episode(session.agent, session.family, path, seed=seed, device=session.device, stop=session.stop)
+    except Stopped:
+        raise
     except Exception as error:  # renderers fail in as many ways as there are drivers
         warnings.warn(f"no video ({type(error).__name__}: {error}); everything else is written")
         return
@@ -126,6 +130,6 @@ def _film(session: Session) -> None:
 
 
 def _write_status(session: Session, status: str) -> None:
-    who: dict[str, Any] = identity(session.cfg)
+    who = session.identity
     header = checkpoint.manifest(**who, step=session.counters.step)
     session.directory.write_status(status, **who, step=session.counters.step, versions=header["versions"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
-from pompc.config import RunConfig, config_hash, run_config, to_yaml
+from pompc.config import EvalConfig, RunConfig, config_hash, run_config, to_yaml
 from pompc.data.broken import BROKEN, count, intact
 from pompc.data.collector import make_collector
 from pompc.registry import environment_label
@@ -20,9 +21,10 @@ from pompc.report.curves import plot_learning_curve
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
 from pompc.training.directory import RunDirectory
-from pompc.training.evaluate import EvalResult, evaluate
+from pompc.training.evaluate import UNLIMITED_STEPS, EvalResult, evaluate
 from pompc.training.logger import CSVLog, WandbLog
 from pompc.training.seeding import load_random_state, random_state, seed_everything
+from pompc.training.stopping import RECORDING, SAVING, StopRequest
 
 LOGS = ("metrics", "eval", "eval_episodes", "timing")
 
@@ -56,19 +58,28 @@ class Session:
     Args:
         cfg: the resolved configuration.
         directory: the run directory, locked by the caller.
+        stop: who hears that the run should stop; nobody by default.
 
     Attributes:
+        whole: whether the state is that of an iteration's end, which may be saved; not in the middle of one.
+        saved: the progress that ``checkpoints/last.pt`` has; none where there is none.
+        identity: what makes the run this run and no other.
         set_aside: where the files of an earlier start are that has left no checkpoint; none where there was none.
     """
 
-    def __init__(self, cfg: DictConfig, directory: RunDirectory) -> None:
+    def __init__(self, cfg: DictConfig, directory: RunDirectory, stop: StopRequest | None = None) -> None:
         self.cfg = cfg
+        self.stop = stop or StopRequest()
+        self.whole, self.saved = True, cast(Counters | None, None)
+        self.identity = identity(cfg)  # now: a file of the environment's may change while the run reads it no more
         self.options: RunConfig = run_config(cfg)
         self.directory = directory
         seed_everything(self.options.seed)
         parts = assemble(cfg)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
+        self.agent.require_memory()
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
+        _warn_of_endless_episodes(parts.agent.problem.episode_length, self.options.eval)
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
         self.set_aside: Path | None = None
@@ -79,7 +90,7 @@ class Session:
             for log in self.logs.values():
                 log.truncate(0)
         checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
-        name = f"{cfg.algo.name}-{identity(cfg)['env']}-{config_hash(cfg)}-{self.options.seed}"
+        name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, anew=self.counters.step == 0)
         self._tick = time.perf_counter()
@@ -106,17 +117,32 @@ class Session:
         return row
 
     def evaluate(self) -> tuple[EvalResult, bool]:
-        """Evaluate, write eval.csv and eval_episodes.csv, draw the curve; whether it was the best so far."""
-        options, step = self.options.eval, self.counters.step
-        result = evaluate(
-            self.agent,
-            self.family,
-            episodes=options.episodes,
-            seed=options.seed,
-            noise_seed=self.options.seed,
-            device=self.device,
-        )
-        mean = result.mean()
+        """Evaluate, write eval.csv and eval_episodes.csv, draw the curve; whether it was the best so far.
+
+        Raises:
+            Stopped: a stop was asked for; nothing has changed.
+        """
+        options = self.options.eval
+        with self.stop.during(RECORDING):
+            result = evaluate(
+                self.agent,
+                self.family,
+                episodes=options.episodes,
+                seed=options.seed,
+                noise_seed=self.options.seed,
+                device=self.device,
+                at_once=self.options.evaluated_at_once,
+                max_steps=options.max_steps,
+                stop=self.stop,
+            )
+            self.whole = False  # until all of it is written
+            improved = self._record(result)
+            self.whole = True
+        self._tick = time.perf_counter()
+        return result, improved
+
+    def _record(self, result: EvalResult) -> bool:
+        step, mean = self.counters.step, result.mean()
         head = {"step": step, "reward": mean.pop("reward"), "seed": self.options.seed}
         self.logs["eval"].write({**head, **mean})
         for index, episode in enumerate(result.episodes):
@@ -128,8 +154,7 @@ class Session:
         self.counters.evaluated = step
         improved = head["reward"] > self.counters.best
         self.counters.best = max(self.counters.best, head["reward"]) if improved else self.counters.best
-        self._tick = time.perf_counter()
-        return result, improved
+        return improved
 
     def _plot(self) -> None:
         curve = self.directory / "curve.png"
@@ -142,7 +167,7 @@ class Session:
     @property
     def title(self) -> str:
         """What the run is, for people."""
-        who = identity(self.cfg)
+        who = self.identity
         return f"{who['algo']} on {who['env']}, seed {who['seed']}"
 
     def save(self, *, last: bool = True, best: bool = False) -> None:
@@ -153,10 +178,12 @@ class Session:
         if not (last or best):
             return
         self.counters.wall_s += time.perf_counter() - self._tick  # updates made up for have no row of their own
-        if best:  # playing needs no replay, which may be large
-            checkpoint.save(self.directory.best, self._state(replay=False))
-        if last:
-            checkpoint.save(self.directory.last, self._state())
+        with self.stop.during(SAVING):
+            if best:  # playing needs no replay, which may be large
+                checkpoint.save(self.directory.best, self._state(replay=False))
+            if last:
+                checkpoint.save(self.directory.last, self._state())
+                self.saved = replace(self.counters)
         self._tick = time.perf_counter()
 
     def close(self) -> None:
@@ -168,7 +195,7 @@ class Session:
 
     def _state(self, *, replay: bool = True) -> dict[str, Any]:
         return {
-            "manifest": checkpoint.manifest(**identity(self.cfg), step=self.counters.step),
+            "manifest": checkpoint.manifest(**self.identity, step=self.counters.step),
             "config": OmegaConf.to_container(self.cfg, resolve=True),
             "agent": dict(self.agent.state_dict()),
             "training": self.agent.training_state(replay=replay),
@@ -179,15 +206,26 @@ class Session:
         }
 
     def _load(self) -> None:
-        state = checkpoint.load(self.directory.last)
-        self.directory.require_same(self.directory.last, state["manifest"], identity(self.cfg))
+        fix = "restore a copy, or move it away to start anew"
+        state = checkpoint.load(self.directory.last, fix=fix)
+        self.directory.require_same(self.directory.last, state["manifest"], self.identity)
         self.agent.load_state_dict(state["agent"])
         self.agent.load_training_state(state["training"])
         self.collector.restore(state["collector"])
-        self.counters = Counters(**state["counters"])
+        self.counters, self.saved = Counters(**state["counters"]), Counters(**state["counters"])
         for name, log in self.logs.items():
             log.truncate(state["logs"][name])
         load_random_state(state["random"], self.device)  # last: building and restoring draw numbers
+
+
+def _warn_of_endless_episodes(episode_length: int | None, options: EvalConfig) -> None:
+    """Say that nothing is known to end an episode, before the first one is waited for."""
+    if episode_length is None:
+        warnings.warn(
+            "no time limit of the environment's episodes is known: an evaluation episode is cut after "
+            f"{options.max_steps or UNLIMITED_STEPS:,} environment steps (eval.max_steps); where episodes do not end by "
+            "themselves, give the environment a limit (one of gymnasium takes env.kwargs={max_episode_steps: 1000})"
+        )
 
 
 def mean_metrics(rows: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:

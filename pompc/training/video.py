@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
+from pompc.environment import close
 from pompc.errors import UserError
 from pompc.training.acting import acting
+from pompc.training.stopping import StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +27,39 @@ MAX_FRAMES = 2000
 
 
 def record_episode(
-    agent: MPPIRL, family: EnvironmentFamily, path: Path, *, seed: int, device: torch.device | str = "cpu"
+    agent: MPPIRL,
+    family: EnvironmentFamily,
+    path: Path,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    stop: StopRequest | None = None,
 ) -> Path:
     """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4); no wandb, no login.
 
+    A film that is not finished is deleted.
+
     Raises:
         UserError: the environment gives no frames.
+        Stopped: ``stop`` has heard that the run should stop.
     """
+    stop = stop or StopRequest()
+    stop.check()
     path.parent.mkdir(parents=True, exist_ok=True)
     env = family.make(render_mode="rgb_array")
     fps = env.metadata.get("render_fps", 30)
     try:
         # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
         writer = imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2)
-        with acting(agent, seed), writer:
+        with acting(agent, seed), closing(writer):  # the writer's own block leaves its encoder running after an error
             for frame in _frames(env, agent, seed, device):
                 writer.append_data(_even(frame))
+                stop.check()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     finally:
-        env.close()
+        close(env)
     return path
 
 

@@ -70,12 +70,29 @@ def test_acting_without_exploration_uses_one_candidate_and_writes_only_the_actio
 
 
 def test_the_plan_is_kept_for_execute_steps():
-    agent = hierarchical(execute_steps=3)
+    agent = hierarchical(execute_steps=3, decision_steps=6)
     (data,) = collect(agent)
+    shifted = data["next", "planner_mean"][:, :-1, 0]  # what the plan in hand says of the next step
+    followed = (data["action"][:, 1:] == shifted.clamp(-1, 1)).squeeze(-1)
+    assert followed[:, :8].tolist() == [[True, True, False] * 2 + [True, True]] * 4
+
+
+@pytest.mark.parametrize("decision_steps", range(1, 7))
+@pytest.mark.parametrize("execute_steps", range(1, 7))
+def test_a_decision_ends_after_decision_steps_and_cuts_the_plan_in_hand(decision_steps, execute_steps):
+    agent = hierarchical(decision_steps=decision_steps, execute_steps=execute_steps, candidates=2)
+    data = collect(agent)[0][:, :14]
     decided = data["decided"][..., 0]
-    assert decided[:, :9].tolist() == [[1, 0, 0] * 3] * 4
-    held = data["next", "planner_mean"][:, 0, 0]
-    torch.testing.assert_close(data["action"][:, 1], held)
+    assert decided.tolist() == [[float(step % decision_steps == 0) for step in range(14)]] * 4
+    # The counter runs from execute_steps - 1 to 0, from the first step of the decision again.
+    left = data["next", "plan_left"][..., 0]
+    expected = [execute_steps - 1 - step % decision_steps % execute_steps for step in range(14)]
+    assert left.tolist() == [[float(count) for count in expected]] * 4
+    kept = [step for step in range(1, 14) if step % decision_steps % execute_steps]
+    planned = data["next", "planner_mean"][:, :, 0].clamp(-1, 1)
+    assert all(torch.equal(data["action"][:, step], planned[:, step - 1]) for step in kept)
+    fresh = [step for step in range(1, 14) if step not in kept]
+    assert all((data["action"][:, step] != planned[:, step - 1]).any() for step in fresh)
 
 
 def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
@@ -189,7 +206,9 @@ def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
         ({"mix": "half"}, "sampling, loss"),
         ({"candidates": 1}, "at least 2"),
         ({"virtual_ratio": 1.2}, "virtual_ratio"),
-        ({"virtual_ratio": 1.0}, "algo.mix=loss"),
+        ({"virtual_weight": "some"}, "equal, news"),
+        ({"virtual_gae_lambda": 1.1}, "algo.virtual_gae_lambda"),
+        ({"learning_rate_floor": 0.0}, "algo.learning_rate_floor"),
         ({"epochs": 0}, "algo.epochs"),
         ({"initial_std": 0.0}, "algo.initial_std"),
         ({"discount": 1.5}, "algo.discount"),

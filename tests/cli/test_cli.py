@@ -1,5 +1,6 @@
 """The command line: exit codes, messages, and what is not imported."""
 
+import importlib
 import subprocess
 import sys
 
@@ -109,11 +110,32 @@ def test_eval_hands_over_its_options(monkeypatch, tmp_path):
         seen.update(path=path, **options)
         return 0
 
-    fake(monkeypatch, "pompc.training.evaluate", "evaluate_checkpoint", evaluate_checkpoint)
+    fake(monkeypatch, "pompc.training.play", "evaluate_checkpoint", evaluate_checkpoint)
     arguments = ["eval", str(tmp_path), "--episodes", "3", "env.time_limit=2", "--video", "a.mp4", "env.danger=[]"]
     assert cli.main(arguments) == 0
     assert (seen["path"], seen["episodes"], seen["seed"], seen["video"].name) == (tmp_path, 3, None, "a.mp4")
+    assert not seen["best"]
     assert seen["overrides"] == ["env.time_limit=2", "env.danger=[]"]
+    assert cli.main(["eval", str(tmp_path), "--best", "--seed", "4"]) == 0
+    assert (seen["best"], seen["seed"]) == (True, 4)
+
+
+def test_modules_of_the_current_folder_are_found_and_shadow_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "module_of_this_folder.py").write_text("VALUE = 3")
+    (tmp_path / "colorsys.py").write_text("raise AssertionError('this is not the standard library')")
+    for _ in range(2):
+        assert cli.main(["list", "algos"]) == 0
+    assert importlib.import_module("module_of_this_folder").VALUE == 3
+    assert importlib.reload(importlib.import_module("colorsys")).rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_folder_that_was_deleted_is_no_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert cli.main(["list", "algos"]) == 0
 
 
 def test_convert_hands_over_the_configuration_and_the_arguments_that_made_it(monkeypatch, tmp_path):

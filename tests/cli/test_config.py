@@ -1,21 +1,31 @@
 """Composition, overrides, hash and directory."""
 
+import math
+
 import pytest
+from circuits import BASE
 from omegaconf import OmegaConf, open_dict
 
 from pompc.config import (
     SHARED,
+    EvalConfig,
     RunConfig,
     algorithm_config,
+    build,
     compose,
     config_hash,
+    environment_config,
     presets,
     run_config,
     run_directory,
+    with_absolute_files,
     with_overrides,
 )
+from pompc.envs.carla_racing.xodr import TRACKS
 from pompc.errors import UserError
+from pompc.learning.schedules import ScheduleConfig
 from pompc.schema import defaults
+from pompc.settings import SEEDS
 
 
 def racing(*overrides, **options):
@@ -51,6 +61,11 @@ def racing(*overrides, **options):
         ("env.name=acrobot", "env.name cannot be changed"),
         ("env=acrobat", "did you mean 'acrobot'"),
         ("algo=", "no algorithm given"),
+        ("steps=inf", "steps must be a whole number, not inf"),
+        ("eval.video=inf", "eval.video must be true or false"),
+        ("eval.max_steps=0", "eval.max_steps must be at least 1"),
+        ("eval.max_steps=inf", "eval.max_steps must be a whole number"),
+        ("eval.num_envs=0", "eval.num_envs must be at least 1"),
         ("preset=quik", "unknown preset 'quik'; did you mean 'quick'"),
     ],
 )
@@ -168,6 +183,45 @@ def test_the_hash_sees_the_rest(override):
     assert config_hash(racing(override)) != config_hash(racing())
 
 
+@pytest.fixture
+def track(tmp_path):
+    """A circuit in a folder, by a function that gives its path there."""
+
+    def track(folder, text=BASE):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "my.xodr"
+        path.write_text(text)
+        return path
+
+    return track
+
+
+def test_the_hash_sees_what_is_in_a_file_and_not_where_it_lies(track, monkeypatch):
+    one, other = (config_hash(racing(f"env.track={track(folder)}")) for folder in ("one", "other"))
+    assert one == other != config_hash(racing())
+    monkeypatch.chdir(track("one").parent)
+    assert config_hash(racing("env.track=my.xodr")) == one
+    track("one", BASE.replace('a="6"', 'a="5"'))
+    assert config_hash(racing("env.track=my.xodr")) != one
+    shipped = TRACKS / "esses.xodr"
+    assert config_hash(racing(f"env.track={shipped}")) == config_hash(racing())
+
+
+def test_a_file_that_is_not_there_has_no_hash():
+    with pytest.raises(UserError, match=r"env\.track: cannot read nowhere\.xodr"):
+        config_hash(racing("env.track=nowhere.xodr"))
+
+
+def test_a_path_means_the_same_in_every_folder(track, monkeypatch):
+    path = track("one")
+    monkeypatch.chdir(path.parent.parent)
+    assert with_absolute_files(racing("env.track=one/my.xodr")).env.track == str(path.resolve())
+    monkeypatch.chdir(TRACKS)
+    cfg = racing()
+    assert with_absolute_files(cfg).env.track == "esses", "a shipped one is found by its name everywhere"
+    assert with_absolute_files(compose("ppo", "acrobot")) == compose("ppo", "acrobot")
+
+
 def test_the_directory_is_that_of_the_command():
     cfg = compose("ppo", "dmc/walker-walk", ["seed=3"])
     assert run_directory(cfg).as_posix() == f"runs/ppo/dmc-walker-walk/seed3-{config_hash(cfg)}"
@@ -177,3 +231,46 @@ def test_the_directory_is_that_of_the_command():
     assert run_directory(other).name == run_directory(cfg).name.replace("seed3", "seed4")
     assert run_directory(racing("run_dir=here")).as_posix() == "here"
     assert len(config_hash(cfg)) == 8
+
+
+@pytest.mark.parametrize("text", ["inf", "+inf", ".inf", "+.inf", "Inf", "infinity"])
+def test_infinity_is_a_number_however_it_is_written(text):
+    given = algorithm_config(compose("pompc", "acrobot", [f"kl_weight={text}"]))
+    assert given.kl_weight == math.inf
+    schedule = f"kl_weight={{schedule: fixed, initial: {text}}}"
+    assert algorithm_config(compose("bmpc", "acrobot", [schedule])).kl_weight.initial == math.inf
+    assert compose("ppo", "acrobot", [f"wandb.project={text}"]).wandb.project == text  # text stays text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algo.learning_rate=inf", "algo.learning_rate must be positive, not inf"),
+        ("planner.temperature=inf", "temperature"),
+        ("algo.batch_size=inf", "algo.batch_size must be a whole number, not inf"),
+        ("kl_weight=.nan", "kl_weight must be a number or a mapping {key: value}, not nan"),
+        ("algo.entropy=.nan", "algo.entropy must be a number, not nan"),
+    ],
+)
+def test_where_infinity_or_no_number_makes_no_sense_one_line_says_so(override, message):
+    with pytest.raises(UserError) as error:
+        algorithm_config(compose("pompc", "acrobot", [override]))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["control_step", "time_limit", "planner_mass"])
+def test_an_endless_time_on_the_track_is_refused(key):
+    with pytest.raises(UserError, match=f"env.{key} must be positive, not inf"):
+        environment_config(compose("ppo", "carla_racing", [f"env.{key}=inf"]))
+
+
+def test_infinity_in_a_yaml_file_is_a_number_too(tmp_path):
+    (tmp_path / "run.yaml").write_text("schedule: fixed\ninitial: inf\n")
+    node = OmegaConf.to_container(OmegaConf.load(tmp_path / "run.yaml"))
+    assert build(ScheduleConfig, node).initial == math.inf
+
+
+def test_the_seed_of_fresh_episodes_is_that_of_no_evaluation_in_training():
+    assert EvalConfig(seed=1000).fresh_seed == 1_001_000
+    assert 0 <= EvalConfig(seed=SEEDS - 1).fresh_seed < SEEDS

@@ -66,7 +66,7 @@ def test_restored_environment_continues_bit_for_bit(name):
 
     other = family.vectorise(2, seed=99)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # of what it could not restore
         other.restore(checkpoint)
     _, resumed = run(other, carried, plan)
     assert same(expected, resumed)
@@ -172,3 +172,64 @@ def test_bad_sizes_are_user_errors():
         vectorise(Clocked, 0, seed=0)
     with pytest.raises(UserError, match="seed=-1"):
         vectorise(Clocked, 1, seed=-1)
+
+
+class Chatty(Clocked):
+    """Tells more than anyone asks for, in shapes that change."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, _ = super().step(action)
+        info = {"cost": np.float64(0.5) * self.time, "path": np.ones((self.time, 2)), "word": "go", "goal": None}
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            info | ({"success": None} if self.time > 1 else {"success": 1}),
+        )
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_only_the_information_that_is_asked_for_is_read(num_envs):
+    env = vectorise(Chatty, num_envs, seed=0, info_keys=("cost", "success"))
+    td = env.reset()
+    if num_envs > 1:  # the copies at different times: arrays of different lengths in one step
+        td, _ = run(env, td, torch.zeros(1, num_envs, 1))
+        td = env.reset(td.set("_reset", torch.tensor([[True], [False]]))).exclude("_reset")
+    _, outcome = run(env, td, torch.zeros(2, num_envs, 1))
+    assert outcome["cost"][:, 0, 0].tolist() == [0.5, 1.0]
+    assert outcome["cost"][:, -1, 0].tolist() == ([0.5, 1.0] if num_envs == 1 else [1.0, 1.5])
+    assert outcome["success"][0, 0] == 1
+    assert outcome["success"][1].isnan().all()
+
+
+def test_whole_and_broken_numbers_share_a_column():
+    """gymnasium gives a column the type of its first entry, which would cut the others."""
+
+    class Mixed(Clocked):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"cost": 0 if self.first else 0.5}
+
+    made = []
+
+    def make():
+        env = Mixed()
+        env.first = not made
+        made.append(env)
+        return env
+
+    env = vectorise(make, 2, seed=0, info_keys=("cost",))
+    _, outcome = run(env, env.reset(), torch.zeros(1, 2, 1))
+    assert outcome["cost"].flatten().tolist() == [0.0, 0.5]
+
+
+def test_what_close_raises_is_a_warning():
+    class Gone(Clocked):
+        def close(self):
+            raise ConnectionResetError("the simulator has gone")
+
+    env = vectorise(Gone, 2, seed=0)
+    env.reset()
+    with pytest.warns(UserWarning, match=r"Gone\.close\(\) raised ConnectionResetError: the simulator has gone"):
+        env.close()

@@ -1,6 +1,7 @@
 """Two CARLA stand-ins for the tests of this folder that need a server: ``server`` and ``servers``.
 
-A test finds them without faults on their first map, and must leave them as it found them.
+A test finds them without faults on their first map, and must leave them as it found them. And circuits from their text:
+``write``, ``load``, ``racing`` and ``refused``.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -50,3 +51,46 @@ def servers(_stand_ins):
 @pytest.fixture
 def server(servers):
     return servers[0]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """The file of a circuit, from its text or its bytes."""
+
+    def write(text):
+        path = tmp_path / "circuit.xodr"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def load(write):
+    """The track of a text."""
+    from pompc.envs.carla_racing.track import Track
+
+    return lambda text, **options: Track.load(write(text), **options)
+
+
+@pytest.fixture
+def racing(write):
+    """The racing family on the track of a text."""
+    from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+
+    return lambda text, **options: CarlaRacing(CarlaRacingConfig(track=str(write(text)), **options))
+
+
+@pytest.fixture
+def refused(racing):
+    """That the family refuses a text in one line with these words."""
+    from pompc.errors import UserError
+
+    def refused(text, *words, **options):
+        with pytest.raises(UserError) as caught:
+            racing(text, **options).make()
+        for word in words:
+            assert word in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    return refused

@@ -1,6 +1,7 @@
 """The Control Suite family: names, action repeat, episodes as functions of the seed, pictures."""
 
 import io
+import sys
 import warnings
 from itertools import pairwise
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from torchrl.envs.utils import check_env_specs
 
 from pompc.data.collector import with_agent_state
-from pompc.envs.dm_control import DMControl, DMControlConfig, domain_and_task
+from pompc.envs.dm_control import REQUIREMENT, DMControl, DMControlConfig, domain_and_task
 from pompc.errors import UserError
 
 
@@ -50,6 +51,14 @@ def test_rewards_and_observations_are_the_suites():
         assert reward == pytest.approx(sum(s.reward for s in steps))
     assert observation.dtype == np.float32
     assert observation.shape == (24,)  # orientations, the scalar height, velocities
+
+
+def test_without_dm_control_one_line_names_the_command_to_type(monkeypatch):
+    monkeypatch.delitem(sys.modules, "dm_control.suite", raising=False)
+    monkeypatch.setitem(sys.modules, "dm_control", None)
+    with pytest.raises(UserError, match=rf"{sys.executable} -m pip install --no-deps {REQUIREMENT}$") as error:
+        make("cartpole-swingup")
+    assert "\n" not in str(error.value)
 
 
 def test_actions_span_the_bounds_of_the_task():
@@ -204,7 +213,7 @@ def test_pixels_resume_bit_for_bit():
 
     other = family(**options).vectorise(2, seed=99)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # of what it could not restore
         other.restore(torch.load(file, weights_only=True))
     _, resumed = drive(other, carried, plan(12, 2, seed=2))
     assert resumed["observation"].dtype == torch.uint8

@@ -222,8 +222,13 @@ FAULTS = {
     "empty": ("", ["not an XML file"]),
     "other document": ("<svg/>", ["<svg>", "OpenDRIVE"]),
     "no road": ("<OpenDRIVE/>", ["no <road>"]),
-    "no link": (renamed("link", "links"), ["road 0", "no <link>"]),
-    "no successor": (first("<successor", "<next"), ["road 0", "no <successor>"]),
+    "no link, no neighbour": (
+        renamed("link", "links")
+        .replace(SUCCESSOR.format(0), SUCCESSOR.format(9))
+        .replace('elementId="0" contactPoint="end"', 'elementId="9" contactPoint="end"')
+        .replace('hdg="', 'hdg="1'),
+        ["road 0", "no <successor>"],
+    ),
     "unknown successor": (first(SUCCESSOR.format(2), SUCCESSOR.format(9)), ["road 1", "road 9"]),
     "rejoins midway": (first(SUCCESSOR.format(0), SUCCESSOR.format(1)), ["road 2", "back to road 1"]),
     "road off the loop": (first(SUCCESSOR.format(2), SUCCESSOR.format(0)), ["road 2", "not on the loop"]),

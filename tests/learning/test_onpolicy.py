@@ -1,6 +1,7 @@
 """The PPO learner against its definitions: targets, rates, gradient steps, clipping and what is normalised when."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
+from pompc.config import compose
 
 ROWS = 3 * 16
 
@@ -92,6 +94,36 @@ def test_the_learning_rate_falls_by_its_factor_per_update(monkeypatch):
     for _ in range(3):
         agent.learn(data)
     assert rates == [[1e-2, 1e-2], [5e-3, 5e-3], [2.5e-3, 2.5e-3]]
+
+
+def test_the_learning_rate_falls_to_a_floor_so_that_a_longer_run_still_learns():
+    config = PPOConfig()
+    rates = [config.learning_rate_at(update) for update in range(1000)]
+    assert rates[:3] == [7e-4, 7e-4 * 0.97, 7e-4 * 0.97**2]
+    assert all(b <= a for a, b in pairwise(rates))
+    assert rates[63] == rates[610] == rates[999] == pytest.approx(0.15 * 7e-4)
+    agent = agent_of(epochs=1, minibatch=48)
+    agent.updates = 10_000
+    data = transitions(agent)
+    before = [p.detach().clone() for p in agent.actor.parameters()]
+    agent.learn(data)
+    moved = max((a - b).abs().max().item() for a, b in zip(agent.actor.parameters(), before, strict=True))
+    assert moved == pytest.approx(0.15 * 7e-4, rel=0.02)  # the length of Adam's first step
+
+
+@pytest.mark.parametrize("env", ["acrobot", "lunar_lander", "carla_racing", "dmc/cartpole-swingup", "gym/Pendulum-v1"])
+@pytest.mark.parametrize("algo", ["ppo", "adaptive_hrl"])
+def test_a_default_run_makes_sixty_updates_of_equal_environment_steps(algo, env):
+    """In every environment: what a batch holds is counted as ``steps`` are, with repeated actions."""
+    cfg = compose(algo, env)
+    repeat = cfg.env.get("action_repeat", 1)
+    sizes = {"observation_dim": 2, "action_dim": 2, "num_envs": cfg.num_envs, "device": torch.device("cpu")}
+    problem = Problem(**sizes, task_model=lambda: None, action_repeat=repeat)
+    agent = PPO(PPOConfig(batch_size=cfg.algo.batch_size), problem)
+    steps = agent.frames_per_batch * repeat
+    assert 8192 <= steps < 8192 + cfg.num_envs * repeat
+    assert agent.frames_per_batch % cfg.num_envs == 0
+    assert cfg.steps / steps > 60
 
 
 def test_one_gradient_step_moves_policy_and_values_by_the_learning_rate_and_downhill():

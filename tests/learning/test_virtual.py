@@ -5,7 +5,16 @@ import torch
 from line import LineModel
 
 from pompc.learning.ensemble import bootstrap_mask, masked_huber, relative_variance
-from pompc.learning.virtual import MIXES, VIRTUAL_SOURCES, model_return, others, virtual_targets
+from pompc.learning.virtual import (
+    MIXES,
+    VIRTUAL_SOURCES,
+    bootstrapped_share,
+    equal_weight,
+    model_return,
+    news_weight,
+    others,
+    virtual_targets,
+)
 from pompc.planner import MPPI, MPPIConfig
 
 
@@ -98,10 +107,36 @@ def test_weighted_rollouts_follow_the_planner(planned):
 def test_model_return_of_one_certain_sample_is_its_discounted_sum():
     planner = MPPI(MPPIConfig(horizon=3, num_samples=1, num_zero_mean=0), Line(), Line(), 1)
     plan = planner.plan(torch.zeros(1, 1), mean=torch.ones(1, 3, 1), parameters=torch.zeros(1, 1, 1))
-    result = model_return(plan, Line(), value, reward_scale=2.0, discount=0.5)
-    assert result.item() == pytest.approx(2 * (1 + 0.5 * 2 + 0.25 * 3) + 0.125 * 13)
+    rewards, final = model_return(plan, Line(), value, discount=0.5)
+    assert rewards.item() == pytest.approx(1 + 0.5 * 2 + 0.25 * 3)
+    assert final.item() == pytest.approx(0.125 * 13)
     far = planner.plan(torch.full((1, 1), 2.5), mean=torch.ones(1, 3, 1), parameters=torch.zeros(1, 1, 1))
-    assert model_return(far, Line(), value, reward_scale=2.0, discount=0.5).item() == pytest.approx(7.0)
+    rewards, final = model_return(far, Line(), value, discount=0.5)  # the episode ends in the first step
+    assert (rewards.item(), final.item()) == (pytest.approx(3.5), 0.0)
+
+
+def test_the_bootstrapped_share_is_what_a_target_changes_by_when_all_values_do():
+    actions = torch.rand(20, 6, 1)
+    states = torch.cat([torch.zeros(20, 1, 1), actions.cumsum(1)], 1) + torch.rand(20, 1, 1)
+    scoring = {"reward_scale": 0.5, "discount": 0.9, "gae_lambda": 0.8}
+    low = virtual_targets(states, actions, Line(), value, **scoring)
+    high = virtual_targets(states, actions, Line(), lambda x: value(x) + 1.0, **scoring)
+    torch.testing.assert_close(high["value_target"] - low["value_target"], low["bootstrapped"], atol=1e-5, rtol=0)
+    assert (low["bootstrapped"] == 0).any()  # a termination in the next step leaves nothing to bootstrap
+    assert low["first"].sum() == 20
+
+
+def test_a_target_of_n_steps_with_lambda_1_is_bootstrapped_by_the_discount_to_the_n():
+    never = torch.zeros(1, 5, dtype=torch.bool)
+    share = bootstrapped_share(never, never, discount=0.9, gae_lambda=1.0)
+    torch.testing.assert_close(share, 0.9 ** torch.tensor([[5.0, 4, 3, 2, 1]]))
+
+
+def test_virtual_rows_weigh_what_their_target_says_beyond_the_value():
+    bootstrapped = torch.tensor([1.0, 0.95, 0.9, 0.5, 0.0])
+    real = torch.tensor(0.9)
+    torch.testing.assert_close(news_weight(bootstrapped, real), torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]))
+    assert equal_weight(bootstrapped, real).tolist() == [1.0] * 5
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.8, 1.0])
@@ -110,7 +145,7 @@ def test_mixes_weigh_virtual_rows_by_the_ratio(name, ratio):
     real, virtual, real_weight, virtual_weight = MIXES[name](ratio, 256)
     assert real_weight + virtual_weight == pytest.approx(1)
     assert virtual_weight == pytest.approx(ratio, abs=1 / 256)
-    assert real >= 1
+    assert (real > 0) == (ratio < 1)
     assert (virtual > 0) == (ratio > 0)
 
 

@@ -9,10 +9,19 @@ from pompc.planner import MPPI, MPPIConfig
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("control_cost", [0.0, 0.1])
 @pytest.mark.parametrize("noise", ["white", "coloured", "spline"])
-def test_cuda_equals_cpu_with_the_same_noise(noise):
+def test_cuda_equals_cpu_with_the_same_noise(noise, control_cost):
     model = FunctionModel(lambda x, u: x + 0.1 * u, lambda x, u: (x**2).sum(-1) + 0.1 * (u**2).sum(-1))
-    config = MPPIConfig(horizon=10, num_samples=64, num_iterations=3, num_elites=16, adapt_std=True, noise=noise)
+    config = MPPIConfig(
+        horizon=10,
+        num_samples=64,
+        num_iterations=3,
+        num_elites=16,
+        adapt_std=True,
+        noise=noise,
+        control_cost=control_cost,
+    )
     drawn, state, mean = torch.randn(3, 5, 1, 64, 10, 2), torch.randn(5, 2), torch.randn(5, 10, 2)
     plans = [
         MPPI(config, model, model, 2, device=device).plan(

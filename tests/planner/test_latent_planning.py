@@ -319,7 +319,7 @@ def test_a_compiled_plan_is_that_of_the_same_numbers():
 
 def test_compiling_wraps_rollout_and_cost_in_one_graph(monkeypatch):
     compiled, plans = [], []
-    monkeypatch.setattr("pompc.planner.mppi.require_compiler", lambda what: None)
+    monkeypatch.setattr("pompc.planner.scoring.require_compiler", lambda what: None)
     monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
     imagination = Imagination(shaken(episodic=True).model)
     state, noise = imagination.model.encode(torch.randn(2, 3)), torch.randn(2, 2, 1, 16, 3, 2)

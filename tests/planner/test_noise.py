@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pompc.planner.mppi import MPPIConfig
+from pompc.planner import MPPIConfig
 from pompc.planner.noise import NOISES, ColouredNoise, SplineNoise, WhiteNoise
 
 CPU = torch.device("cpu")
@@ -50,3 +50,20 @@ def test_spline_passes_through_few_degrees_of_freedom():
     noise = SplineNoise(20, 4)((1000, 20, 1), CPU)[..., 0]
     assert torch.linalg.matrix_rank(noise, rtol=1e-4).item() == 4
     assert SplineNoise(20, 1)((3, 20, 1), CPU).std(1).max() == 0
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("horizon", [1, 2, 12])
+def test_covariance_over_time_is_that_of_what_is_drawn(name, horizon):
+    noise = NOISES[name](MPPIConfig(horizon=horizon, noise=name))
+    covariance, drawn = noise.covariance(horizon), noise((100_000, horizon, 2), CPU)
+    torch.testing.assert_close(covariance.diagonal(), torch.ones(horizon, dtype=torch.float64))
+    for entry in range(2):
+        empirical = drawn[..., entry].T @ drawn[..., entry] / len(drawn)
+        torch.testing.assert_close(empirical, covariance.float(), rtol=0, atol=0.02)
+    assert (drawn[..., 0] * drawn[..., 1]).mean().abs() < 0.01, "action entries are independent"
+
+
+def test_a_spline_has_as_many_degrees_of_freedom_as_knots():
+    for knots in (1, 2, 4, 9, 20):
+        assert torch.linalg.matrix_rank(SplineNoise(20, knots).covariance(20)).item() == knots

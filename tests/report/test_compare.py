@@ -9,7 +9,7 @@ from PIL import Image
 
 from pompc.cli import main
 from pompc.errors import UserError
-from pompc.report.compare import bootstrap_interval, compare, interquartile_mean, suite_task
+from pompc.report.compare import compare, suite_task
 
 
 def write_run(path, algo, seed, returns, env="acrobot"):
@@ -32,33 +32,6 @@ def write_run(path, algo, seed, returns, env="acrobot"):
     return path
 
 
-def test_interquartile_mean_ignores_the_tails():
-    assert interquartile_mean(np.array([-1e9, 1.0, 2.0, 1e9])) == pytest.approx(1.5)
-
-
-def test_bootstrap_interval_covers_the_truth_at_its_rate():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for trial in range(60):
-        low, high = bootstrap_interval([rng.normal(3.0, 1.0, 30) for _ in range(3)], seed=trial)
-        hits += low <= 3.0 <= high
-    assert 50 <= hits <= 60
-
-
-def test_the_interval_counts_how_much_seeds_differ():
-    rng = np.random.default_rng(0)
-    hits, narrow = 0, 0
-    for trial in range(60):
-        centres = rng.normal(3.0, 1.0, 10)
-        low, high = bootstrap_interval([rng.normal(centre, 0.1, 30) for centre in centres], seed=trial)
-        hits += low <= 3.0 <= high
-        narrow += high - low < 0.3  # ten times the spread that its episodes alone would give
-    assert hits >= 48
-    assert narrow == 0
-    low, high = bootstrap_interval([np.array([1.0, 1.0, 1.0]), np.array([2.0, 2.0])])
-    assert (low, high) == (1.0, 2.0)
-
-
 def test_configurations_of_one_algorithm_are_methods_of_their_own(tmp_path):
     runs = []
     for number, (seed, weight) in enumerate([(0, 1.0), (1, 1.0), (0, 9.0)]):
@@ -69,7 +42,7 @@ def test_configurations_of_one_algorithm_are_methods_of_their_own(tmp_path):
         (runs[-1] / "config.yaml").write_text(json.dumps(config))
     compare(runs, tmp_path / "out.png")
     rows = table(tmp_path / "out.csv")
-    assert [(row["algorithm"], float(row["seeds"])) for row in rows] == [
+    assert [(row["algorithm"], float(row["runs"])) for row in rows] == [
         ("pompc (kl_weight=1.0)", 2),
         ("pompc (kl_weight=9.0)", 1),
     ]
@@ -96,13 +69,46 @@ def test_table_uses_the_last_evaluation_and_groups_seeds(tmp_path, capsys):
     assert compare(runs, tmp_path / "out.png") == 0
     with open(tmp_path / "out.csv", newline="") as file:
         ppo, mppi = csv.DictReader(file)
-    assert (ppo["algorithm"], float(ppo["seeds"]), float(ppo["step"])) == ("ppo", 2, 100)
+    assert (ppo["algorithm"], float(ppo["runs"]), float(ppo["step"])) == ("ppo", 2, 100)
     assert float(ppo["return"]) == pytest.approx(4.0)
-    assert float(ppo["seed_std"]) == pytest.approx(np.sqrt(2))
+    assert float(ppo["std"]) == pytest.approx(np.sqrt(2))
     assert float(ppo["success"]) == pytest.approx(0.25)
-    assert float(mppi["iqm_low"]) == float(mppi["iqm_high"]) == 9.0
+    assert [float(ppo[key]) for key in ("iqm", "low", "high")] == [4.0, 3.0, 5.0]  # of its runs, not of its episodes
+    assert (ppo["points"], ppo["extent"]) == ("3.0 5.0", "range of runs")
+    assert float(mppi["low"]) == float(mppi["high"]) == 9.0
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    assert "mppi" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "fewer than 5 runs, so low and high are the lowest and the highest run, and no confidence interval: ppo, mppi"
+        in printed
+    )
+
+
+def test_from_five_runs_on_there_is_an_interval_and_nothing_to_excuse(tmp_path, capsys):
+    runs = [
+        write_run(tmp_path / str(seed), "ppo", seed, [score]) for seed, score in enumerate([0.0, 0.0, 0.0, 0.0, 1.0])
+    ]
+    compare(runs, tmp_path / "out.png")
+    (row,) = table(tmp_path / "out.csv")
+    assert row["extent"] == "95 % interval"
+    assert [float(row[key]) for key in ("iqm", "low", "high")] == pytest.approx([0, 0, 2 / 3])
+    assert "fewer than" not in capsys.readouterr().out
+
+
+def test_bounds_give_a_score_over_all_environments(tmp_path, capsys):
+    runs = [
+        write_run(tmp_path / "a", "ppo", 0, [250.0]),
+        write_run(tmp_path / "b", "ppo", 0, [-20.0], env="lunar_lander"),
+        write_run(tmp_path / "c", "mppi", 0, [7.0]),
+    ]
+    arguments = ["compare", *map(str, runs), "--out", str(tmp_path / "out.png")]
+    assert main(arguments) == 0
+    assert "--bounds ENV=LOW:HIGH is missing for acrobot, lunar_lander" in " ".join(capsys.readouterr().out.split())
+    assert main([*arguments, "--bounds", "acrobot=0:1000", "--bounds", "lunar_*=-100:100"]) == 0
+    row = table(tmp_path / "out.csv")[-1]
+    assert (row["environment"], row["algorithm"]) == ("all, normalised", "ppo")
+    assert [float(row[key]) for key in ("runs", "return", "low", "high")] == pytest.approx([2, 0.325, 0.25, 0.4])
+    assert "so not in the score over all: mppi" in " ".join(capsys.readouterr().out.split())
 
 
 def table(path):

@@ -1,16 +1,18 @@
 """The tables in results/ and the figures in the pages are what the stored files of the runs give."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
 from pompc.report.compare import compare
+from pompc.report.scores import RANGE
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 PUBLISHED = RESULTS / "dmc" / "published.csv"
-NAMES = ("environment", "algorithm", "published", "place")
+NAMES = ("environment", "algorithm", "published", "place", "extent", "points")
 RUNS = sorted(RESULTS.glob("dmc/*/*/seed*/"))
 TASKS = [table.stem for table in sorted(RESULTS.glob("dmc/*.csv")) if table != PUBLISHED]
 
@@ -23,17 +25,50 @@ def check(table, runs, published, tmp_path):
         assert found[names] == pytest.approx(stored[names], rel=1e-9, nan_ok=True)
 
 
+def read(table):
+    with open(RESULTS / table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def rows(table):
     """``{names: numbers}`` of a table."""
-    with open(table, newline="", encoding="utf-8") as file:
-        return {
-            tuple(row[name] for name in NAMES if name in row): [float(row[key]) for key in row if key not in NAMES]
-            for row in csv.DictReader(file)
-        }
+    return {
+        tuple(row[name] for name in NAMES if name in row): [float(row[key]) for key in row if key not in NAMES]
+        for row in read(table)
+    }
 
 
 def test_racing(tmp_path):
     check(RESULTS / "carla_racing/comparison.csv", RESULTS.glob("carla_racing/[amp]*/seed*/"), None, tmp_path)
+
+
+def test_the_readme_has_the_table_of_racing():
+    """Where it has not, the failure prints the lines to paste."""
+    found = read("carla_racing/comparison.csv")
+    extents = {row["extent"] for row in found}
+    assert len(extents) == 1, "as many runs of every method, so that one heading fits"
+    spread = "each run" if extents == {RANGE} else "interquartile mean of the runs [95 % interval]"
+    lines = [f"| | return (mean ± std of the runs) | {spread} | laps without a violation | violations per episode |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in found:
+        mean, std, iqm, low, high, success, cost = (
+            float(row[key]) for key in ("return", "std", "iqm", "low", "high", "success", "cost")
+        )
+        points = ", ".join(f"{float(point):.0f}" for point in row["points"].split())
+        scores = points if row["extent"] == RANGE else f"{iqm:.0f} [{low:.0f}, {high:.0f}]"
+        lines.append(
+            f"| `{row['algorithm']}` | {mean:.0f} ± {std:.0f} | {scores} | {100 * success:.0f} % | {cost:.2f} |"
+        )
+    lines = "\n".join(lines)
+    assert lines in (ROOT / "README.md").read_text(encoding="utf-8"), f"README.md lacks this table:\n{lines}"
+
+
+def test_the_readme_has_the_scores_of_the_control_suite():
+    """Every run's, rounded, in the paragraph on the suite."""
+    (paragraph,) = re.findall(r"^On cartpole-swingup after .*?\n\n", (ROOT / "README.md").read_text(), re.S | re.M)
+    stored = {(r["algorithm"], p) for task in TASKS for r in read(f"dmc/{task}.csv") for p in r["points"].split()}
+    for algorithm, point in stored:
+        assert re.search(rf"`{algorithm}` [^`]*\b{float(point):.0f}\b", " ".join(paragraph.split())), (algorithm, point)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,5 +1,7 @@
 """The stand-in as a process: flags, ready line, signals, death, restart."""
 
+import asyncio
+import contextlib
 import re
 import socket
 import subprocess
@@ -77,3 +79,36 @@ def test_a_bad_flag_is_an_error(capfd):
     with pytest.raises(RuntimeError, match="did not start: exit code 2"), running("--nonsense"):
         pass
     assert "--nonsense" in capfd.readouterr().err
+
+
+def test_the_port_opens_when_calls_are_answered_and_not_before(monkeypatch):
+    from pompc.testing.carla_standin import control, server
+    from pompc.testing.carla_standin.faults import Faults
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    seen = []
+
+    def procedures(calls):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 1.0)
+        seen.append("closed")
+        return original(calls)
+
+    async def serve():
+        task = asyncio.create_task(server.run("127.0.0.1", port, Faults(), False))
+        while not task.done():
+            try:
+                state = await asyncio.to_thread(control.state, "127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+                continue
+            seen.append(state["map"])
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    original = server.procedures
+    monkeypatch.setattr(server, "procedures", procedures)
+    asyncio.run(serve())
+    assert seen == ["closed", "Town10HD_Opt"]

@@ -20,8 +20,8 @@ from toy import toy_config
 from pompc.errors import UserError
 from pompc.training import checkpoint, session
 from pompc.training.checkpoint import WriteError
-from pompc.training.evaluate import find_checkpoint
 from pompc.training.logger import CSVLog
+from pompc.training.play import find_checkpoint
 from pompc.training.run import run
 
 HEADER = {"algo": "toy", "env": "point", "seed": 0, "config_hash": "01234567"}
@@ -140,7 +140,7 @@ def test_a_truncated_or_damaged_checkpoint_is_refused(tmp_path):
     whole = path.read_bytes()
     for size in [0, 1, *range(4, len(whole), len(whole) // 60), len(whole) - 22, len(whole) - 1]:
         path.write_bytes(whole[:size])
-        assert "truncated or not a checkpoint of pompc: delete it" in refusal(path)
+        assert "truncated or not a checkpoint of pompc: give another, or restore a copy" in refusal(path)
     start = whole.index(torch.ones(20).numpy().tobytes())
     path.write_bytes(whole[:start] + b"\x01" + whole[start + 1 :])
     assert "damaged" in refusal(path)
@@ -172,7 +172,10 @@ FOREIGN = {
 def test_a_foreign_file_is_refused_and_never_executed(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("EVIL", str(tmp_path / "executed"))
     FOREIGN[kind](tmp_path / "last.pt")
-    assert "not a checkpoint of pompc: delete it" in refusal(tmp_path / "last.pt")
+    said = refusal(tmp_path / "last.pt")
+    assert "not a checkpoint of pompc: " in said
+    assert "`pompc convert` reads" in said
+    assert "delete" not in said
     assert not (tmp_path / "executed").exists()
 
 
@@ -186,7 +189,7 @@ def test_another_version_a_folder_and_nothing_are_refused(tmp_path):
     assert "has checkpoint version None" in refusal(path)
     path.unlink()
     path.mkdir()
-    assert "cannot read" in refusal(path)
+    assert "a folder: give a run directory or a .pt file" in refusal(path)
 
 
 @pytest.mark.parametrize("forgotten", [(), ("run.json",)], ids=["as it is", "run.json deleted"])
@@ -218,7 +221,7 @@ def test_a_truncated_checkpoint_stops_a_run_before_it_touches_anything(tmp_path)
     last = tmp_path / "checkpoints" / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
     metrics = (tmp_path / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match="truncated or not a checkpoint of pompc: delete it to start anew"):
+    with pytest.raises(UserError, match=r"truncated or not .*: restore a copy, or move it away to start anew"):
         run(cfg)
     assert (tmp_path / "metrics.csv").read_bytes() == metrics
     last.unlink()
@@ -228,10 +231,17 @@ def test_a_truncated_checkpoint_stops_a_run_before_it_touches_anything(tmp_path)
 def test_which_checkpoint_a_directory_stands_for(tmp_path):
     with pytest.raises(UserError, match="no checkpoint in"):
         find_checkpoint(tmp_path)
-    for name in ("last.pt", "best.pt"):
-        checkpoint.save(tmp_path / "checkpoints" / name, content(1))
-        assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / name
-    assert find_checkpoint(tmp_path / "checkpoints" / "last.pt").name == "last.pt"
+    last, best = (tmp_path / "checkpoints" / name for name in ("last.pt", "best.pt"))
+    checkpoint.save(best, content(1))
+    assert find_checkpoint(tmp_path) == find_checkpoint(tmp_path, best=True) == best
+    checkpoint.save(last, content(1))
+    assert find_checkpoint(tmp_path) == find_checkpoint(last) == last
+    assert find_checkpoint(tmp_path, best=True) == find_checkpoint(best) == best
+    with pytest.raises(UserError, match="--best chooses a checkpoint of a run directory"):
+        find_checkpoint(last, best=True)
+    best.unlink()
+    with pytest.raises(UserError, match="was not evaluated yet: leave out --best"):
+        find_checkpoint(tmp_path, best=True)
 
 
 def full(*arguments) -> None:

@@ -25,7 +25,8 @@ def test_a_run_nobody_reads_goes_on_to_its_end_or_to_ctrl_c(told, tmp_path):
                 wait_for_evaluations(tmp_path / "eval.csv", 4)
                 process.send_signal(signal.SIGINT)
             assert process.wait(60) == (130 if told else 0)
-            assert process.stderr.read() == b""
+            said = process.stderr.read().decode().splitlines()
+            assert [line.startswith("pompc: stopping") for line in said] == ([True] if told else [])
         finally:
             process.kill()
     known = json.loads((tmp_path / "run.json").read_text())

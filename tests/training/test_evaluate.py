@@ -14,9 +14,13 @@ from toy import LIMIT, PointEnv, Toy, toy_config
 
 from pompc import cli
 from pompc.agent import MPPIRL
+from pompc.data.vector import EpisodeReplay
+from pompc.envs.acrobot import Acrobot
 from pompc.errors import UserError
+from pompc.training import play
 from pompc.training.assemble import assemble
-from pompc.training.evaluate import EvalResult, evaluate, evaluate_checkpoint
+from pompc.training.evaluate import EvalResult, evaluate
+from pompc.training.play import evaluate_checkpoint
 from pompc.training.seeding import random_state
 from pompc.training.video import record_episode
 
@@ -124,6 +128,58 @@ def test_means_are_over_the_episodes_that_know_a_quantity():
     assert math.isnan(mean["x"])
 
 
+@pytest.mark.parametrize("algo", ["ppo", "mppi"])
+def test_episodes_are_the_same_however_many_are_played_at_once(algo, monkeypatch):
+    """No more copies than asked for, and in each round the rows that are next."""
+    made = parts(algo, "acrobot")
+    alive, most, make = [], [], type(made.family).make
+
+    def counting(family, **options):
+        env = make(family, **options)
+        close = env.close
+        alive.append(env)
+        env.close = lambda: (alive.remove(env), close())
+        most.append(len(alive))
+        return env
+
+    monkeypatch.setattr(type(made.family), "make", counting)
+    seen, reset = [], EpisodeReplay.reset
+
+    def watched(env, **options):
+        observation, info = reset(env, **options)
+        seen.append((env._index, tuple(observation)))
+        return observation, info
+
+    monkeypatch.setattr(EpisodeReplay, "reset", watched)
+    rounds = {}
+    for at_once in (None, 2, 1):
+        alive.clear(), most.clear(), seen.clear()
+        again = [evaluate(made.agent, made.family, episodes=5, seed=5, noise_seed=3, at_once=at_once) for _ in range(2)]
+        assert again[0].episodes == again[1].episodes
+        assert max(most) == (at_once or 5)
+        assert len(again[0].episodes) == 5
+        rounds[at_once] = dict(reversed(seen))  # of each row the first
+        if algo == "ppo":  # a planner's samples depend on how many plan together
+            rounds[at_once, "return"] = again[0].column("reward")
+    assert rounds[None] == rounds[2] == rounds[1]
+    if algo == "ppo":
+        for at_once in (2, 1):
+            np.testing.assert_allclose(rounds[at_once, "return"], rounds[None, "return"], rtol=1e-6)
+
+
+def test_nothing_is_made_to_read_how_long_an_episode_is(monkeypatch):
+    made, make = [], Acrobot.make
+    monkeypatch.setattr(Acrobot, "make", lambda family, **options: made.append(options) or make(family, **options))
+    assembled = assemble(config(Path("unused"), "ppo", "acrobot", "num_envs=3"))
+    assert assembled.agent.problem.episode_length == 12
+    assert made == [{}] * 3  # and none with a renderer
+    assert assembled.family.episode_length == 12
+    assemble(config(Path("unused"), "ppo", "acrobot", "num_envs=3"), playing=True)
+    assert len(made) == 4
+    assert type(assembled.family)(assembled.family.config).episode_length == 12  # alone it makes one, once
+    assert len(made) == 5
+
+
 def row(out: str, name: str) -> list[str]:
     """The cells of a line of the printed table."""
     line = next(line for line in out.splitlines() if line.strip("│ ").startswith(name))
@@ -138,13 +194,44 @@ def test_the_best_checkpoint_has_what_playing_needs_and_nothing_of_the_past(fini
 def test_pompc_eval_plays_what_the_training_evaluated(finished, capsys):
     with open(finished / "eval_episodes.csv", newline="") as file:
         last = [float(line["reward"]) for line in csv.DictReader(file) if line["step"] == "64"]
-    assert cli.main(["eval", str(finished / "checkpoints" / "last.pt")]) == 0
+    assert cli.main(["eval", str(finished), "--seed", "1000"]) == 0
     out = capsys.readouterr().out
     assert f"{np.mean(last):.4g}" == row(out, "reward")[1]
     assert "mean of 3" in out
-    assert out.splitlines()[0] == f"{finished / 'checkpoints' / 'last.pt'}, step 64, seed 1000"
-    assert cli.main(["eval", str(finished)]) == 0
-    assert capsys.readouterr().out.startswith(f"{finished / 'checkpoints' / 'best.pt'}, step ")
+    title = f"{finished / 'checkpoints' / 'last.pt'}, step 64, the episodes of the evaluations in training, seed 1000"
+    assert out.splitlines()[0] == title
+
+
+def test_pompc_eval_plays_the_last_checkpoint_on_episodes_that_no_evaluation_has_played(finished, capsys, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(
+        play, "evaluate", lambda *_, seed, **options: seeds.append(seed) or EvalResult([{"reward": 1.0}])
+    )
+    for _ in range(2):
+        assert cli.main(["eval", str(finished)]) == 0
+        title = f"{finished / 'checkpoints' / 'last.pt'}, step 64, fresh episodes, seed 1001000"
+        assert capsys.readouterr().out.splitlines()[0] == title
+    assert cli.main(["eval", str(finished), "--seed", "7"]) == 0
+    assert seeds == [1_001_000, 1_001_000, 7]
+    family, base = assemble(config(Path("unused"), "ppo", "acrobot")).family, 1000
+    known, fresh = (family.vectorise(20, seed=seed).reset()["observation"] for seed in (base, seeds[0]))
+    assert not bool((known.unsqueeze(0) == fresh.unsqueeze(1)).all(-1).any())
+
+
+def test_the_selected_checkpoint_says_that_it_is_and_what_its_maximum_is_worth(finished, capsys):
+    best = finished / "checkpoints" / "best.pt"
+    with open(finished / "eval.csv", newline="") as file:
+        highest = max(float(line["reward"]) for line in csv.DictReader(file))
+    said = f"selected: its return in training, {highest:.4g}, was the highest of all evaluations until then"
+    for given, ends in (
+        ([str(finished), "--best"], "the numbers below are not"),
+        ([str(best)], "the numbers below are not"),
+        ([str(best), "--seed", "1000"], "the numbers below, too, are of the episodes that selected it"),
+    ):
+        assert cli.main(["eval", *given, "--episodes", "1"]) == 0
+        first, second = capsys.readouterr().out.splitlines()[:2]
+        assert first.startswith(f"{best}, step ")
+        assert second == f"{said}, and being the highest is biased upwards; {ends}"
 
 
 def test_pompc_eval_takes_episodes_seed_and_overrides(finished, capsys):

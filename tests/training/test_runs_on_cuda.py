@@ -7,7 +7,7 @@ from small import assert_same, complete, config, final_state, start_and_stop
 from pompc.dynamics.layers import SimNorm, mish
 from pompc.process import prepare
 from pompc.training.assemble import assemble
-from pompc.training.evaluate import evaluate_checkpoint
+from pompc.training.play import evaluate_checkpoint
 from pompc.training.video import record_episode
 
 DEVICE = "cuda"

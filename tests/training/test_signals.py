@@ -15,7 +15,8 @@ from toy import Toy, run_toy, toy_config
 
 from pompc import cli
 from pompc.errors import UserError
-from pompc.training.run import StopRequest, run
+from pompc.training.run import run
+from pompc.training.stopping import StopRequest
 
 LENGTH = ("steps=1600", "eval.every=800", "checkpoint.every=160")  # 100 batches
 
@@ -119,7 +120,8 @@ def test_the_command_line_obeys_ctrl_c(tmp_path, capsys):
     assert len(refusal) == 1
     assert f"already running (pid {process.pid})" in refusal[0]
     assert process.returncode == 130
-    assert err == b""
+    assert err.decode().startswith("pompc: stopping after this ")
+    assert err.count(b"\n") == 1
     assert out.decode().splitlines()[-1].startswith("interrupted at step ")
     assert (tmp_path / "checkpoints" / "last.pt").exists()
 

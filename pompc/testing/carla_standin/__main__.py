@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -32,19 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         group.add_argument(flag, type=type(entry.default), default=entry.default, **entry.metadata)
     options = vars(parser.parse_args(arguments))
     host, port, watch_stdin = options.pop("host"), options.pop("port"), options.pop("watch_stdin")
+    if not 0 <= port < 65536:
+        return _complain(f"--port {port} is no port: take 0 to 65535")
     try:
         load_msgpack()
-        listener = socket.create_server((host, port))
+        with contextlib.suppress(KeyboardInterrupt):
+            from .server import run  # takes seconds: only now that nothing can be wrong with the arguments
+
+            asyncio.run(run(host, port, Faults(**options), watch_stdin))
     except UserError as error:
         return _complain(str(error))
-    except OverflowError:
-        return _complain(f"--port {port} is no port: take 0 to 65535")
-    except OSError as error:
-        return _complain(f"cannot listen on {host}:{port}: {error.strerror}: take another --port")
-    with contextlib.suppress(KeyboardInterrupt):
-        from .server import run  # takes seconds: only now that nothing can be wrong with the arguments
-
-        asyncio.run(run(listener, Faults(**options), watch_stdin))
     return 0
 
 

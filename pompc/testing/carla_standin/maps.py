@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-import tempfile
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import cos, sin
 from pathlib import Path
 
 import numpy as np
 
-from pompc.envs.carla_racing.track import TRACKS, Track
+from pompc.envs.carla_racing.track import Track
+from pompc.envs.carla_racing.xodr import TRACKS, parse, read_text
 from pompc.errors import UserError
 
 from .physics import FLAT, Circuit, Ground, carla_pose
@@ -22,6 +24,7 @@ from .protocol import Refusal
 from .wire import Pose
 
 GENERATED = "OpenDriveMap"
+JOINT_TOLERANCE = 1.0  # m and rad: the most that env.joint_tolerance allows
 DEFAULT = "Town10HD_Opt"
 SPAWN_SPACING, SPAWN_HEIGHT, SPAWN_SIDE = 25.0, 0.5, 2.0  # m: along a circuit, above ground, right of a road's line
 
@@ -68,10 +71,10 @@ class Map:
             Refusal: not an OpenDRIVE file.
         """
         try:
-            root = ET.fromstring(xodr)
-        except (ET.ParseError, ValueError) as error:
+            root = parse(xodr, name)
+        except UserError as error:
             raise Refusal("opendrive could not be correctly parsed") from error
-        if root.tag != "OpenDRIVE" or root.find("road") is None:
+        if root.find("road") is None:
             raise Refusal("opendrive could not be correctly parsed")
         circuit = _circuit(xodr)
         if circuit is None:
@@ -83,7 +86,7 @@ class Atlas:
     """The maps the server has; a read one is kept."""
 
     def __init__(self) -> None:
-        self._texts = {DEFAULT: (TRACKS / "esses.xodr").read_text(), "Town01": STRAIGHT}
+        self._texts = {DEFAULT: read_text(TRACKS / "esses.xodr"), "Town01": STRAIGHT}
         self._read: dict[str, Map] = {}
 
     @property
@@ -117,13 +120,10 @@ class Atlas:
 
 def _circuit(xodr: str) -> Circuit | None:
     """The circuit in the text, or None where it is not one that the racing family reads."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "map.xodr"
-        path.write_text(xodr, errors="surrogateescape")
-        try:
-            return Circuit(Track.load(path))
-        except (UserError, ValueError):  # the latter where the circuit is too short for the racing family's tables
-            return None
+    with warnings.catch_warnings(), suppress(UserError):
+        warnings.simplefilter("ignore")  # what the family does not read is said to its own user
+        return Circuit(Track.parse(Path("map.xodr"), xodr, JOINT_TOLERANCE))
+    return None
 
 
 def _round_track(track: Track) -> list[Pose]:

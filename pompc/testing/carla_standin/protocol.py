@@ -38,7 +38,7 @@ def load_msgpack() -> Any:
         UserError: it is not installed.
     """
     try:
-        import msgpack
+        import msgpack  # pyright: ignore[reportMissingImports]  # of an extra
     except ImportError as error:
         raise UserError("the CARLA stand-in needs msgpack: pip install 'pompc[carla]'") from error
     return msgpack

@@ -7,9 +7,12 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 from asyncio import Event, StreamReader, StreamWriter
-from socket import IPPROTO_TCP, TCP_NODELAY, socket
+from socket import IPPROTO_TCP, TCP_NODELAY
 from threading import Thread
+
+from pompc.errors import UserError
 
 from .calls import Calls, procedures
 from .faults import VERSION, Faults
@@ -41,13 +44,24 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: Event) -> None:
         loop.call_soon_threadsafe(stop.set)
 
 
-async def run(listener: socket, faults: Faults, watch_stdin: bool) -> None:
-    """Serve until SIGINT or SIGTERM.
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror}: take another --port") from error
+
+
+async def run(host: str, port: int, faults: Faults, watch_stdin: bool) -> None:
+    """Serve until SIGINT or SIGTERM; the port of the RPC is open as soon as calls are answered, and not before.
 
     Args:
-        listener: the socket of the RPC. The streams take a free port beside it.
+        host: the address to listen on.
+        port: of the RPC; 0 takes a free one. The streams take another free one.
         faults: what goes wrong from the start.
         watch_stdin: end when the standard input ends: with the process that started this one.
+
+    Raises:
+        UserError: the port cannot be had.
     """
     loop, stop, mode_changed = asyncio.get_running_loop(), Event(), Event()
     with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
@@ -66,13 +80,14 @@ async def run(listener: socket, faults: Faults, watch_stdin: bool) -> None:
         with contextlib.suppress(ConnectionError, asyncio.CancelledError), contextlib.closing(writer):
             await serve(reader, writer, calls, faults.before_call)
 
-    host, port = listener.getsockname()
     stream_server = await asyncio.start_server(streams.serve, host, 0)
     streams.port = stream_server.sockets[0].getsockname()[1]
+    gc.freeze()  # the collector does not look at what was imported again: ticks stay even
+    listener = _listen(host, port)
+    host, port = listener.getsockname()[:2]
     rpc_server = await asyncio.start_server(answer, sock=listener)
     clock = asyncio.create_task(_own_clock(world, mode_changed))
     clock.add_done_callback(lambda _: stop.set())
-    gc.freeze()  # the collector does not look at what was imported again: ticks stay even
     print(f"carla stand-in ready on {host}:{port} (CARLA {VERSION} protocol)", flush=True)
     await stop.wait()
     rpc_server.close()

@@ -1,0 +1,62 @@
+"""Actions in [-1, 1] for environments that have another range."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from pompc.errors import UserError
+
+UNLIMITED = 1e30  # bounds of this size, as float32's largest number, stand for none
+
+
+def to_box(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``action [action]`` in [-1, 1] as a new array ``[action]`` inside ``[low, high]``, in the type of these bounds.
+
+    -1 is ``low``, 1 is ``high``, what lies between them is linear, what lies outside is clipped. An entry whose bounds
+    are equal has that value, and no rounding leaves the bounds.
+    """
+    start, span = low.astype(np.float64), high.astype(np.float64) - low.astype(np.float64)
+    scaled = start + 0.5 * (np.clip(action, -1.0, 1.0).astype(np.float64) + 1.0) * span
+    return np.clip(scaled.astype(low.dtype), low, high)
+
+
+class UnitAction(gymnasium.ActionWrapper):
+    """An environment with a flat, bounded float Box action ``[action]``, acted on in Box(-1, 1) float32: :func:`to_box`.
+
+    Args:
+        env: the environment.
+        name: what messages call it.
+
+    Raises:
+        UserError: the action is not continuous and flat, or the range of an entry cannot be scaled.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        super().__init__(env)
+        space = env.action_space
+        if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or len(space.shape) != 1 or not space.shape[0]:
+            raise UserError(
+                f"{name} has the action space {space}: only continuous, flat (float Box) actions are supported"
+            )
+        self._low, self._high = space.low.copy(), space.high.copy()
+        limit = min(UNLIMITED, float(np.finfo(space.dtype).max))
+        for index, (low, high) in enumerate(zip(self._low.tolist(), self._high.tolist(), strict=True)):
+            if fault := _fault(low, high, limit):
+                raise UserError(
+                    f"{name} has {fault} actions: entry {index} runs from {low:g} to {high:g}; give it finite bounds, low "
+                    "below high, to be scaled to [-1, 1]"
+                )
+        self.action_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        """``[action]`` in [-1, 1] -> the same inside the environment's bounds, in its type."""
+        return to_box(action, self._low, self._high)
+
+
+def _fault(low: float, high: float, limit: float) -> str:
+    """What is wrong with the range of an entry, whose bounds are to be smaller than ``limit``; empty where nothing is."""
+    if not (abs(low) < limit and abs(high) < limit):  # nan fails every comparison
+        return "unbounded"
+    return "impossible" if low > high else ""

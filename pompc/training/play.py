@@ -1,0 +1,155 @@
+"""``pompc eval``: play a checkpoint and say what was played."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from pompc.config import RunConfig, config_hash, environment_files, run_config, with_overrides
+from pompc.errors import UserError
+from pompc.files import require_writable
+from pompc.process import prepare
+from pompc.training import checkpoint
+from pompc.training.assemble import Assembly, assemble
+from pompc.training.directory import RunDirectory
+from pompc.training.evaluate import EvalResult, evaluate
+from pompc.training.video import record_episode
+
+
+def find_checkpoint(path: Path, *, best: bool = False) -> Path:
+    """A ``.pt`` file as it is; for a run directory its last checkpoint, or the one that evaluations selected.
+
+    A directory that has no last checkpoint stands for its best one.
+
+    Args:
+        path: a file or a run directory.
+        best: the selected one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if path.is_file():
+        if best:
+            raise UserError(
+                f"--best chooses a checkpoint of a run directory, and {path} is a file: give one of the two"
+            )
+        return path
+    directory = RunDirectory(path)
+    for file in (directory.best,) if best else (directory.last, directory.best):
+        if file.is_file():
+            return file
+    if best and directory.last.is_file():
+        raise UserError(f"{path} has no best checkpoint, for it was not evaluated yet: leave out --best")
+    raise UserError(f"no checkpoint in {path}: give a run directory or a .pt file")
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    *,
+    best: bool = False,
+    episodes: int | None = None,
+    seed: int | None = None,
+    video: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
+    """What ``pompc eval`` does: play a checkpoint's policy and print a table.
+
+    Args:
+        path: a run directory or a checkpoint file.
+        best: of a run directory, the checkpoint with the best evaluation in the place of the last one.
+        episodes: number of episodes, ``None`` for the run's own.
+        seed: seed of the episodes, ``None`` for ``EvalConfig.fresh_seed``: none of those of the training's evaluations.
+        video: where to write an mp4 of one episode, ``None`` for none.
+        overrides: ``key=value`` changes to the run's configuration, such as ``env.mismatch=1.0``.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        UserError: no usable checkpoint, a wrong override, or a film that cannot be written.
+    """
+    file = find_checkpoint(Path(path), best=best)
+    if video is not None:
+        require_writable(Path(video))
+    state = checkpoint.load(file)
+    cfg = with_overrides(DictConfig(state["config"]), overrides)
+    if not overrides:
+        _warn_of_changed_files(file, cfg, state["manifest"]["config_hash"])
+    options = run_config(cfg)
+    prepare(options.threads)
+    parts = assemble(cfg, playing=True)
+    _load(file, state, parts)
+    episodes = episodes or options.eval.episodes
+    seed = options.eval.fresh_seed if seed is None else seed
+    console = Console()
+    with closing(parts.env):  # until the end: it keeps the way to the servers of a family that has some
+        result = evaluate(
+            parts.agent,
+            parts.family,
+            episodes=episodes,
+            seed=seed,
+            noise_seed=options.seed,
+            device=parts.device,
+            at_once=options.evaluated_at_once,
+            max_steps=options.eval.max_steps,
+        )
+        console.print(_title(file, state, seed, options), highlight=False, soft_wrap=True)
+        console.print(_table(result))
+        if result.cut:
+            console.print(f"{result.cut}: their returns are of the steps until there", highlight=False, soft_wrap=True)
+        if video is not None:
+            record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
+            console.print(f"video: {video}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _warn_of_changed_files(file: Path, cfg: DictConfig, trained_with: str) -> None:
+    """Say that a file that the environment reads is not what it was in training."""
+    if (files := environment_files(cfg)) and config_hash(cfg) != trained_with:
+        keys = ", ".join(f"env.{key}" for key in files)
+        warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
+
+
+def _load(file: Path, state: dict[str, Any], parts: Assembly) -> None:
+    """Put a checkpoint into an agent, but for the replay, which is large and fits one number of environments only."""
+    try:
+        parts.agent.load_state_dict(state["agent"])
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()
+        raise UserError(f"{file} does not fit the changed configuration: {said}") from error
+    parts.agent.load_training_state({key: value for key, value in state["training"].items() if key != "replay"})
+
+
+def _title(file: Path, state: dict[str, Any], seed: int, options: RunConfig) -> str:
+    """What is played on which episodes; for a selected checkpoint also that it is one, and what its maximum is worth."""
+    known = seed == options.eval.seed
+    episodes = f"{'the episodes of the evaluations in training' if known else 'fresh episodes'}, seed {seed}"
+    title = f"{file}, step {state['manifest']['step']:,}, {episodes}"
+    if file.name != RunDirectory(file.parent).best.name:
+        return title
+    says_less = "the numbers below, too, are of the episodes that selected it" if known else "the numbers below are not"
+    return (
+        f"{title}\nselected: its return in training, {state['counters']['best']:.4g}, was the highest of all evaluations "
+        f"until then, and being the highest is biased upwards; {says_less}"
+    )
+
+
+def _table(result: EvalResult) -> Table:
+    table = Table()
+    for heading in ("", f"mean of {len(result.episodes)}", "std", "min", "max"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name in result.episodes[0]:
+        values = result.column(name)
+        values = values[np.isfinite(values)]
+        if values.size:
+            spread = values.std(ddof=1) if values.size > 1 else 0.0
+            table.add_row(name, *(f"{number:.4g}" for number in (values.mean(), spread, values.min(), values.max())))
+    return table

@@ -1,0 +1,128 @@
+"""Virtual against real value targets while nothing is known yet: the same data, policy and exact model for all variants.
+
+A policy that does not learn collects batches on the Acrobot, whose planner model is exact. Every variant then learns values
+from these batches, in the same order and from the same networks; the discounted returns of the finished episodes are the
+truth. What differs between two variants is named in ``VARIANTS`` and nothing else.
+
+    python results/virtual_targets/experiment.py results/virtual_targets/acrobot.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from pompc.agent import Problem
+from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
+from pompc.data.collector import make_collector
+from pompc.envs.acrobot import Acrobot, AcrobotConfig
+
+UPDATES, SEEDS, NUM_ENVS, BATCH = 20, (0, 1, 2), 16, 8192
+VARIANTS = {
+    "no virtual data": {"virtual_ratio": 0.0},
+    "equal weights": {"virtual_weight": "equal"},
+    "equal weights, lambda 1": {"virtual_weight": "equal", "virtual_gae_lambda": 1.0},
+    "equal weights, after 5 updates": {"virtual_weight": "equal", "start": 5},
+    "equal weights, rho 0.07": {"virtual_weight": "equal", "virtual_ratio": 0.07},  # the weight that news leaves in all
+    "news": {"virtual_weight": "news"},
+    "news, lambda 1": {"virtual_weight": "news", "virtual_gae_lambda": 1.0},
+}
+
+
+class ValuesOnly(AdaptiveHRL):
+    """Learns values, from the update ``start`` on with virtual rows; its policy stays.
+
+    Args:
+        config: options, with rho constant.
+        problem: the environment.
+        start: first update with virtual rows.
+    """
+
+    def __init__(self, config: AdaptiveHRLConfig, problem: Problem, *, start: int = 0) -> None:
+        super().__init__(config, problem)
+        self.start = start
+
+    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
+        """None before ``start``."""
+        return super().virtual_batch(data) if self.updates >= self.start else None
+
+    def policy_loss(self, batch: TensorDictBase) -> tuple[torch.Tensor, dict[str, float]]:
+        """Zero."""
+        return 0.0 * self.actor.log_std.sum(), {}
+
+
+def make_agent(family: Acrobot, seed: int, *, start: int = 0, **options: object) -> ValuesOnly:
+    """An agent of the default options; ``options`` replace some of them."""
+    torch.manual_seed(seed)
+    problem = Problem(
+        observation_dim=7, action_dim=1, num_envs=NUM_ENVS, task_model=family.task_model, device=torch.device("cpu")
+    )
+    config = AdaptiveHRLConfig(**{"virtual_ratio": 0.3, "batch_size": BATCH, **options})  # type: ignore[arg-type]
+    return ValuesOnly(config, problem, start=start)
+
+
+def returns_to_go(batches: list[TensorDict], discount: float) -> list[torch.Tensor]:
+    """Discounted returns of what the batches hold, one ``[num_envs, time]`` each; nan where an episode never ended."""
+    data = torch.cat([batch["next"].select("reward", "done", "terminated") for batch in batches], dim=1)
+    reward, done, terminated = (data[name].squeeze(-1) for name in ("reward", "done", "terminated"))
+    returns, following = torch.empty_like(reward), torch.full(reward.shape[:1], math.nan)
+    for step in reversed(range(reward.shape[1])):
+        following = following.masked_fill(done[:, step], math.nan).masked_fill(terminated[:, step], 0.0)
+        following = reward[:, step] + discount * following
+        returns[:, step] = following
+    return list(returns.split(batches[0].shape[1], dim=1))
+
+
+def learn(agent: ValuesOnly, batches: list[TensorDict], truth: list[torch.Tensor], seed: int) -> list[dict[str, float]]:
+    """One row per update: targets and values of the batch against the truth, in units of the values."""
+    torch.manual_seed(seed)
+    rows = []
+    for update, (batch, known) in enumerate(zip(batches, truth, strict=True)):
+        ended = ~known.isnan()
+        value = agent.mean_value(batch["observation"]).detach()
+        metrics = agent.learn(batch.clone())
+        scaled = known * agent.return_scale.factor
+        error = (value - scaled)[ended]
+        rows.append(
+            {
+                "update": update,
+                "virtual_bias": metrics["virtual_bias"],
+                "virtual_weight": metrics["virtual_weight"],
+                "value_error": error.mean().item(),
+                "value_rmse": error.square().mean().sqrt().item(),
+                "truth": scaled[ended].mean().item(),
+                "known": ended.float().mean().item(),
+            }
+        )
+    return rows
+
+
+def main(path: Path) -> None:
+    """Collect, learn every variant from it, write the table."""
+    family = Acrobot(AcrobotConfig())
+    with path.open("w", newline="") as file:
+        writer = None
+        for seed in SEEDS:
+            actor = make_agent(family, seed)
+            collector = make_collector(family.vectorise(NUM_ENVS, seed=seed), actor, actor.frames_per_batch)
+            batches = [batch.clone() for batch, _ in zip(collector, range(UPDATES), strict=False)]
+            collector.shutdown()
+            truth = returns_to_go(batches, actor.config.discount)
+            for name, options in VARIANTS.items():
+                for row in learn(make_agent(family, seed, **options), batches, truth, seed):
+                    row = {"variant": name, "seed": seed, **row}
+                    writer = writer or csv.DictWriter(file, row)
+                    if file.tell() == 0:
+                        writer.writeheader()
+                    writer.writerow(row)
+                file.flush()
+                print(seed, name, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
