@@ -36,8 +36,7 @@ def test_a_few_steps(algo, env, tmp_path):
     complete(cfg)
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    repeat = 2 if env.startswith("dmc/") else 1
-    assert [int(row["step"]) for row in rows] == [16 * repeat * (i + 1) for i in range(math.ceil(48 / 16 / repeat))]
+    assert [int(row["step"]) for row in rows] == [16, 32, 48]  # repeated actions count
     assert all(math.isfinite(float(row["reward"])) for row in rows)
     assert (tmp_path / "checkpoints" / "last.pt").exists()
 
