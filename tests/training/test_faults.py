@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from small import assert_same, complete, config, environment, final_state
-from toy import PointEnv, Toy, toy_config
+from toy import Point, PointEnv, Toy, toy_config
 
 from pompc import cli, locking
 from pompc.config import compose
@@ -228,7 +228,8 @@ def test_a_directory_without_permission_is_one_line(tmp_path, monkeypatch):
 
 def test_an_episode_that_never_ends_is_said_to(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "MAX_EPISODE_STEPS", 5)
-    with pytest.raises(UserError, match="did not end within 5 steps: give the environment a limit"):
+    monkeypatch.setattr(Point, "episode_length", 3)  # which it does not keep to
+    with pytest.raises(UserError, match="did not end within 5 steps, although the environment has a limit: give"):
         run(toy_config(tmp_path, *SHORT))
 
 
