@@ -64,7 +64,7 @@ def test_rows_after_a_position_are_cut_away_and_the_header_stays(tmp_path):
 def test_a_file_shorter_than_its_checkpoint_is_refused(tmp_path):
     shortened = log(tmp_path)
     shortened.write({"step": 1})
-    with pytest.raises(UserError, match=r"log.csv has 7 bytes, the checkpoint knows 99: restore it or delete the run"):
+    with pytest.raises(UserError, match=r"log.csv has 7 bytes, the checkpoint knows 99: restore it, or give"):
         shortened.truncate(99)
     assert shortened.path.read_bytes() == b"step\n1\n"
 
