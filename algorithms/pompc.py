@@ -32,7 +32,8 @@ class POMPCConfig(ReanalyzeConfig):
         kl_weight: lambda; the paper compares 0.1, 1 and 9.
         convex: weigh return and divergence ``1 / (1 + lambda)`` and ``lambda / (1 + lambda)`` instead of 1 and lambda.
         prior: ``plan`` (what the replay holds), or a learned prior that follows the plans by ``forward`` or ``reverse`` KL.
-        kl_scale_min: floor of the divergence's running scale, low enough that lambda means the same with either prior.
+        kl_scale_min: floor of the divergence's running scale, such that lambda pulls about as hard to a learned prior as to
+            stored plans.
         soft_target: subtract the weighted divergence at the next state from the value target (the regularised Bellman
             operator); otherwise targets are TD-MPC2's.
         reanalyze_interval: updates between two lazy reanalyses; 0, the default here, never reanalyses.
@@ -42,7 +43,7 @@ class POMPCConfig(ReanalyzeConfig):
     policy: str = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
-    kl_scale_min: float = 0.01
+    kl_scale_min: float = 2.0
     convex: bool = False
     prior: str = "forward"
     soft_target: bool = False

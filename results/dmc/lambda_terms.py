@@ -18,6 +18,7 @@ from pompc.training.assemble import assemble
 from pompc.training.seeding import seed_everything
 
 UPDATES, EVERY = 450, 5
+FLOORS = (0.01, 1.0, 2.0)
 COLUMNS = ("kl", "kl_scale", "return_term", "kl_term", "return_grad_norm", "kl_grad_norm")
 
 
@@ -40,7 +41,7 @@ def main(directory):
     state = checkpoint.load(Path(directory) / "checkpoints" / "last.pt")
     print("prior", "floor", *COLUMNS, "ratio of the gradients", sep=" | ")
     for prior in ("plan", "forward"):
-        for floor in (1.0, 0.01):
+        for floor in FLOORS:
             rows = measure(state, [f"algo.prior={prior}", f"algo.kl_scale_min={floor}", f"algo.log_every={EVERY}"])
             means = {name: statistics.fmean(float(row[name]) for row in rows) for name in COLUMNS}
             ratio = means["kl_grad_norm"] / means["return_grad_norm"]
