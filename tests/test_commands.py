@@ -1,5 +1,6 @@
 """The commands that README.md and docs/ print: `make` accepts them, `pompc run` resolves them, the others parse."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -34,7 +35,8 @@ def inline(page):
 COMMANDS = {shlex.join(words): words for page in PAGES for words in [*blocks(page), *inline(page)]}
 MEASURED = r"\d (?:ms|s|min|h|steps/s|car-steps/s)\b|\d times\b|\*\*\d|± \d"  # a time, a speed, a factor, a result
 COMMIT = r"`([0-9a-f]{7})`"
-KNOWN = ("make", "pip", "pompc")
+IMPORTS = ast.Import | ast.ImportFrom
+KNOWN = ("make", "pip", "pompc", "python")
 
 
 def of(tool):
@@ -82,6 +84,14 @@ def test_a_command_of_pip_names_what_there_is(words):
         assert (options[-1], what) == ("--no-deps", REQUIREMENT)
     elif extras[1]:
         assert set(extras[1].split(",")) <= PROJECT["optional-dependencies"].keys()
+
+
+@pytest.mark.parametrize("words", of("python"))
+def test_a_command_of_python_runs_a_script_that_is_there(words):
+    """As far as its imports: what such a script computes takes minutes."""
+    script = ROOT / words[1]
+    imports = [node for node in ast.parse(script.read_text(encoding="utf-8")).body if isinstance(node, IMPORTS)]
+    exec(compile(ast.Module(imports, type_ignores=[]), str(script), "exec"), {})
 
 
 def test_the_control_suite_is_one_version_everywhere():
