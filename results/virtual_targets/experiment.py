@@ -5,6 +5,8 @@ from these batches, in the same order and from the same networks; the discounted
 truth. What differs between two variants is named in ``VARIANTS`` and nothing else.
 
     python results/virtual_targets/experiment.py results/virtual_targets/acrobot.csv
+
+writes the table, draws it beside itself and prints the summary that the README has.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import math
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 
@@ -23,6 +27,13 @@ from pompc.data.collector import make_collector
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 
 UPDATES, SEEDS, NUM_ENVS, BATCH = 20, (0, 1, 2), 16, 8192
+# Columns of the summary: a quantity of the table, averaged over these updates.
+SUMMARY = {
+    "value error after 2 updates": ("value_error", slice(2, 3)),
+    "from 10 updates on": ("value_error", slice(10, 20)),
+    "RMSE, all updates": ("value_rmse", slice(0, 20)),
+    "virtual - real target, from 5 on": ("virtual_bias", slice(5, 20)),
+}
 VARIANTS = {
     "no virtual data": {"virtual_ratio": 0.0},
     "equal weights": {"virtual_weight": "equal"},
@@ -124,5 +135,53 @@ def main(path: Path) -> None:
                 print(seed, name, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)
 
 
+def read(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """``{variant: {quantity: [seed, update]}}`` of a table."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for variant in VARIANTS:
+        own = [row for row in rows if row["variant"] == variant]
+        quantities = [name for name in rows[0] if name not in ("variant", "seed", "update")]
+        found[variant] = {name: np.array([float(row[name]) for row in own]).reshape(-1, UPDATES) for name in quantities}
+    return found
+
+
+def summary(path: Path) -> str:
+    """The lines of a Markdown table: the mean over seeds of every column of ``SUMMARY``, and the seeds' range."""
+    lines = [f"| | {' | '.join(SUMMARY)} |", "|---" * (len(SUMMARY) + 1) + "|"]
+    for variant, quantities in read(path).items():
+        cells = []
+        for name, updates in SUMMARY.values():
+            scores = quantities[name][:, updates].mean(1)
+            known = f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})"
+            cells.append("" if np.isnan(scores).any() else known)
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(path: Path) -> None:
+    """Error of the values and difference of the targets by update, mean over seeds, into a ``.png`` beside the table."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5))
+    titles = {
+        "value_error": "mean error of the values",
+        "value_rmse": "RMSE of the values",
+        "virtual_bias": "virtual - real target",
+    }
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        for index, (variant, quantities) in enumerate(read(path).items()):
+            axis.plot(quantities[name].mean(0), label=variant, color=f"C{index}")
+        axis.set(title=title, xlabel="update")
+        axis.grid(alpha=0.3)
+    axes[0].axhline(0, color="black", linewidth=0.8)
+    axes[0].set_ylim(-0.3, 1.0)
+    axes[1].set_ylim(0.25, 1.1)
+    axes[1].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=90)
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    draw(Path(sys.argv[1]))
+    print(summary(Path(sys.argv[1])))
