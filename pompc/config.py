@@ -123,18 +123,20 @@ def fit_rows(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def follow_family(cfg: DictConfig) -> DictConfig:
-    """A copy in which ``algo.episodic: null``, which follows the environment, has the value that it stands for.
+    """A copy in which the options that follow the environment have the values that they stand for.
 
-    Imports the family, and so torch. What cannot be built here leaves the null: the run says why.
+    An algorithm's config says which: ``following(terminates) -> {option: value}``, where it has such a method. Imports the
+    family, and so torch. What cannot be built here leaves the configuration as it is: the run says why.
     """
-    if cfg.algo.get("episodic", False) is not None:
-        return cfg
     try:
-        config, family = algorithm_config(cfg), ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
+        follow = getattr(algorithm_config(cfg), "following", None)
+        if follow is None:
+            return cfg
+        family = ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
     except UserError:
         return cfg
-    rule = getattr(config, "episodic_for", None)  # another package's algorithm may mean something else by the key
-    return cfg if rule is None else with_overrides(cfg, [f"algo.episodic={json.dumps(rule(family.terminates))}"])
+    values = follow(family.terminates)
+    return with_overrides(cfg, [f"algo.{key}={json.dumps(value)}" for key, value in values.items()])
 
 
 def build(cls: type[T], node: DictConfig | Mapping[str, Any], prefix: str = "", top: Collection[str] = ()) -> T:

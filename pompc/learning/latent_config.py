@@ -250,6 +250,10 @@ class LatentConfig:
         """
         return terminates is not False if self.episodic is None else self.episodic
 
+    def following(self, terminates: bool | None) -> dict[str, bool]:
+        """The options that follow the environment, with the values they have there; argument as above."""
+        return {"episodic": self.episodic_for(terminates)}
+
     def iterations_for(self, action_dim: int) -> int:
         """The planner's iterations for an action of so many entries."""
         return self.planner.num_iterations + (self.wide_action_iterations if action_dim >= WIDE_ACTION else 0)
