@@ -19,12 +19,12 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
 
 from pompc.agent import Problem
-from pompc.dynamics.protocols import TerminalValue
+from pompc.dials import ScheduleConfig, require_ensemble, start_of
 from pompc.errors import UserError
-from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
-from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
-from pompc.learning.schedules import ScheduleConfig, require_ensemble, start_of
-from pompc.learning.virtual import (
+from pompc.models.protocols import TerminalValue
+from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
+from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
+from pompc.onpolicy.virtual import (
     MIXES,
     VIRTUAL_SOURCES,
     VIRTUAL_WEIGHTS,
@@ -49,7 +49,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         decision_steps: steps for which a high-level action is kept, the planner replanning every step.
         execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: the policy's mean starts at the environment's nominal high-level action.
-        value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
+        terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
         virtual_source: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
         virtual_count: rollouts per candidate for ``weighted``.
         virtual_rollouts: rollouts that one update adds to the virtual buffer, at most; all it holds become targets.
@@ -73,7 +73,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     decision_steps: int = 5
     execute_steps: int = 1
     start_at_nominal: bool = True
-    value_weight: float = 0.0
+    terminal_value_weight: float = 0.0
     virtual_source: str = "weighted"
     virtual_count: int = 2
     virtual_rollouts: int = 2048
@@ -155,9 +155,9 @@ class AdaptiveHRL(OnPolicy):
 
     def terminal_value(self) -> TerminalValue | None:
         """The learned value in units of reward, weighted; none by default."""
-        if self.config.value_weight == 0:
+        if self.config.terminal_value_weight == 0:
             return None
-        factor = self.config.value_weight / self.return_scale.factor
+        factor = self.config.terminal_value_weight / self.return_scale.factor
         return lambda state: factor * self.mean_value(self.model.observe(state))
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
@@ -254,7 +254,7 @@ class AdaptiveHRL(OnPolicy):
             loss = loss + ratio * self.ppo(candidate_decisions(batch))["loss_objective"]
         return loss, metrics
 
-    def planner_prior(self, batch: TensorDictBase) -> Tensor:
+    def planner_kl(self, batch: TensorDictBase) -> Tensor:
         """Cross-entropy of the policy with the planner's distribution over candidates ``[row]``."""
         mean, std = self.actor(batch["observation"])
         return candidate_cross_entropy(mean, std, batch["candidates"], self.config.prior_temperature)

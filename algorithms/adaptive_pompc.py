@@ -2,7 +2,7 @@
 
 No paper has it: it is this project's, and what the two dials suggest. The policy is PO-MPC's (lambda = 1); a share rho of
 the value loss is on virtual targets, the model's return along sequences the planner drew, rolled out anew by today's model
-(:mod:`pompc.learning.virtual_latent`). As in adaptive hierarchical RL-MPC, rho decays, more slowly while the value heads
+(:mod:`pompc.offpolicy.virtual`). As in adaptive hierarchical RL-MPC, rho decays, more slowly while the value heads
 disagree, so that in the end only real transitions count. docs/adaptive_pompc.md has the equations.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pompc.learning.schedules import ScheduleConfig
+from pompc.dials import ScheduleConfig
 
 from .pompc import POMPC, POMPCConfig
 
@@ -21,13 +21,13 @@ class AdaptivePOMPCConfig(POMPCConfig):
 
     Attributes:
         virtual_ratio: rho; one update decays it by a factor of ``decay`` when the heads agree.
-        value_prior: without it, heads that start equal and share data and targets agree most where nothing is known.
+        random_value_scale: without it, heads that start equal and share data and targets agree most where nothing is known.
     """
 
     virtual_ratio: float | ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(schedule="inv", initial=0.3, decay=0.9999, ema=0.99)
     )
-    value_prior: float = 1.0
+    random_value_scale: float = 1.0
 
 
 class AdaptivePOMPC(POMPC):

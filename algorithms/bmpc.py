@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.learning.reanalyze import LazyReanalyze, ReanalyzeConfig
-from pompc.learning.schedules import ScheduleConfig
+from pompc.dials import ScheduleConfig
+from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class BMPCConfig(ReanalyzeConfig):
     policy: str = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
-    num_values: int | None = 2
+    ensemble_size: int | None = 2
     average_target: bool = True
     state_values: bool = True
 

@@ -17,11 +17,11 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.agent import Problem
-from pompc.dynamics.policies import POLICIES, LatentPolicy, PolicySample
+from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
-from pompc.learning.priors import PRIORS
-from pompc.learning.reanalyze import LazyReanalyze, ReanalyzeConfig
-from pompc.learning.schedules import ScheduleConfig, start_of
+from pompc.networks.policies import POLICIES, LatentPolicy, PolicySample
+from pompc.offpolicy.priors import PRIORS
+from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class POMPC(LazyReanalyze):
             sizes = (self.model.input_dim, config.size.mlp_dim, problem.action_dim)
             spread = {"log_std_min": config.log_std_min, "log_std_max": config.log_std_max}
             self.prior = POLICIES[config.policy](*sizes, **spread, tasks=self.model.tasks)
-            self.optimisers["prior"] = self.policy_optimiser(self.prior)
+            self.optimizers["prior"] = self.policy_optimizer(self.prior)
             self.settle()
 
     def loss_weights(self) -> tuple[float, float]:
@@ -85,10 +85,10 @@ class POMPC(LazyReanalyze):
         returns, kl = super().loss_weights()
         return (returns / (returns + kl), kl / (returns + kl)) if self.config.convex else (returns, kl)
 
-    def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
+    def planner_kl(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
         """``KL(policy || prior)`` ``[time, batch]``: of all states for a learned prior, of those with a plan otherwise."""
         if self.prior is None:
-            return super().planner_prior(batch, sample)
+            return super().planner_kl(batch, sample)
         sample = self.policy.sample(batch["state"]) if sample is None else sample
         with torch.no_grad():
             mean, log_std = self.prior(batch["state"][: len(sample.mean)])
@@ -99,7 +99,7 @@ class POMPC(LazyReanalyze):
         follow = PRIORS[self.config.prior]
         if self.prior is None or follow is None:
             return {}
-        divergence = follow(self.prior, batch["state"][:-1], batch["prior_mean"][:-1], batch["prior_std"][:-1])
+        divergence = follow(self.prior, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
         loss = self.temporal_mean(divergence)
         self.descend("prior", loss, batch)
         return {"prior_loss": loss.detach()}
@@ -119,9 +119,9 @@ class POMPC(LazyReanalyze):
         """At the next states ``[horizon, batch]``; zero where an episode was over and there is no plan."""
         if self.prior is not None:
             return sample.gaussian_kl(*self.prior(then))
-        std = cast(Tensor, data["prior_std"])[1:]
+        std = cast(Tensor, data["plan_std"])[1:]
         planned = (std > 0).all(-1)
-        divergence = self.policy.divergence(sample, data["prior_mean"][1:], std.masked_fill(std <= 0, 1.0))
+        divergence = self.policy.divergence(sample, data["plan_mean"][1:], std.masked_fill(std <= 0, 1.0))
         return divergence.masked_fill(~planned, 0.0)
 
     @property

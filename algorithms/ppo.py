@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 
 from pompc.agent import Problem
-from pompc.learning.onpolicy import OnPolicy, OnPolicyConfig
+from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.dynamics.policies import LOG_SQRT_2PI, PolicySample
+from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
-from pompc.learning.latent import LatentMPPIRL
-from pompc.learning.latent_config import LatentConfig
-from pompc.learning.schedules import ScheduleConfig, start_of
+from pompc.networks.policies import LOG_SQRT_2PI, PolicySample
+from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.latent import LatentMPPIRL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class TDMPCSquare(LatentMPPIRL):
         value = self.policy_value(states, sample.action)
         self.return_scale.update(value[0])
         scaled = self.return_scale(value)
-        loss = self.temporal_mean(self.config.entropy * log_prob - scaled)
-        divergence = self.planner_prior(batch, sample)
+        loss = self.temporal_mean(self.config.entropy_coef * log_prob - scaled)
+        divergence = self.planner_kl(batch, sample)
         size = sample.num_actions / self.config.reference_actions
         prior = self.temporal_mean(size * divergence)
         weight = self.kl_weight.value
@@ -86,10 +86,10 @@ class TDMPCSquare(LatentMPPIRL):
             metrics |= self.weighed({"return": self.temporal_mean(scaled), "kl": prior})
         return loss + weight * prior, metrics
 
-    def planner_prior(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
+    def planner_kl(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
         """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""
         sample = self.policy.sample(batch["state"][:-1]) if sample is None else sample
-        std = batch["prior_std"][:-1].clamp_min(self.config.prior_min_std)
-        log_prob = summed_log_prob((sample.action - batch["prior_mean"][:-1]) / std, std.log(), sample)
+        std = batch["plan_std"][:-1].clamp_min(self.config.prior_min_std)
+        log_prob = summed_log_prob((sample.action - batch["plan_mean"][:-1]) / std, std.log(), sample)
         on = self.return_scale.value > self.config.scale_threshold
         return torch.where(on, -self.return_scale(log_prob), 0.0)

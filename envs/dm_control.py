@@ -17,7 +17,7 @@ from gymnasium.wrappers import TimeLimit
 from pompc.data.actions import to_box
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
-from pompc.graphics import import_with_or_without_gl
+from pompc.system.graphics import import_with_or_without_gl
 
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
 REQUIREMENT = "dm-control==1.0.50"  # as in pyproject.toml

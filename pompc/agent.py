@@ -15,9 +15,9 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
-from pompc.dynamics.protocols import Dynamics, TaskModel, TerminalValue
+from pompc.dials import make_schedule
 from pompc.environment import Tasks
-from pompc.learning.schedules import make_schedule
+from pompc.models.protocols import Dynamics, TaskModel, TerminalValue
 from pompc.planner import MPPI, Plan
 
 # TorchRL announces every storage on the terminal, in the middle of the progress bar.
@@ -56,7 +56,7 @@ class Problem:
 class MPPIRL(TensorDictModuleBase, ABC):
     """An agent in which an MPPI planner and a learned policy or value help each other.
 
-    The two dials are schedules (:class:`pompc.learning.schedules.Schedule`): ``kl_weight`` (lambda) is the weight of the
+    The two dials are schedules (:class:`pompc.dials.Schedule`): ``kl_weight`` (lambda) is the weight of the
     KL divergence between the policy and the planner's action distribution in the policy loss, ``virtual_ratio`` (rho) the
     share of the planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and
     the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
@@ -87,7 +87,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.kl_weight = make_schedule(getattr(config, "kl_weight", 0.0), name="kl_weight")
         self.virtual_ratio = make_schedule(getattr(config, "virtual_ratio", 0.0), name="virtual_ratio", highest=1.0)
         self.planner: MPPI | None = None
-        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates = 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
         self.in_keys = ["observation"]
@@ -238,7 +238,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """The policy's loss on a minibatch, the planner prior included with weight lambda; and metrics."""
         raise NotImplementedError(f"{type(self).__name__} has no policy loss")
 
-    def planner_prior(self, batch: TensorDictBase) -> Tensor:
+    def planner_kl(self, batch: TensorDictBase) -> Tensor:
         """Divergence of the policy from the planner's distribution ``[row]``, weighted by lambda in the policy loss."""
         raise NotImplementedError(f"{type(self).__name__} has no planner prior")
 
@@ -272,7 +272,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return {
             "kl_weight": self.kl_weight.state_dict(),
             "virtual_ratio": self.virtual_ratio.state_dict(),
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "model_steps": self.model_steps,
         }
@@ -281,8 +281,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """Restore what :meth:`training_state` returned."""
         self.kl_weight.load_state_dict(state["kl_weight"])
         self.virtual_ratio.load_state_dict(state["virtual_ratio"])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
         if self.planner is not None:
             self.planner.model_steps = state["model_steps"]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from pompc import __version__, handlers
+from pompc.config.options import SEEDS
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
-from pompc.settings import SEEDS
 
 BAD_INPUT, INTERRUPTED = 2, 130
 

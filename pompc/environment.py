@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torchrl.envs import EnvBase
 
-    from pompc.dynamics.protocols import TaskModel
+    from pompc.models.protocols import TaskModel
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ class EnvironmentFamily(ABC):
         return min(self._limits or (), default=None)
 
     @property
-    def max_rows(self) -> int | None:
-        """The most rows that :meth:`vectorise` offers, the config's ``max_rows``; none where there is no limit.
+    def max_envs(self) -> int | None:
+        """The most rows that :meth:`vectorise` offers, the config's ``max_envs``; none where there is no limit.
 
-        Where there is one, :meth:`vectorise` also takes ``first_row``: its rows are those from there on of a larger batch.
+        Where there is one, :meth:`vectorise` also takes ``first_env``: its rows are those from there on of a larger batch.
         """
-        return getattr(self.config, "max_rows", None)
+        return getattr(self.config, "max_envs", None)
 
     @property
-    def separate_rows(self) -> bool:
-        """Whether each row of :meth:`vectorise` is a copy of its own, and it takes ``first_row``: of copies few are made.
+    def separate_envs(self) -> bool:
+        """Whether each row of :meth:`vectorise` is a copy of its own, and it takes ``first_env``: of copies few are made.
 
         True where a family leaves :meth:`vectorise` as it is.
         """
@@ -111,15 +111,15 @@ class EnvironmentFamily(ABC):
         Its observation is flat float32, or an image ``[channel, height, width]`` uint8.
         """
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
-        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_row`` on.
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_env: int = 0) -> EnvBase:
+        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_env`` on.
 
         The result has ``snapshot() -> dict`` and ``restore(dict)``, which the checkpoint uses. The default runs
         ``make`` copies in one process; a family with a native batched environment overrides it.
         """
         from pompc.data.vector import vectorise
 
-        return vectorise(self._copy, num_envs, seed=seed, device=device, info_keys=self.info_keys, first_row=first_row)
+        return vectorise(self._copy, num_envs, seed=seed, device=device, info_keys=self.info_keys, first_env=first_env)
 
     def _copy(self) -> gymnasium.Env:
         """One of :meth:`make`, its time limits noted."""

@@ -25,22 +25,22 @@ def run(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """``pompc show``: the resolved configuration and the run directory it has."""
     cfg = _fitted(args)
-    from pompc.config import run_directory, to_yaml
+    from pompc.config.compose import run_directory, to_yaml
 
     flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
     return 0
 
 
 def _fitted(args: argparse.Namespace):
-    from pompc.config import fit_rows, follow_family
+    from pompc.config.compose import fit_num_envs, follow_family
 
     cfg = _composed(args)
     _prepare_graphics()
-    return follow_family(fit_rows(cfg, args.overrides))
+    return follow_family(fit_num_envs(cfg, args.overrides))
 
 
 def _composed(args: argparse.Namespace):
-    from pompc.config import compose
+    from pompc.config.compose import compose
 
     seed = [] if args.seed is None else [f"seed={args.seed}"]
     return compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
@@ -71,8 +71,8 @@ def convert(args: argparse.Namespace) -> int:
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
     _prepare_graphics()
-    from pompc.config import follow_family
-    from pompc.training.convert import convert
+    from pompc.config.compose import follow_family
+    from pompc.convert.convert import convert
 
     chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
     given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
@@ -125,7 +125,7 @@ def _table(title: str, registry: Registry) -> str:
 
 def _prepare_graphics() -> None:
     """Before TorchRL imports MuJoCo where it finds it: a back-end that cannot be loaded costs pictures, not the command."""
-    from pompc import graphics
+    from pompc.system import graphics
 
     if graphics.VARIABLE in os.environ:
         with suppress(ModuleNotFoundError):

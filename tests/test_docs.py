@@ -14,9 +14,9 @@ from line import Line, LineConfig
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.data.collector import make_collector
-from pompc.learning.latent import LatentMPPIRL
-from pompc.learning.latent_config import LatentConfig, latent_planner
-from pompc.learning.schedules import ScheduleConfig
+from pompc.dials import ScheduleConfig
+from pompc.offpolicy.config import LatentConfig, latent_planner
+from pompc.offpolicy.latent import LatentMPPIRL
 from pompc.planner import MPPIConfig
 from pompc.registry import ALGORITHMS
 
@@ -71,7 +71,7 @@ def test_the_algorithm_of_the_extending_page_learns():
 def test_the_latent_algorithm_of_the_extending_page_plans_and_learns():
     names = example("docs/extending.md", "latent")
     planner = dataclasses.replace(latent_planner(), num_samples=16, num_elites=4, num_iterations=2)
-    widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "num_values": 3, "num_proposals": 2}
+    widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
     learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
     config = names["SelectiveConfig"](planner=planner, **widths, **learning)
     agent, metrics = updates(Line(LineConfig()), lambda problem: names["Selective"](config, problem), batches=24)
@@ -85,7 +85,7 @@ def test_the_latent_algorithm_of_the_extending_page_plans_and_learns():
     with torch.no_grad():
         torch.nn.init.normal_(agent.critic.heads.linears[-1].weight)  # heads that have learned to disagree
         sample = agent.policy.sample(batch["state"])
-        every, better = (cls.planner_prior(agent, batch, sample) for cls in (LatentMPPIRL, names["Selective"]))
+        every, better = (cls.planner_kl(agent, batch, sample) for cls in (LatentMPPIRL, names["Selective"]))
         state = batch["state"].flatten(0, 1)
         torch.manual_seed(1)
         cautious = agent.state_value(state)

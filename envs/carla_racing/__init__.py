@@ -51,9 +51,9 @@ class CarlaRacing(EnvironmentFamily):
         """One environment of the backend; see ``EnvironmentFamily.make``."""
         return self._simulator.make(render_mode)
 
-    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_row: int = 0) -> EnvBase:
+    def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_env: int = 0) -> EnvBase:
         """``num_envs`` environments in a batch; see ``EnvironmentFamily.vectorise``."""
-        return self._simulator.vectorise(num_envs, seed, device, first_row)
+        return self._simulator.vectorise(num_envs, seed, device, first_env)
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         """The planner's model of car, track and task."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pompc.report.timing import duration
+from pompc.system.timing import duration
 
 from .batched import BatchedRacing
 from .config import CarlaRacingConfig

@@ -111,15 +111,15 @@ class CarlaRows(EnvBase):
         rows: the environments.
         seed: base seed; row ``i`` begins its episode ``e`` with a seed derived from (seed, i, e).
         device: where the tensors live.
-        first_row: the number of the first row, where the rows are a part of a larger batch.
+        first_env: the number of the first row, where the rows are a part of a larger batch.
     """
 
     def __init__(
-        self, rows: Sequence[CarlaEnv], *, seed: int = 0, device: torch.device | str = "cpu", first_row: int = 0
+        self, rows: Sequence[CarlaEnv], *, seed: int = 0, device: torch.device | str = "cpu", first_env: int = 0
     ) -> None:
         super().__init__(device=device, batch_size=[len(rows)])
         self.is_closed = False  # a collector closes no other; TorchRL's default is True
-        self._rows, self._first = list(rows), first_row
+        self._rows, self._first = list(rows), first_env
         self._seed, self._episodes = seed, [-1] * len(rows)
         self._threads = ThreadPoolExecutor(len(rows), "carla") if len(rows) > 1 else None
         space = rows[0].observation_space

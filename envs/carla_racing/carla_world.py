@@ -65,7 +65,10 @@ def leased(address: Address) -> Iterator[None]:
     Raises:
         UserError: one does, and may just be learning between two ticks.
     """
-    from pompc.locking import InUse, exclusive  # not on Windows, where the embedded simulator must still be importable
+    from pompc.system.locking import (  # not on Windows, where the embedded simulator must still be importable
+        InUse,
+        exclusive,
+    )
 
     try:
         host = socket.gethostbyname(address.host)

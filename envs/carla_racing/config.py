@@ -156,7 +156,7 @@ class CarlaRacingConfig:
         return found
 
     @property
-    def max_rows(self) -> int | None:
+    def max_envs(self) -> int | None:
         """How many environments there can be at a time: one per server; none where there is no limit."""
         return len(self.servers) if self.backend == "carla" else None
 

@@ -58,7 +58,7 @@ def planner_parameters(config: CarlaRacingConfig) -> VehicleParameters:
 
 
 class RacingModel:
-    """Approximate dynamics, reward and planner cost of the task (``pompc.dynamics.protocols.TaskModel``).
+    """Approximate dynamics, reward and planner cost of the task (``pompc.models.protocols.TaskModel``).
 
     A state ``[..., 8 + 3 opponents]`` is the plant's eight entries (see ``Car``), then the opponents' positions,
     offsets and speeds. Opponents are predicted at constant speed and offset. The position may run past a full lap.
@@ -153,7 +153,7 @@ class RacingModel:
         return self.judge(state, action, next_state, parameters)[0]
 
     def judge(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``running`` and ``terminated`` in one go (``pompc.dynamics.protocols.Judge``)."""
+        """``running`` and ``terminated`` in one go (``pompc.models.protocols.Judge``)."""
         car, opponents = self._unpack(next_state)
         around = look_round(self.road, car, opponents)
         failed = self._failed(car, around)

@@ -29,7 +29,7 @@ class Simulator(Protocol):
         """One environment."""
         ...
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> EnvBase:
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> EnvBase:
         """A batch of them, whose first row is that row of a larger batch."""
         ...
 
@@ -51,9 +51,9 @@ class EmbeddedSimulator:
         """See ``Simulator.make``."""
         return RacingEnv(self._config, render_mode, track=self._track)
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> BatchedRacing:
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> BatchedRacing:
         """See ``Simulator.vectorise``: one tensor program, always a whole batch."""
-        if first_row:
+        if first_env:
             raise ValueError("a batch without a limit has no second part")
         return BatchedRacing(self._config, num_envs, seed=seed, device=device, track=self._track)
 
@@ -86,7 +86,7 @@ class CarlaServers:
         idle = [connection for connection in self._connections if not connection.users]
         return CarlaEnv(self._config, render_mode, (idle or self._connections)[0], self._track)
 
-    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_row: int) -> EnvBase:
+    def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> EnvBase:
         """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
         servers = len(self._connections)
         if num_envs > servers:
@@ -95,7 +95,7 @@ class CarlaServers:
                 f"num_envs={servers}, or name more"
             )
         rows = [CarlaEnv(self._config, None, connection, self._track) for connection in self._connections[:num_envs]]
-        return CarlaRows(rows, seed=seed, device=device, first_row=first_row)
+        return CarlaRows(rows, seed=seed, device=device, first_env=first_env)
 
 
 SIMULATORS = {"embedded": EmbeddedSimulator, "carla": CarlaServers}

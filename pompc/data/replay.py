@@ -12,7 +12,7 @@ from torchrl.data import LazyTensorStorage
 
 from pompc.data.broken import intact
 from pompc.errors import UserError
-from pompc.process import is_out_of_memory
+from pompc.system.process import is_out_of_memory
 
 
 class SliceReplay:

@@ -117,13 +117,13 @@ class ReplayVectorEnv(SyncVectorEnv):
         *,
         seed: int,
         info_keys: Sequence[str] = (),
-        first_row: int = 0,
+        first_env: int = 0,
     ) -> None:
         def copy(index: int) -> EpisodeReplay:
             env = Contract(makers[index % len(makers)]())
             return EpisodeReplay(env, seed=seed, index=index, info_keys=info_keys)
 
-        rows = range(first_row, first_row + num_envs)
+        rows = range(first_env, first_env + num_envs)
         super().__init__([partial(copy, i) for i in rows], autoreset_mode=AutoresetMode.DISABLED)
 
     def snapshot(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def vectorise(
     seed: int,
     device: torch.device | str = "cpu",
     info_keys: Sequence[str] = (),
-    first_row: int = 0,
+    first_env: int = 0,
 ) -> VectorEnv:
     """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
 
@@ -210,7 +210,7 @@ def vectorise(
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
         device: where the tensors live; the simulators run on the CPU.
         info_keys: scalars of ``info`` to keep.
-        first_row: the copies are those from this one on of a larger batch.
+        first_env: the copies are those from this one on of a larger batch.
 
     Raises:
         UserError: ``num_envs`` or ``seed`` is out of range, or an environment is not what gymnasium asks for (also when it
@@ -222,7 +222,7 @@ def vectorise(
         raise UserError(f"seed={seed}: take 0 or more")
     device = torch.device(device)
     makers = [make] if callable(make) else make
-    copies = ReplayVectorEnv(makers, num_envs, seed=seed, info_keys=info_keys, first_row=first_row)
+    copies = ReplayVectorEnv(makers, num_envs, seed=seed, info_keys=info_keys, first_env=first_env)
     env = VectorEnv(copies, device=device)
     if info_keys:
         env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))

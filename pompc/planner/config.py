@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pompc.errors import UserError
 from pompc.planner.noise import NOISES
-from pompc.precision import PLANNING, check_precision
+from pompc.system.precision import PLANNING, check_precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pompc.dynamics.protocols import Cost, Dynamics, TerminalValue
 from pompc.errors import NonFiniteError, UserError
+from pompc.models.protocols import Cost, Dynamics, TerminalValue
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
 from pompc.planner.importance import Importance
@@ -17,7 +17,7 @@ from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
 from pompc.planner.scoring import Scoring
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value
-from pompc.precision import matmul_precision
+from pompc.system.precision import matmul_precision
 
 
 class MPPI(Scoring):

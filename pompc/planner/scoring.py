@@ -9,11 +9,11 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from pompc.dynamics.protocols import Cost, Dynamics, Judge, TerminalValue, Terminating
+from pompc.models.protocols import Cost, Dynamics, Judge, TerminalValue, Terminating
 from pompc.planner.config import MPPIConfig
 from pompc.planner.inputs import require_shape
 from pompc.planner.weights import until_termination
-from pompc.process import require_compiler
+from pompc.system.process import require_compiler
 
 SCORED_ON_CPU = 2**18
 """Numbers in the states of all samples that are scored at once on a CPU: what its caches hold of a layer's outputs."""

@@ -23,15 +23,15 @@ from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from pompc import __version__
-from pompc.config import compose
+from pompc.config.compose import compose
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
-from pompc.files import require_writable
 from pompc.planner import MPPI, MPPIConfig
-from pompc.process import cpu_model, prepare, require_compiler
 from pompc.registry import ENVIRONMENTS
 from pompc.report import latent_bench
-from pompc.report.timing import duration, durations, threads
+from pompc.system.files import require_writable
+from pompc.system.process import cpu_model, prepare, require_compiler
+from pompc.system.timing import duration, durations, threads
 from pompc.training.assemble import Assembly, assemble, resolve_device
 from pompc.training.seeding import isolated
 

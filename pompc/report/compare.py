@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from pompc.config import UNHASHED
+from pompc.config.compose import UNHASHED
+from pompc.config.overrides import flatten
 from pompc.errors import UserError
-from pompc.files import require_writable
-from pompc.overrides import flatten
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
 from pompc.report.scores import FEWEST_RUNS, RANGE, Bounds, over_all, run_scores, summary
+from pompc.system.files import require_writable
 
 
 def compare(paths: Sequence[Path], output: Path, published: Path | None = None, bounds: Sequence[Bounds] = ()) -> int:

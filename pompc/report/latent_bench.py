@@ -12,9 +12,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from pompc.agent import Problem
-from pompc.learning.latent_config import latent_planner
+from pompc.offpolicy.config import latent_planner
 from pompc.registry import ALGORITHMS
-from pompc.report.timing import durations
+from pompc.system.timing import durations
 
 ALGORITHM = "tdmpc2"
 OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
@@ -63,7 +63,7 @@ def random_batch(agent: Any) -> TensorDict:
     """A batch of random sequences as an update takes it."""
     shape = (agent.horizon + 1, agent.config.batch_size)
     device = agent.problem.device
-    entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "prior_mean": ACTION, "prior_std": ACTION}
+    entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "plan_mean": ACTION, "plan_std": ACTION}
     data = {name: torch.rand(*shape, dim, device=device) for name, dim in entries.items()}
     return TensorDict({**data, "terminated": torch.zeros(*shape, 1, device=device)}, batch_size=shape, device=device)
 

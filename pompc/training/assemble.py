@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from pompc.agent import Problem
-from pompc.config import algorithm_config, environment_config, run_config
+from pompc.config.compose import algorithm_config, environment_config, run_config
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
@@ -74,7 +74,7 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
     device = resolve_device(options.device)
     config = algorithm_config(cfg)
     family = make_family(cfg)
-    rows = min(options.num_envs, family.max_rows or 1) if playing else options.num_envs
+    rows = min(options.num_envs, family.max_envs or 1) if playing else options.num_envs
     env = family.vectorise(rows, seed=options.seed, device=device)
     shape = _observation_shape(env)
     flat = family.flattened()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import pompc
 from pompc.errors import UserError
-from pompc.process import is_out_of_memory
+from pompc.system.process import is_out_of_memory
 
 FORMAT = "pompc-checkpoint"
 VERSION = 1

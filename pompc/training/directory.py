@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pompc.errors import UserError
-from pompc.locking import InUse, exclusive
+from pompc.system.locking import InUse, exclusive
 from pompc.training.checkpoint import write_atomic
 
 

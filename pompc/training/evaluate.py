@@ -92,12 +92,12 @@ def evaluate(
         Stopped: a stop was asked for.
     """
     stop = stop or StopRequest()
-    most = (episodes, family.max_rows, at_once if family.separate_rows else None)
+    most = (episodes, family.max_envs, at_once if family.separate_envs else None)
     rows, played = min(limit for limit in most if limit is not None), []
     limit = _limit(max_steps, agent.problem.episode_length, family.action_repeat)
     with acting(agent, noise_seed), stop.during(EVALUATING):
         for first in range(0, episodes, rows):
-            offset = {"first_row": first} if first else {}
+            offset = {"first_env": first} if first else {}
             make = partial(family.vectorise, min(rows, episodes - first), seed=seed, device=device, **offset)
             played += _round(agent, make, family.info_keys, limit, stop)
     return EvalResult(played)

@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from pompc.config import RunConfig, config_hash, environment_files, run_config, with_overrides
+from pompc.config.compose import RunConfig, config_hash, environment_files, run_config, with_overrides
 from pompc.errors import UserError
-from pompc.files import require_writable
-from pompc.process import prepare
+from pompc.system.files import require_writable
+from pompc.system.process import prepare
 from pompc.training import checkpoint
 from pompc.training.assemble import Assembly, assemble
 from pompc.training.directory import RunDirectory

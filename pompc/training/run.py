@@ -8,9 +8,9 @@ from contextlib import suppress
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pompc.config import run_config, run_directory, with_absolute_files
+from pompc.config.compose import run_config, run_directory, with_absolute_files
 from pompc.errors import Unavailable
-from pompc.process import prepare
+from pompc.system.process import prepare
 from pompc.training import checkpoint
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import train

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
-from pompc.config import EvalConfig, RunConfig, config_hash, run_config, to_yaml
+from pompc.config.compose import EvalConfig, RunConfig, config_hash, run_config, to_yaml
 from pompc.data.broken import BROKEN, count, intact
 from pompc.data.collector import make_collector
 from pompc.registry import environment_label

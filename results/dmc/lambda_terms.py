@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from pompc.config import with_overrides
+from pompc.config.compose import with_overrides
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
 from pompc.training.seeding import seed_everything

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from pompc.config import with_overrides
-from pompc.precision import matmul_precision
+from pompc.config.compose import with_overrides
 from pompc.report.latent_bench import precision_effect
+from pompc.system.precision import matmul_precision
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
 
@@ -32,7 +32,7 @@ def loaded(state, precision):
 def gradients(agent, batch, precision):
     """Of the model's and of the policy's loss, flat."""
     batch = batch.clone()
-    model = [p for group in agent.optimisers["model"].param_groups for p in group["params"]]
+    model = [p for group in agent.optimizers["model"].param_groups for p in group["params"]]
     with matmul_precision(precision):
         torch.manual_seed(1)
         found = [torch.autograd.grad(agent.model_loss(batch)[0], model)]

@@ -11,7 +11,7 @@ from tensordict import TensorDict
 from torch.distributions import Normal
 
 from pompc.algorithms import adaptive_hrl
-from pompc.learning.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
+from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
 
 
 def test_candidate_returns_are_scaled_when_they_are_used():
@@ -56,7 +56,7 @@ def test_value_weight_takes_the_learned_value_off_the_cost_in_units_of_reward():
     plans = []
     for weight in (0.0, 2.0):
         torch.manual_seed(0)
-        agent = hierarchical(value_weight=weight)
+        agent = hierarchical(terminal_value_weight=weight)
         agent.return_scale.moments.var.fill_(4.0)  # values are of rewards that count half
         agent.act(first_step(agent), explore=False)
         plans.append(agent._last[2])
@@ -149,12 +149,12 @@ def test_kl_weight_adds_the_planner_prior_at_its_temperature(temperature, weigh)
 
 def test_what_lambda_weighs_is_logged_and_changes_nothing():
     """Both terms before their weights, and the norms of their gradients: together they make the gradient of the loss."""
-    agent = hierarchical(kl_weight=2.0, entropy=0.0)
+    agent = hierarchical(kl_weight=2.0, entropy_coef=0.0)
     (data,) = collect(agent)
     batch = agent.real_batch(data)
     loss, metrics = agent.policy_loss(batch)
     assert loss.item() == pytest.approx(-metrics["return_term"] + 2.0 * metrics["kl_term"], rel=1e-4)
-    assert metrics["kl_term"] == pytest.approx(agent.planner_prior(batch).mean().item(), rel=1e-4)
+    assert metrics["kl_term"] == pytest.approx(agent.planner_kl(batch).mean().item(), rel=1e-4)
     (loss).backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in agent.actor.parameters()]).item()
     parts = metrics["return_grad_norm"], 2.0 * metrics["kl_grad_norm"]

@@ -6,15 +6,15 @@ import torch
 from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.adaptive_pompc import AdaptivePOMPC, AdaptivePOMPCConfig
-from pompc.learning.ensemble import disagreement
-from pompc.learning.schedules import ScheduleConfig
+from pompc.dials import ScheduleConfig
+from pompc.networks.ensembles import disagreement
 
 
 class TestAdaptive:
     def test_the_share_of_virtual_targets_decays_and_slower_under_disagreement(self):
         ratios = []
         for spread in (0.0, 1.0):
-            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig, value_prior=0.0)  # heads that can be set to agree
+            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig, random_value_scale=0.0)  # heads that can be set to agree
             head = agent.critic.heads.linears[-1]
             with torch.no_grad():
                 head.weight.copy_(head.weight[:1] + spread * torch.randn_like(head.weight))
@@ -65,7 +65,7 @@ class TestUncertainty:
 
     def learner(self, **options):
         rho = ScheduleConfig(schedule="inv", initial=0.3, decay=0.99, ema=0.9)
-        sizes = {"mlp_dim": 48, "latent_dim": 32, "encoder_dim": 32, "num_values": 5}
+        sizes = {"mlp_dim": 48, "latent_dim": 32, "encoder_dim": 32, "ensemble_size": 5}
         learning = {"learning_rate": 2e-3, "discount": 0.5, "virtual_ratio": rho}
         return tiny.agent(AdaptivePOMPC, **{**sizes, **learning, **options})
 
@@ -106,7 +106,7 @@ class TestUncertainty:
         assert late < early, "faster once something is"
 
     def test_without_priors_heads_agree_exactly_when_nothing_is_known(self):
-        agent = self.learner(value_prior=0.0)
+        agent = self.learner(random_value_scale=0.0)
         assert agent.update(self.data(agent))["uncertainty"] < 1e-4
 
     def test_it_does_not_depend_on_the_units_and_lies_below_one(self):

@@ -13,7 +13,7 @@ from pompc.algorithms.bmpc import BMPC, BMPCConfig
 
 class TestBMPC:
     def test_values_do_not_see_actions_and_bootstrap_from_the_model(self):
-        agent, data = make(BMPC, BMPCConfig, num_values=2), batch()
+        agent, data = make(BMPC, BMPCConfig, ensemble_size=2), batch()
         data["encoded"] = agent.model.encode(data["observation"]).detach()
         agent.policy.sample = deterministic(agent.policy)
         with torch.no_grad():
@@ -30,7 +30,7 @@ class TestBMPC:
         """The gradient of the return reaches the policy through the model."""
         found = []
         for kl_weight in (math.inf, 1.0):
-            agent, data = make(BMPC, BMPCConfig, num_values=2, kl_weight=kl_weight, entropy=0.0), batch()
+            agent, data = make(BMPC, BMPCConfig, ensemble_size=2, kl_weight=kl_weight, entropy_coef=0.0), batch()
             agent.model_loss(data)
             agent.policy.sample = deterministic(agent.policy)
             loss, _ = agent.policy_loss(data)
@@ -63,8 +63,8 @@ class TestLazyReanalysis:
             {
                 "observation": observation[:, :-1],
                 "action": torch.rand(1, steps, ACTIONS),
-                "prior_mean": torch.full((1, steps, ACTIONS), 7.0),
-                "prior_std": torch.full((1, steps, ACTIONS), 7.0),
+                "plan_mean": torch.full((1, steps, ACTIONS), 7.0),
+                "plan_std": torch.full((1, steps, ACTIONS), 7.0),
                 "next": {
                     "observation": observation[:, 1:],
                     "reward": torch.rand(1, steps, 1),
@@ -81,12 +81,12 @@ class TestLazyReanalysis:
         agent = self.filled()
         data, indices = agent.replay.sample(BATCH)
         agent.refresh(data, indices, pretraining=False)
-        assert (data["prior_std"][:HORIZON, :4] <= 2).all()
-        assert (data["prior_mean"][:HORIZON, :4].abs() <= 1).all()
-        assert (data["prior_std"][:HORIZON, 4:] == 7).all()
+        assert (data["plan_std"][:HORIZON, :4] <= 2).all()
+        assert (data["plan_mean"][:HORIZON, :4].abs() <= 1).all()
+        assert (data["plan_std"][:HORIZON, 4:] == 7).all()
         stored = agent.replay.state_dict()
         renewed = len(indices[:HORIZON, :4].unique())
-        column = torch.cat([v.reshape(-1, ACTIONS) for v in find(stored, "prior_std")])
+        column = torch.cat([v.reshape(-1, ACTIONS) for v in find(stored, "plan_std")])
         assert ((column > 0) & (column <= 2)).all(-1).sum() == renewed
 
     def test_every_plan_goes_to_the_state_it_was_made_from(self, monkeypatch):
@@ -104,9 +104,9 @@ class TestLazyReanalysis:
         agent.refresh(data, indices, pretraining=False)
         rows = (slice(HORIZON), slice(4))
         expected = agent.model.encode(data["observation"][rows])[..., :ACTIONS]
-        torch.testing.assert_close(data["prior_mean"][rows], expected)
-        torch.testing.assert_close(data["prior_std"][rows], expected + 1)
-        torch.testing.assert_close(agent.replay._columns["prior_mean"][indices[rows]], expected)
+        torch.testing.assert_close(data["plan_mean"][rows], expected)
+        torch.testing.assert_close(data["plan_std"][rows], expected + 1)
+        torch.testing.assert_close(agent.replay._columns["plan_mean"][indices[rows]], expected)
         assert asked["spread"] == (-1.5, 0.5)
         assert asked["terminal_value"] == agent.state_value
         assert "mean" not in asked, "no warm start"
@@ -117,7 +117,7 @@ class TestLazyReanalysis:
         agent.updates = 1 if why == "not due" else 0
         data, indices = agent.replay.sample(BATCH)
         agent.refresh(data, indices, pretraining=why == "pretraining")
-        assert (data["prior_std"][:HORIZON] == 7).all()
+        assert (data["plan_std"][:HORIZON] == 7).all()
 
 
 def find(state, name):

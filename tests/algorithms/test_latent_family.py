@@ -11,8 +11,8 @@ from pompc.algorithms.bmpc import BMPC, BMPCConfig
 from pompc.algorithms.pompc import POMPC, POMPCConfig
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.algorithms.tdmpc_square import TDMPCSquare, TDMPCSquareConfig
+from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
-from pompc.learning.schedules import ScheduleConfig
 
 
 def assert_equal(a, b, ignore=()):
@@ -74,7 +74,7 @@ class TestLambdaInfinity:
         """The gradient's direction goes from the return's to the divergence's."""
 
         def gradient(kl_weight):
-            agent = make(POMPC, POMPCConfig, kl_weight=kl_weight, prior="plan", entropy=0.0)
+            agent = make(POMPC, POMPCConfig, kl_weight=kl_weight, prior="plan", entropy_coef=0.0)
             data = batch()
             torch.manual_seed(5)
             agent.model_loss(data)
@@ -100,7 +100,7 @@ class TestMonteCarloGate:
     """TD-M(PC)^2 is the gated Monte-Carlo point."""
 
     def prepared(self, cls, config_cls, **options):
-        agent, data = make(cls, config_cls, actions=1, entropy=0.0, **options), batch(actions=1)
+        agent, data = make(cls, config_cls, actions=1, entropy_coef=0.0, **options), batch(actions=1)
         torch.manual_seed(3)
         agent.model_loss(data)
         return agent, data
@@ -110,8 +110,8 @@ class TestMonteCarloGate:
         pompc, _ = self.prepared(POMPC, POMPCConfig, prior="plan", **SQUASHED)
         torch.manual_seed(4)
         sample = square.policy.sample(data["state"][:-1])
-        kl = pompc.planner_prior(data, sample)
-        cross_entropy = square.planner_prior(data, sample) * square.return_scale.value
+        kl = pompc.planner_kl(data, sample)
+        cross_entropy = square.planner_kl(data, sample) * square.return_scale.value
         torch.testing.assert_close(kl, cross_entropy + square.policy.log_prob(sample))
 
     def test_below_the_threshold_it_is_tdmpc2_on_the_states_that_have_a_plan(self):
@@ -129,9 +129,9 @@ class TestMonteCarloGate:
 
     def test_the_gate_opens_with_the_scale(self):
         square, data = self.prepared(TDMPCSquare, TDMPCSquareConfig)
-        assert square.planner_prior(data).abs().max() == 0
+        assert square.planner_kl(data).abs().max() == 0
         square.return_scale.value.fill_(2.01)
-        assert square.planner_prior(data).abs().min() > 0
+        assert square.planner_kl(data).abs().min() > 0
 
     def test_the_weight_grows_with_the_action(self):
         losses = []
@@ -147,7 +147,7 @@ class TestMonteCarloGate:
     def test_the_loss_in_closed_form(self):
         """Both scales, the floor of the plan's spread and the entropy act; two entries of action."""
         options = {
-            "entropy": 0.1,
+            "entropy_coef": 0.1,
             "kl_weight": 2.0,
             "reference_actions": 7,
             "prior_min_std": 0.3,
@@ -155,7 +155,7 @@ class TestMonteCarloGate:
         }
         agent, data = make(TDMPCSquare, TDMPCSquareConfig, scale_threshold=2.0, scale_rate=0.0, **options), batch()
         agent.model_loss(data)
-        data["prior_std"][0] = 0.01
+        data["plan_std"][0] = 0.01
         agent.return_scale.value.fill_(3.0)
         agent.critic.draw = lambda: None
         states = data["state"][:-1]
@@ -168,8 +168,8 @@ class TestMonteCarloGate:
             return ACTIONS * ((-z.square() / 2 - log_std).sum(-1) - math.log(2 * math.pi) / 2)
 
         log_prob = density(sample.noise, sample.log_std) - (1 - sample.action.square() + 1e-6).log().sum(-1)
-        std = data["prior_std"][:-1].clamp_min(0.3)
-        cross_entropy = -density((sample.action - data["prior_mean"][:-1]) / std, std.log())
+        std = data["plan_std"][:-1].clamp_min(0.3)
+        cross_entropy = -density((sample.action - data["plan_mean"][:-1]) / std, std.log())
         value = agent.critic.values(agent.critic_inputs(states, sample.action)).mean(0)
         terms = 0.1 * log_prob - value / 3 + 2.0 * ACTIONS / 7 * cross_entropy / 3
         expected = sum(0.5**t * terms[t].mean() for t in range(HORIZON)) / HORIZON
@@ -180,7 +180,7 @@ class TestMonteCarloGate:
         square = tiny.agent(TDMPCSquare, **options)
         data, losses = tiny.batch(square), []
         square.model_loss(data)
-        monkeypatch.setattr(square, "planner_prior", lambda batch, sample: torch.ones(sample.mean.shape[:-1]))
+        monkeypatch.setattr(square, "planner_kl", lambda batch, sample: torch.ones(sample.mean.shape[:-1]))
         monkeypatch.setattr(square.critic, "draw", lambda: None)
         for weight in (0.0, 1.0):
             square.kl_weight.value = weight

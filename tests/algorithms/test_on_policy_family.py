@@ -10,7 +10,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from pompc.algorithms.mppi import MPPIAgent, MPPIAgentConfig
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.errors import NonFiniteError, UserError
-from pompc.learning.candidates import SELECTORS
+from pompc.onpolicy.candidates import SELECTORS
 from pompc.planner import MPPIConfig
 
 
@@ -25,7 +25,7 @@ def test_rho_zero_with_one_value_is_ppo_on_high_level_actions():
     first = hrl.learn(data.clone())
     torch.manual_seed(1)
     second = ppo.learn(data.clone())
-    assert first["loss_policy"] == second["loss_policy"]
+    assert first["policy_loss"] == second["policy_loss"]
     for a, b in zip(hrl.parameters(), ppo.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -118,7 +118,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
         {"virtual_source": "nominal", "kl_weight": 0.1},
         {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
         {"virtual_policy": True, "decision_steps": 16, "minibatch": 4},  # minibatches without a decision
-        {"selector": "softmax_value", "value_weight": 1.0, "virtual_window": 3},
+        {"selector": "softmax_value", "terminal_value_weight": 1.0, "virtual_window": 3},
         {"selector": "argmin_cost", "virtual_ratio": 0.8},
         {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
     ],

@@ -7,8 +7,8 @@ import torch
 from latent import BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.pompc import POMPC, POMPCConfig
+from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
-from pompc.learning.schedules import ScheduleConfig
 
 
 class TestLearnedPrior:
@@ -40,7 +40,7 @@ class TestLearnedPrior:
         """Mean and spread of the learned prior's actions after it followed the same plans from one state."""
         data = batch(actions=1)
         data["state"] = torch.full((HORIZON + 1, BATCH, agent.model.latent_dim), 1 / 8)
-        data["prior_mean"], data["prior_std"] = means, stds
+        data["plan_mean"], data["plan_std"] = means, stds
         torch.manual_seed(0)
         for _ in range(400):
             agent.learn_prior(data)
@@ -61,7 +61,7 @@ class TestSoftTarget:
         plain, soft = (make(POMPC, POMPCConfig, prior=prior, kl_weight=2.0, soft_target=on) for on in (False, True))
         data = batch()
         data["terminated"][1, ::2] = 1
-        data["prior_std"][2, 1] = 0  # an episode's last row has no plan
+        data["plan_std"][2, 1] = 0  # an episode's last row has no plan
         data["encoded"] = plain.model.encode(data["observation"]).detach()
         targets = []
         for agent in (plain, soft):
@@ -74,8 +74,8 @@ class TestSoftTarget:
         gap = targets[0] - targets[1]
         sample = soft.policy.sample(data["encoded"][1:])
         with torch.no_grad():
-            std = data["prior_std"][1:].clamp_min(1e-3)
-            of_plan = soft.policy.divergence(sample, data["prior_mean"][1:], std)
+            std = data["plan_std"][1:].clamp_min(1e-3)
+            of_plan = soft.policy.divergence(sample, data["plan_mean"][1:], std)
             expected = of_plan if prior == "plan" else sample.gaussian_kl(*soft.prior(data["encoded"][1:]))
         expected = 0.9 * 2.0 * (3.0 / 4.0) * expected
         expected[1, ::2] = 0  # nothing is counted after a termination

@@ -8,8 +8,8 @@ from hierarchy import collect, hierarchical
 from line import LineModel
 from tensordict import TensorDict
 
-from pompc.learning.schedules import ScheduleConfig
-from pompc.learning.virtual import MIXES, bootstrapped_share, virtual_targets
+from pompc.dials import ScheduleConfig
+from pompc.onpolicy.virtual import MIXES, bootstrapped_share, virtual_targets
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_virtual_targets_have_the_share_rho_of_the_value_loss(mix, rho):
     real, virtual = agent.real_batch(data), agent.virtual_batch(data)
     virtual["value_target"].fill_(1e6)  # so far out the Huber loss is the distance
     agent.virtual_ratio.value = rho
-    losses = [agent.step(*rows)["loss_value"] for rows in agent.minibatches(real, virtual, [torch.randperm(32)])]
+    losses = [agent.step(*rows)["value_loss"] for rows in agent.minibatches(real, virtual, [torch.randperm(32)])]
     assert losses == pytest.approx([rho * 1e6] * len(losses), rel=1e-3, abs=10)
 
 

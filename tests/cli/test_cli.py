@@ -78,7 +78,7 @@ def test_errors_are_one_line_with_code_2_and_no_torch(arguments, message):
 def test_show_prints_yaml_that_says_where_the_run_goes(capsys):
     from omegaconf import OmegaConf
 
-    from pompc.config import compose, run_directory
+    from pompc.config.compose import compose, run_directory
 
     assert (
         cli.main(["show", "planner.horizon=5", "--algo", "mppi", "num_envs=2", "--env", "acrobot", "--seed", "4"]) == 0
@@ -145,7 +145,7 @@ def test_convert_hands_over_the_configuration_and_the_arguments_that_made_it(mon
         seen.update(file=file, cfg=cfg, **options)
         return 0
 
-    fake(monkeypatch, "pompc.training.convert", "convert", convert)
+    fake(monkeypatch, "pompc.convert.convert", "convert", convert)
     (tmp_path / "a.pt").touch()
     arguments = ["convert", str(tmp_path / "a.pt"), "--algo", "tdmpc2", "--env", "acrobot", "steps=9", "--out", "b"]
     assert cli.main([*arguments, "--seed", "3"]) == 0

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from pompc.config import algorithm_config, compose, environment_config, run_directory
+from pompc.config.compose import algorithm_config, compose, environment_config, run_directory
 from pompc.errors import UserError
 
 

@@ -8,10 +8,10 @@ import torch
 from gymnasium.envs.classic_control import AcrobotEnv as Reference
 from gymnasium.utils.env_checker import check_env
 
-from pompc.dynamics.protocols import TaskModel
 from pompc.envs import acrobot
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.errors import UserError
+from pompc.models.protocols import TaskModel
 
 UPRIGHT = (math.pi, 0.0, 0.0, 0.0)
 

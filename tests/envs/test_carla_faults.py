@@ -271,7 +271,10 @@ def test_a_run_that_pauses_keeps_its_server(server):
     )
     with closing(family(server).make()) as env:
         env.reset(seed=0)
-        environment = {**quiet(), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+        environment = {
+            **quiet(),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "support"), *sys.path]),
+        }
         other = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
         )

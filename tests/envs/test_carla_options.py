@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from pompc.config import compose, config_hash, environment_config, fit_rows
+from pompc.config.compose import compose, config_hash, environment_config, fit_num_envs
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.errors import UserError
 
@@ -54,8 +54,8 @@ def test_a_tick_has_at_most_sixteen_physics_steps():
 @pytest.mark.usefixtures("_installed")
 def test_every_environment_needs_a_server():
     family = CarlaRacing(CarlaRacingConfig(backend="carla", servers=("a:1", "b:2")))
-    assert family.max_rows == 2
-    assert CarlaRacing(CarlaRacingConfig()).max_rows is None
+    assert family.max_envs == 2
+    assert CarlaRacing(CarlaRacingConfig()).max_envs is None
     with pytest.raises(UserError, match=r"num_envs=3: .* names 2: set num_envs=2"):
         family.vectorise(3, seed=0)
 
@@ -72,7 +72,7 @@ def test_every_environment_needs_a_server():
 )
 def test_environments_are_as_many_as_servers_unless_given(algo, words, expected):
     cfg = compose(algo, "carla_racing", words)
-    assert fit_rows(cfg, words).num_envs == expected
+    assert fit_num_envs(cfg, words).num_envs == expected
 
 
 def test_servers_come_from_the_command_line_and_may_move():

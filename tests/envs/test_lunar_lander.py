@@ -5,9 +5,9 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from pompc.dynamics.protocols import TaskModel
 from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.errors import UserError
+from pompc.models.protocols import TaskModel
 
 UNITS = ["x", "y", "vx", "vy", "angle", "spin"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchrl.envs.utils import check_env_specs
 
-from pompc.config import compose, environment_config
+from pompc.config.compose import compose, environment_config
 from pompc.environment import Tasks
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig

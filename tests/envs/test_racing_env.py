@@ -8,11 +8,11 @@ import torch
 import yaml
 from gymnasium.utils.env_checker import check_env
 
+from pompc.config.schema import plain
 from pompc.environment import EnvironmentFamily
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.carla_racing.bench import measure
 from pompc.errors import UserError
-from pompc.schema import plain
 
 
 def make(render_mode=None, **options):

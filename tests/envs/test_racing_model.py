@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pompc.dynamics.protocols import TaskModel
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.carla_racing.model import FAILURE_COST, HIGH, LOW, planner_parameters
+from pompc.models.protocols import TaskModel
 from pompc.planner import MPPI, MPPIConfig
 
 CONFIG = CarlaRacingConfig()

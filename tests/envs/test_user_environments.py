@@ -10,8 +10,8 @@ import pytest
 
 from pompc import cli
 from pompc.data.replay import SliceReplay
-from pompc.learning import latent_actor
-from pompc.process import require_memory
+from pompc.offpolicy import latent_actor
+from pompc.system.process import require_memory
 
 CASES = Path(__file__).parents[1] / "cases" / "environments"
 COMMON = ("eval.every=100", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")

@@ -14,9 +14,9 @@ import torch
 from tensordict import TensorDict
 
 from pompc.agent import Problem
-from pompc.learning.latent_config import latent_planner
+from pompc.convert.released import sizes, translate
+from pompc.offpolicy.config import latent_planner
 from pompc.registry import ALGORITHMS
-from pompc.training.official import sizes, translate
 
 OWN = Path(__file__).parent / "data"
 FOLDER = Path(os.environ.get("POMPC_PARITY_DIR", OWN))
@@ -51,16 +51,16 @@ class Case:
             log_std_min=official["log_std_min"],
             log_std_max=official["log_std_max"],
             dropout=official["dropout"],
-            entropy=official["entropy_coef"],
+            entropy_coef=official["entropy_coef"],
             learning_rate=official["lr"],
             encoder_lr_scale=official["enc_lr_scale"],
-            grad_clip=float(official["grad_clip_norm"]),
+            max_grad_norm=float(official["grad_clip_norm"]),
             target_rate=official["tau"],
             scale_rate=official["tau"],
             temporal_decay=official["rho"],
-            consistency_weight=float(official["consistency_coef"]),
-            reward_weight=official["reward_coef"],
-            value_weight=official["value_coef"],
+            consistency_coef=float(official["consistency_coef"]),
+            reward_coef=official["reward_coef"],
+            value_coef=official["value_coef"],
             simnorm_group=official["simnorm_dim"],
             bin_low=float(official["vmin"]),
             bin_high=float(official["vmax"]),
@@ -96,7 +96,7 @@ class Case:
 def batch_of(raw):
     """A batch of the file as the agents take it: what happened from the last observation is not known."""
     steps = {"action": raw["action"], "reward": raw["reward"], "terminated": torch.zeros_like(raw["reward"])}
-    steps |= {"prior_mean": raw["planner_mean"], "prior_std": raw["planner_std"]}
+    steps |= {"plan_mean": raw["planner_mean"], "plan_std": raw["planner_std"]}
     padded = {name: torch.cat([value, torch.zeros_like(value[:1])]) for name, value in steps.items()}
     return TensorDict({"observation": raw["obs"], **padded}, batch_size=raw["obs"].shape[:2])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pompc.dynamics import FunctionModel
+from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from pompc.dynamics import FunctionModel
 from pompc.errors import NonFiniteError
+from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
 
 FREE = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pompc.dynamics import FunctionModel
 from pompc.errors import NonFiniteError, UserError
+from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
 
 B, M, N, H, A, P = 3, 2, 16, 4, 2, 1

@@ -8,8 +8,8 @@ import tiny
 import torch
 from tensordict import TensorDict
 
-from pompc.dynamics import FunctionModel
-from pompc.dynamics.imagination import Imagination
+from pompc.models import FunctionModel
+from pompc.models.imagination import Imagination
 from pompc.planner import MPPI, MPPIConfig
 
 
@@ -102,7 +102,7 @@ def test_one_judgement_equals_cost_and_terminations_asked_for_separately():
 
 
 def test_the_value_at_the_horizon_is_the_mean_of_two_heads_for_the_policys_action(monkeypatch):
-    agent = shaken(num_values=5)
+    agent = shaken(ensemble_size=5)
     pairs, seen = torch.tensor([4, 1]), []
     monkeypatch.setattr(agent.critic, "draw", lambda: pairs)
     policy = agent.policy.sample
@@ -180,8 +180,8 @@ def test_random_actions_fill_the_cube_while_the_first_transitions_are_collected(
     share = torch.histc(action, 20, -1, 1) / action.numel()
     assert (share - 0.05).abs().max() < 0.005
     assert torch.corrcoef(action.T)[0, 1].abs() < 0.03
-    assert torch.equal(td["prior_mean"], action)
-    torch.testing.assert_close(td["prior_std"], torch.full_like(action, 7.389), rtol=1e-3, atol=0)
+    assert torch.equal(td["plan_mean"], action)
+    torch.testing.assert_close(td["plan_std"], torch.full_like(action, 7.389), rtol=1e-3, atol=0)
     assert (td["next", "planner_mean"] == 0).all()
 
 
@@ -199,11 +199,11 @@ def test_exploring_adds_noise_of_the_plans_spread_to_a_drawn_elite(monkeypatch):
         patched.setattr(torch, "randn_like", lambda x: noise if x.shape == noise.shape else draw(x))
         td = agent.act(inputs(agent), explore=True)
     plan = agent._last[2]
-    assert torch.equal(td["prior_std"], plan.std[:, 0, 0])
+    assert torch.equal(td["plan_std"], plan.std[:, 0, 0])
     for row in range(2):
         elites = plan.actions[row, 0, plan.weights[row, 0] > 0, 0]
-        assert (elites == td["prior_mean"][row]).all(-1).any()
-    torch.testing.assert_close(td["action"], (td["prior_mean"] + noise * td["prior_std"]).clamp(-1, 1))
+        assert (elites == td["plan_mean"][row]).all(-1).any()
+    torch.testing.assert_close(td["action"], (td["plan_mean"] + noise * td["plan_std"]).clamp(-1, 1))
     assert td["action"][1].tolist() == [1.0, -1.0]
     std = torch.tensor([0.5, 2.0]).expand(20_000, 2)
     explored = agent.explore(td.new_zeros(20_000), torch.ones(20_000, 2), std)
@@ -218,7 +218,7 @@ def test_evaluation_executes_an_elite_without_noise_and_writes_no_prior():
     taken = (plan.actions[:, 0, :, 0] == td["action"][:, None]).all(-1)
     assert (taken & (plan.weights[:, 0] > 0)).any(-1).all()
     assert ((plan.weights > 0).sum(-1) == 4).all()
-    assert "prior_mean" not in td
+    assert "plan_mean" not in td
     best = plan.weights[:, 0].argmax(-1)
     assert not taken[torch.arange(30), best].all()  # drawn by weight: not always the best
 
@@ -229,7 +229,7 @@ def test_greedy_evaluation_executes_the_best_elite_and_exploring_draws_one():
     for explore in (False, True):
         td = agent.act(inputs(agent, rows=30), explore=explore)
         plan = agent._last[2]
-        taken = td["prior_mean"] if explore else td["action"]
+        taken = td["plan_mean"] if explore else td["action"]
         first = plan.actions[torch.arange(30), 0, plan.costs[:, 0].argmin(-1), 0]
         best.append((taken == first).all(-1))
     assert best[0].all()

@@ -7,8 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from pompc.dynamics import FunctionModel
 from pompc.errors import NonFiniteError, UserError
+from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value, systematic_resample
 

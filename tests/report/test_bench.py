@@ -10,12 +10,12 @@ import torch
 
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
-from pompc.learning.latent_config import latent_planner
-from pompc.precision import onednn_is_float32
+from pompc.offpolicy.config import latent_planner
 from pompc.report import bench as module
 from pompc.report import latent_bench
 from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, bench, machine
-from pompc.report.timing import duration, durations, threads
+from pompc.system.precision import onednn_is_float32
+from pompc.system.timing import duration, durations, threads
 
 TINY = BenchSettings(
     seconds=1e-3,
@@ -111,7 +111,7 @@ class Clock:
 
 def test_the_fastest_round_counts(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("pompc.report.timing.time", clock)
+    monkeypatch.setattr("pompc.system.timing.time", clock)
     costs = {"a": iter([9.0, 3.0, 2.0, 5.0, 4.0, 3.0]), "b": iter([1.0] * 6)}
 
     def act(name):
@@ -122,7 +122,7 @@ def test_the_fastest_round_counts(monkeypatch):
 
 def test_a_round_is_divided_by_its_calls(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("pompc.report.timing.time", clock)
+    monkeypatch.setattr("pompc.system.timing.time", clock)
 
     def act():
         clock.now += 0.25

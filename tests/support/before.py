@@ -1,7 +1,7 @@
 """Short runs of every algorithm and what they write, for comparing the code before and after a change of its structure.
 
-    python tests/support/before.py record DIR     # one metrics.csv per case in DIR
-    python tests/support/before.py compare DIR    # run again; say which differ
+python tests/support/before.py record DIR     # one metrics.csv per case in DIR
+python tests/support/before.py compare DIR    # run again; say which differ
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {"loss_policy": "policy_loss", "loss_value": "value_loss"}
 """Columns of metrics.csv that have a new name: old -> new."""
 DROPPED: set[str] = set()
 """Columns that are no more, or absent where they were nan."""
@@ -22,7 +22,13 @@ DROPPED: set[str] = set()
 SMALL = ("eval.every=100000", "eval.episodes=1", "eval.video=false", "wandb.mode=disabled", "eval.at_start=false")
 LATENT = (
     *("algo.encoder_dim=32", "algo.mlp_dim=32", "algo.latent_dim=32", "algo.num_proposals=4", "algo.batch_size=32"),
-    *("planner.num_samples=32", "planner.num_elites=8", "planner.num_iterations=2", "steps=1200", "algo.seed_steps=200"),
+    *(
+        "planner.num_samples=32",
+        "planner.num_elites=8",
+        "planner.num_iterations=2",
+        "steps=1200",
+        "algo.seed_steps=200",
+    ),
     *("algo.pretrain_updates=50", "env.episode_frames=100"),
 )
 HEADS = ("algo.num_values=3",)
@@ -61,7 +67,7 @@ CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "ppo": ("ppo", "carla_racing", PPO),
     "mppi": ("mppi", "lunar_lander", ("num_envs=4", "steps=1280", "algo.batch_size=256", "planner.num_samples=32")),
 }
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {"algo.num_values": "algo.ensemble_size"}
 """Options that have a new name: old -> new."""
 
 

@@ -13,11 +13,12 @@ import torch
 from small import assert_same, complete, config, environment, final_state
 from toy import Point, PointEnv, Toy, toy_config
 
-from pompc import cli, locking
-from pompc.config import compose
+from pompc import cli
+from pompc.config.compose import compose
 from pompc.data.collector import ActionBoundsError, ResumableCollector
 from pompc.errors import NonFiniteError, Unavailable, UserError
 from pompc.planner import MPPI
+from pompc.system import locking
 from pompc.training import evaluate, session
 from pompc.training.run import run
 

@@ -14,7 +14,7 @@ from small import config, environment
 from toy import LIMIT, Toy, toy_config
 
 from pompc import cli
-from pompc.graphics import import_with_or_without_gl
+from pompc.system.graphics import import_with_or_without_gl
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
 from pompc.training.run import run
@@ -185,7 +185,7 @@ print(code, os.environ["MUJOCO_GL"])
 
 def test_pictures_that_were_asked_for_say_what_is_missing(tmp_path):
     code = """
-from pompc.graphics import import_with_or_without_gl
+from pompc.system.graphics import import_with_or_without_gl
 import_with_or_without_gl("mujoco")
 from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small import assert_same, complete, config, final_state, start_and_stop
 
-from pompc.dynamics.layers import SimNorm, mish
-from pompc.process import prepare
+from pompc.networks.layers import SimNorm, mish
+from pompc.system.process import prepare
 from pompc.training.assemble import assemble
 from pompc.training.play import evaluate_checkpoint
 from pompc.training.video import record_episode

@@ -1,0 +1,224 @@
+"""``pompc convert``: released weights -> a run directory that ``pompc eval`` plays and ``pompc run`` continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import Tensor
+
+from pompc.config.compose import run_config, to_yaml, with_absolute_files, with_overrides
+from pompc.convert import released as official
+from pompc.data.collector import make_collector
+from pompc.errors import UserError
+from pompc.models.world_model import SIZES, ModelSize
+from pompc.offpolicy.scale import RunningScale
+from pompc.registry import environment_label
+from pompc.system.process import prepare
+from pompc.training import checkpoint
+from pompc.training.assemble import Assembly, assemble, make_family
+from pompc.training.directory import RunDirectory
+from pompc.training.seeding import random_state, seed_everything
+from pompc.training.session import LOGS, Counters, identity
+
+if TYPE_CHECKING:
+    from pompc.agent import MPPIRL, Problem
+    from pompc.environment import Tasks
+
+
+def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequence[str] = ()) -> int:
+    """What ``pompc convert`` does: write a run directory with the weights of a released checkpoint, and say what is in it.
+
+    Args:
+        file: a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC.
+        cfg: the composed configuration; the weights decide its sizes.
+        out: the run directory, ``None`` for the configuration's or ``runs/<algo>/<env>/converted-<name of the file>``.
+        given: the arguments that composed ``cfg``, for the command that goes on training.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        UserError: the file is no such checkpoint, does not fit the algorithm or the environment, or ``out`` is in use.
+    """
+    directory = _unused(out or cfg.run_dir or _default(file, cfg))
+    state = official.read(file)
+    found, bounds = official.sizes(state), official.spreads(state)
+    _require_algorithm(cfg.algo.name, found)
+    settings = _settings(cfg, found, bounds, given)
+    cfg = with_absolute_files(with_overrides(cfg, settings))
+    cfg.run_dir = str(directory.path)
+    env = environment_label(cfg.env)
+    _require_tasks(found, make_family(cfg).tasks, env)
+    prepare(run_config(cfg).threads)
+    seed_everything(cfg.seed)
+    parts = assemble(cfg)
+    collector = make_collector(parts.env, parts.agent, parts.agent.frames_per_batch)
+    try:
+        _require_shapes(found, parts.agent.problem, env)
+        weights, unknown = official.translate(state)
+        targets = with_targets(weights)
+        load(parts.agent, targets)
+        with directory.locked():
+            _write(directory, cfg, parts, collector.snapshot())
+    finally:
+        collector.shutdown()
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{len(weights)} tensors of {file} are in {directory.path}")
+    bounded, copied = "log_std_min" in bounds, len(targets) > len(weights)
+    for line in _report(cfg, settings, unknown, bounded=bounded, copied=copied):
+        console.print(line)
+    where = [text for text in given if not text.startswith("run_dir=")]
+    again = shlex.join(["pompc", "run", *where, *settings, f"run_dir={directory.path}"])
+    console.print(f"play it:     {shlex.join(['pompc', 'eval', str(directory.path)])}\ntrain it on: {again}")
+    return 0
+
+
+def _default(file: Path, cfg: DictConfig) -> Path:
+    return Path("runs", cfg.algo.name, environment_label(cfg.env), f"converted-{file.stem}")
+
+
+def _unused(path: str | Path) -> RunDirectory:
+    path = Path(path).expanduser()
+    if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
+        raise UserError(f"{path} exists and is not empty: give another --out")
+    return RunDirectory(path)
+
+
+def _require_algorithm(name: str, found: official.Sizes) -> None:
+    fitting = ("tdmpc2", "tdmpc_square") if found["values_see_actions"] else ("bmpc",)
+    what = "values of states and actions" if found["values_see_actions"] else "values of states alone"
+    if found["reanalyses"]:
+        fitting, what = ("bmpc",), f"{what}, and the code of BMPC wrote them"
+    if name not in fitting:
+        raise UserError(f"the weights hold {what}: take --algo {' or '.join(fitting)}, not {name}")
+
+
+def _settings(cfg: DictConfig, found: official.Sizes, bounds: dict[str, float], given: Sequence[str]) -> list[str]:
+    """``key=value`` texts of what the weights decide, as far as ``cfg`` has it otherwise.
+
+    Raises:
+        UserError: one of the keys was given.
+    """
+    rest = {name: value for name, value in found["config"].items() if name not in _WIDTHS}
+    decided: dict[str, Any] = {**published_size(found["config"]), **rest, **bounds}
+    if "state_values" in cfg.algo:
+        decided["state_values"] = not found["values_see_actions"]
+    keys = {text.partition("=")[0] for text in given}
+    for name, value in decided.items():
+        if f"algo.{name}" in keys:
+            raise UserError(f"the weights decide algo.{name} ({json.dumps(value)}): leave it out")
+    return [f"algo.{name}={json.dumps(value)}" for name, value in decided.items() if cfg.algo[name] != value]
+
+
+_WIDTHS = tuple(field.name for field in dataclasses.fields(ModelSize))
+
+
+def published_size(config: dict[str, Any]) -> dict[str, int | None]:
+    """The published ``model_size`` of these widths, or else the widths themselves.
+
+    The number of values may be another than the size's: it is then given beside it. Widths that ``config`` does not have
+    (the encoder's, of weights that see pixels) fit any size.
+    """
+    widths = {name: config[name] for name in _WIDTHS if name in config}
+    for number, size in SIZES.items():
+        published = dataclasses.asdict(size)
+        others = {name: value for name, value in widths.items() if value != published[name]}
+        if others.keys() <= {"ensemble_size"}:
+            return {"model_size": number, **dict.fromkeys(_WIDTHS), **others}
+    return {**widths}
+
+
+def _require_tasks(found: official.Sizes, tasks: Tasks | None, env: str) -> None:
+    _require_equal("play", _tasks(found["num_tasks"]), _tasks(None if tasks is None else len(tasks.names)), env)
+    if tasks is not None and found["action_dims"] not in (None, list(tasks.action_dims)):
+        raise UserError(
+            f"the tasks of the weights have {found['action_dims']} action entries, those of {env} "
+            f"{list(tasks.action_dims)}: give the tasks they were trained on, in the same order"
+        )
+
+
+def _require_shapes(found: official.Sizes, problem: Problem, env: str) -> None:
+    seen = _seen(False, problem.observation_dim - (problem.tasks is not None))  # a task's index is none of its numbers
+    if problem.image_shape is not None:
+        seen = _seen(True, problem.image_shape[0])
+    _require_equal("see", _seen(found["pixels"], found["observation_dim"]), seen, env)
+    _require_equal("choose", f"{found['action_dim']} action entries", f"{problem.action_dim} action entries", env)
+
+
+def _require_equal(verb: str, theirs: str, ours: str, env: str) -> None:
+    if theirs != ours:
+        raise UserError(f"the weights {verb} {theirs}, {env} has {ours}: give the --env that they were trained on")
+
+
+def _tasks(count: int | None) -> str:
+    return "a single task" if count is None else f"{count} tasks at once"
+
+
+def _seen(pixels: bool, size: int) -> str:
+    return f"pictures of {size} channels" if pixels else f"observations of {size} numbers"
+
+
+def with_targets(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Translated weights whose value heads stand for their slow copies, where a release left those out."""
+    if any(key.startswith("critic.target.") for key in weights):
+        return weights
+    heads = {key: value for key, value in weights.items() if key.startswith("critic.heads.")}
+    return {**weights, **{key.replace("heads", "target", 1): value for key, value in heads.items()}}
+
+
+def load(agent: MPPIRL, weights: dict[str, Tensor]) -> None:
+    """Set every tensor of an agent but its running scales.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, or is one too many.
+    """
+    own = agent.state_dict()
+    scales = {f"{name}.value" for name, module in agent.named_modules() if isinstance(module, RunningScale)}
+    for key in sorted(own.keys() | weights.keys()):
+        theirs = list(weights[key].shape) if key in weights else None
+        ours = list(own[key].shape) if key in own else None
+        if theirs != ours and not (theirs is None and key in scales):
+            raise UserError(
+                f"the weights are not of this model: {key} is {theirs or 'missing'}, needed {ours or 'not at all'}"
+            )
+    agent.load_state_dict(weights, strict=False)
+
+
+def _write(directory: RunDirectory, cfg: DictConfig, parts: Assembly, collector: dict[str, Any]) -> None:
+    """``config.yaml`` and ``checkpoints/last.pt`` of a run at its step 0; see ``Session``."""
+    state = {
+        "manifest": checkpoint.manifest(**identity(cfg), step=0),
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "agent": dict(parts.agent.state_dict()),
+        "training": parts.agent.training_state(),
+        "collector": collector,
+        "random": random_state(),
+        "counters": dataclasses.asdict(Counters()),
+        "logs": dict.fromkeys(LOGS, 0),
+    }
+    checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
+    checkpoint.save(directory.last, state)
+
+
+def _report(cfg: DictConfig, settings: list[str], unknown: list[str], *, bounded: bool, copied: bool) -> Iterator[str]:
+    """What was decided by the weights, and what they do not have: one line of each kind."""
+    yield f"from the weights: {' '.join(settings) or 'nothing but what the configuration says'}"
+    if not bounded:
+        low, high = cfg.algo.log_std_min, cfg.algo.log_std_max
+        yield f"not stored: bounds of the policy's log-spread; algo.log_std_min={low} algo.log_std_max={high} are taken"
+    if copied:
+        yield "not stored: the slow copies of the values; they start at the values"
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        yield f"unknown and left out: {', '.join(unknown[:5])}{more}"
+    yield (
+        "not stored: running scales, optimizer states, replay; training that goes on starts with fresh ones "
+        "(converted with algo.seed_steps=0 it spares its random actions)"
+    )

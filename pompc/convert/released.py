@@ -1,0 +1,204 @@
+"""Weights in the layouts of the released TD-MPC2, TD-M(PC)^2 and BMPC codes -> this library's."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from pompc.errors import UserError
+from pompc.training import checkpoint
+
+_PARTS = {
+    "_encoder.state": "model.encoder.net",
+    "_dynamics": "model.dynamics",
+    "_reward": "model.reward_head",
+    "_termination": "model.termination_head",
+    "_terminated": "model.termination_head",
+    "_pi": "policy.net",
+}
+# Copies of the value heads that the released codes keep for their own bookkeeping, and constants.
+_IGNORED = re.compile(r"(_Qs\.module|_detach_Qs|_target_Qs\.module|_detach_Qs_params|(expl_)?log_std_|_action_masks)")
+_STACKED = re.compile(r"(_Qs\.params|_target_Qs_params|_target_Qs\.params)\.(\d+)\.(ln\.)?(weight|bias)$")
+_NUMBERED = re.compile(r"(_Qs\.params|_target_Qs\.params)\.(\d+)$")
+_FLAT_LAYER = ("linears.{}.weight", "linears.{}.bias", "norms.{}.weight", "norms.{}.bias")
+_ENCODER = re.compile(r"_encoder\.state\.(\d+)\.weight$")
+_CONVOLUTION = re.compile(r"_encoder\.rgb\.(\d+)\.(weight|bias)$")
+# Where the newer codes store the bounds of a log-spread, and the config keys (with _min, _max) of ours.
+_SPREADS = {"log_std": "log_std", "expl_log_std": "reanalyze_log_std"}
+
+
+class Sizes(TypedDict):
+    """What weights say about their model and the problem it was trained on.
+
+    Attributes:
+        config: keys of :class:`~pompc.offpolicy.config.LatentConfig`.
+        pixels: whether the observations are pictures.
+        observation_dim: numbers of an observation (without the task's index), or channels of a picture.
+        action_dim: numbers of an action, of the task with most of them.
+        num_tasks: none for weights of a single task.
+        action_dims: of each task, where they are known.
+        values_see_actions: false for BMPC's values of states.
+        reanalyses: of the code of BMPC, whatever its values see.
+    """
+
+    config: dict[str, Any]
+    pixels: bool
+    observation_dim: int
+    action_dim: int
+    num_tasks: int | None
+    action_dims: list[int] | None
+    values_see_actions: bool
+    reanalyses: bool
+
+
+def translate(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Released weights -> ``agent.load_state_dict`` entries, and the keys that have no counterpart.
+
+    Both layouts of the value ensemble are read: named parameters (since 2024) and numbered ones (before).
+    """
+    found: dict[str, Tensor] = {}
+    unknown = []
+    for key, value in state.items():
+        name = _value_head(key) or _network(key, state)
+        if name is not None:
+            found[name] = value
+        elif not _IGNORED.match(key):
+            unknown.append(key)
+    return found, unknown
+
+
+def _value_head(key: str) -> str | None:
+    """``_Qs`` and their targets: ``critic.heads.*`` and ``critic.target.*``."""
+    if match := _STACKED.match(key):
+        owner, index, norm, leaf = match.groups()
+        return f"critic.{_owner(owner)}.{'norms' if norm else 'linears'}.{index}.{leaf}"
+    if match := _NUMBERED.match(key):
+        layer, leaf = divmod(int(match[2]), 4)
+        return f"critic.{_owner(match[1])}.{_FLAT_LAYER[leaf].format(layer)}"
+    return None
+
+
+def _owner(name: str) -> str:
+    return "target" if name.startswith("_target") else "heads"
+
+
+def _network(key: str, state: dict[str, Tensor]) -> str | None:
+    """Encoder, dynamics, reward, termination, policy, task embedding."""
+    if key == "_task_emb.weight":
+        return "model.tasks.table.weight"
+    for theirs, ours in _PARTS.items():
+        if not key.startswith(theirs + "."):
+            continue
+        index, _, leaf = key.removeprefix(theirs + ".").partition(".")
+        if leaf.startswith("ln."):
+            return f"{ours}.{index}.norm.{leaf.removeprefix('ln.')}"
+        normed = f"{theirs}.{index}.ln.weight" in state
+        return f"{ours}.{index}.{'linear.' if normed else ''}{leaf}"
+    if match := _CONVOLUTION.match(key):
+        # The released encoder counts its preprocessing layers, ours does not: convolutions are matched by their order.
+        return f"model.encoder.net.{2 * _layers(state, _CONVOLUTION).index(int(match[1]))}.{match[2]}"
+    return None
+
+
+def _layers(state: dict[str, Tensor], pattern: re.Pattern[str]) -> list[int]:
+    """Numbers of the layers whose keys match, in order."""
+    return sorted({int(match[1]) for key in state if (match := pattern.match(key))})
+
+
+def sizes(state: dict[str, Tensor]) -> Sizes:
+    """What the weights say about their model: this library's config keys, and the dimensions of the problem.
+
+    Raises:
+        UserError: the weights are not of a model this library knows.
+    """
+    if "_dynamics.0.0.weight" in state:
+        raise UserError(
+            "these weights are in the layout from before TD-MPC2's release (as a few of its files are), of a model "
+            "whose code was not published: take the file of another seed"
+        )
+    heads = translate(state)[0].get("critic.heads.linears.0.weight")
+    encoder, convolutions = _layers(state, _ENCODER), _layers(state, _CONVOLUTION)
+    try:
+        mlp_dim, dynamics_in = state["_dynamics.0.weight"].shape
+        latent = state["_dynamics.2.weight"].shape[0]
+        bins = state["_reward.2.weight"].shape[0]
+        first = f"_encoder.rgb.{convolutions[0]}.weight" if convolutions else f"_encoder.state.{encoder[0]}.weight"
+        encoder_dim, seen = state[first].shape[:2]
+        ensemble_size, _, values_in = heads.shape  # pyright: ignore[reportOptionalMemberAccess]
+    except (KeyError, IndexError, AttributeError, ValueError):
+        raise UserError(
+            "these are not weights of TD-MPC2, TD-M(PC)^2 or BMPC: an encoder, dynamics, rewards or values are missing"
+        ) from None
+    if bins < 2:
+        raise UserError("these weights predict rewards and values without two-hot bins, which pompc cannot")
+    table, masks = state.get("_task_emb.weight"), state.get("_action_masks")
+    task_dim = 0 if table is None else table.shape[1]
+    config = {
+        "mlp_dim": mlp_dim,
+        "latent_dim": latent,
+        "ensemble_size": ensemble_size,
+        "num_bins": bins,
+        "episodic": any(key.startswith(("_termination.", "_terminated.")) for key in state),
+    }
+    if not convolutions:
+        config |= {"encoder_dim": encoder_dim, "encoder_layers": len(encoder)}
+    if table is not None:
+        config["task_dim"] = task_dim
+    return {
+        "config": config,
+        "pixels": bool(convolutions),
+        "observation_dim": seen - (0 if convolutions else task_dim),
+        "action_dim": dynamics_in - latent - task_dim,
+        "num_tasks": None if table is None else len(table),
+        "action_dims": None if masks is None else masks.sum(-1).int().tolist(),
+        "values_see_actions": values_in != latent + task_dim,
+        "reanalyses": "expl_log_std_min" in state,
+    }
+
+
+def spreads(state: dict[str, Tensor]) -> dict[str, float]:
+    """Bounds of log-spreads by their config keys, as far as they are stored beside the weights (since 2024)."""
+    found = {}
+    for theirs, ours in _SPREADS.items():
+        if f"{theirs}_min" in state and f"{theirs}_dif" in state:
+            low, width = (state[f"{theirs}_{name}"].item() for name in ("min", "dif"))
+            found |= {f"{ours}_min": round(float(low), 4), f"{ours}_max": round(float(low + width), 4)}
+    return found
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """The weights of a released checkpoint (``{"model": weights}`` or the weights alone), on the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or no such checkpoint.
+    """
+    try:
+        if zipfile.is_zipfile(path):  # torch itself does not compare checksums
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise UserError(f"{path} is damaged ({damaged}): fetch it again")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+    except Exception as error:  # zipfile, pickle and torch raise all kinds on bytes that are not what they expect
+        raise UserError(f"{path} is truncated or not a torch checkpoint: give a .pt file of weights") from error
+    header, weights = (
+        (content.get("manifest"), content.get("model", content)) if isinstance(content, dict) else (None, {})
+    )
+    if isinstance(header, dict) and header.get("format") == checkpoint.FORMAT:
+        raise UserError(f"{path} is a checkpoint of pompc already: `pompc eval` plays it as it is")
+    # The newer layout has notes of tensordict among the weights: batch sizes and devices.
+    entries = weights.items() if isinstance(weights, dict) else ()
+    tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"{path} holds no model weights: give a file as the released codes save it")
+    return tensors

@@ -1,0 +1,166 @@
+"""The latent world model of TD-MPC2 (Hansen et al. 2024, section 3.1), shared by the latent family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pompc.errors import UserError
+from pompc.networks.encoders import PixelEncoder, StateEncoder
+from pompc.networks.layers import SimNorm, initialise, mlp
+from pompc.networks.twohot import TwoHot
+
+IMAGE_SIZE = (64, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """Widths and depths of the networks.
+
+    Attributes:
+        encoder_dim: hidden width of the encoder.
+        encoder_layers: layers of the encoder, the last included.
+        mlp_dim: hidden width of all other networks.
+        latent_dim: size of the latent state.
+        ensemble_size: members of the value ensemble.
+    """
+
+    encoder_dim: int
+    encoder_layers: int
+    mlp_dim: int
+    latent_dim: int
+    ensemble_size: int
+
+
+SIZES: dict[int, ModelSize] = {
+    1: ModelSize(encoder_dim=256, encoder_layers=2, mlp_dim=384, latent_dim=128, ensemble_size=2),
+    5: ModelSize(encoder_dim=256, encoder_layers=2, mlp_dim=512, latent_dim=512, ensemble_size=5),
+    19: ModelSize(encoder_dim=1024, encoder_layers=3, mlp_dim=1024, latent_dim=768, ensemble_size=5),
+    48: ModelSize(encoder_dim=1792, encoder_layers=4, mlp_dim=1792, latent_dim=768, ensemble_size=5),
+    317: ModelSize(encoder_dim=4096, encoder_layers=5, mlp_dim=4096, latent_dim=1376, ensemble_size=8),
+}
+"""The published sizes by their millions of parameters (TD-MPC2, appendix)."""
+
+
+class TaskEmbedding(nn.Module):
+    """What a multi-task model knows of its tasks: a learned vector, an action mask and a discount for each.
+
+    Args:
+        action_masks: 1 for the actions a task has ``[task, action]``.
+        discounts: of each task ``[task]``.
+        dim: size of the vector.
+    """
+
+    action_masks: Tensor
+    discounts: Tensor
+
+    def __init__(self, action_masks: Tensor, discounts: Tensor, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(len(discounts), dim)
+        self.register_buffer("action_masks", action_masks, persistent=False)
+        self.register_buffer("discounts", discounts, persistent=False)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """``[..., latent + 1]`` (the last entry is the task's index) -> latent and task vector ``[..., latent + dim]``."""
+        return torch.cat([state[..., :-1], self.table(self.index(state))], dim=-1)
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Shorten vectors longer than one to length one, after a step of their optimizer (TD-MPC2's ``max_norm``)."""
+        self.table.weight.copy_(torch.renorm(self.table.weight, 2, 0, 1.0))
+
+    def index(self, state: Tensor) -> Tensor:
+        """The task of a state ``[..., latent + 1]``: integers ``[...]``."""
+        return state[..., -1].long()
+
+
+class WorldModel(nn.Module):
+    """Encoder, latent dynamics, reward and, for episodic tasks, termination.
+
+    A state is the latent ``[..., latent]``; with several tasks the task's index follows as one more entry, so that a
+    planner carries it along its rollouts without knowing of tasks.
+
+    Args:
+        observation_shape: of one observation; three dimensions mean stacked frames. Flat observations of a multi-task
+            environment end in the task's index.
+        action_dim: size of an action.
+        size: widths and depths.
+        simnorm_group: group of the simplicial normalisation.
+        two_hot: the encoding of rewards and values.
+        episodic: predict terminations.
+        tasks: the tasks, where there are several.
+
+    Raises:
+        UserError: images of another size than 64 x 64.
+    """
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_dim: int,
+        size: ModelSize,
+        *,
+        simnorm_group: int,
+        two_hot: TwoHot,
+        episodic: bool = False,
+        tasks: TaskEmbedding | None = None,
+    ) -> None:
+        super().__init__()
+        self.two_hot = two_hot
+        self.tasks = tasks
+        self.latent_dim = size.latent_dim
+        embedded = 0 if tasks is None else tasks.table.embedding_dim
+        self.input_dim = size.latent_dim + embedded
+        if len(observation_shape) == 3:
+            if observation_shape[1:] != IMAGE_SIZE:
+                raise UserError(f"images of {observation_shape[1:]} pixels: the encoder takes {IMAGE_SIZE}")
+            self.encoder: nn.Module = PixelEncoder(observation_shape[0], size.latent_dim, simnorm_group)
+        else:
+            inputs = observation_shape[0] + (0 if tasks is None else embedded - 1)
+            layers = (size.encoder_dim, size.encoder_layers, size.latent_dim, simnorm_group)
+            self.encoder = StateEncoder(inputs, *layers)
+        hidden = [size.mlp_dim] * 2
+        self.dynamics = mlp([self.input_dim + action_dim, *hidden, size.latent_dim], last=SimNorm(simnorm_group))
+        self.reward_head = mlp([self.input_dim + action_dim, *hidden, len(two_hot.bins)])
+        self.termination_head = mlp([self.input_dim, *hidden, 1]) if episodic else None
+        initialise(self)
+        nn.init.zeros_(self.reward_head[-1].weight)  # pyright: ignore[reportArgumentType]
+
+    def inputs(self, state: Tensor) -> Tensor:
+        """What the networks see of a state: ``[..., latent (+ task vector)]``."""
+        return state if self.tasks is None else self.tasks(state)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """``[..., observation]`` -> state ``[..., state]``."""
+        if self.tasks is None:
+            return self.encoder(observation)
+        return torch.cat([self.encoder(self.tasks(observation)), observation[..., -1:]], dim=-1)
+
+    def next(self, state: Tensor, action: Tensor) -> Tensor:
+        """One latent step: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
+        latent = self.dynamics(torch.cat([self.inputs(state), action], dim=-1))
+        return latent if self.tasks is None else torch.cat([latent, state[..., -1:]], dim=-1)
+
+    def latent(self, state: Tensor) -> Tensor:
+        """The state without the task's index ``[..., latent]``."""
+        return state[..., : self.latent_dim]
+
+    def reward_logits(self, state: Tensor, action: Tensor) -> Tensor:
+        """Distribution of the reward of a step: -> logits ``[..., bin]``."""
+        return self.reward_head(torch.cat([self.inputs(state), action], dim=-1))
+
+    def reward(self, state: Tensor, action: Tensor) -> Tensor:
+        """Expected reward of a step: -> ``[...]``."""
+        return self.two_hot.decode(self.reward_logits(state, action))
+
+    def termination_logits(self, state: Tensor) -> Tensor:
+        """Whether an episode has ended in ``state [..., state]``: -> logits ``[...]``.
+
+        Raises:
+            RuntimeError: the model was built without terminations.
+        """
+        if self.termination_head is None:
+            raise RuntimeError("this world model predicts no terminations: build it with episodic=True")
+        return self.termination_head(self.inputs(state)).squeeze(-1)

@@ -1,0 +1,252 @@
+"""Layers of the latent world model: normalised linear layers, simplicial latents, ensembles evaluated in one product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from itertools import pairwise, zip_longest
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pompc.system.precision import products_are_centred
+
+
+class SimNorm(nn.Module):
+    """Simplicial normalisation (Lavoie et al. 2022): a softmax in every group of ``group`` entries, ``[..., n]``."""
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., n]`` -> ``[..., n]``, every group on the simplex."""
+        groups = x.unflatten(-1, (-1, self.group))
+        if x.is_cuda:
+            return groups.softmax(-1).flatten(-2)
+        # torch's own softmax is five times slower over so few entries on a CPU. The shift cancels, so it needs no gradient.
+        powers = (groups - groups.detach().amax(-1, keepdim=True)).exp()
+        return (powers / powers.sum(-1, keepdim=True)).flatten(-2)
+
+
+def mish(x: Tensor) -> Tensor:
+    """``x tanh(softplus(x))`` (Misra 2019) by one sigmoid s: ``tanh(log(1 + e^x)) = u / (2 - u)`` with ``u = s (2 - s)``.
+
+    Nothing overflows, and a compiler fuses it; torch's own is five times slower on a CPU, but one launch on CUDA.
+    """
+    if x.is_cuda:
+        return functional.mish(x)
+    s = torch.sigmoid(x)
+    u = s * (2 - s)
+    return x * (u / (2 - u))
+
+
+class NormedLinear(nn.Module):
+    """Linear, layer normalisation, activation (TD-MPC2, section 3.1); dropout before the normalisation where asked.
+
+    Args:
+        fan_in: size of the input.
+        fan_out: size of the output.
+        activation: what follows the normalisation, :func:`mish` or a :class:`SimNorm`.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, activation: Callable[[Tensor], Tensor] = mish) -> None:
+        super().__init__()
+        self.linear = nn.Linear(fan_in, fan_out)
+        self.norm = nn.LayerNorm(fan_out)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., fan_in]`` -> ``[..., fan_out]``."""
+        return self.finish(self.linear(x))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows the product: normalisation and activation, ``[..., fan_out]``."""
+        return self.activation(self.norm(x))
+
+
+Finish = Callable[[Tensor], Tensor]
+
+
+def centred(x: Tensor, layers: Iterable[tuple[Tensor, Tensor, Finish]]) -> Tensor:
+    """A network on rows that differ little, with bfloat16 products nearly as exact as their differences need.
+
+    ``W x = W (x - r) + W r`` for any row r. The last row is carried through the network in float32; the others are
+    carried as their differences from it, whose products alone are rounded. So rounding moves what the rows have in common
+    not at all, and their order only as far as they differ: the error of plain bfloat16 products, which hides the
+    differences between a planner's samples, is gone.
+
+    Args:
+        x: ``[..., row, in]``, or ``[member, ..., row, in]`` for an ensemble.
+        layers: weight ``[out, in]`` or ``[member, out, in]``, bias ``[out]`` or ``[member, 1, 1, out]``, and what follows.
+
+    Returns:
+        ``[..., row, out]``, float32.
+    """
+    shared = x[..., -1:, :]
+    for weight, bias, finish in layers:
+        difference = _product((x - shared).bfloat16(), weight.bfloat16())
+        shared = _product(shared, weight) + bias
+        x, shared = finish(difference.float() + shared), finish(shared)
+    return x
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x W'``; for an ensemble ``[member, group, row, in]`` by ``[member, out, in]``."""
+    if weight.ndim == 2:
+        return functional.linear(x, weight)
+    return torch.bmm(x.flatten(1, 2), weight.transpose(1, 2)).unflatten(1, x.shape[1:3])
+
+
+class MLP(nn.Sequential):
+    """Normalised layers, the last plain or not; centred where the block asks for it (:func:`centred`)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., in]`` -> ``[..., out]``."""
+        return centred(input, self._layers()) if products_are_centred() else super().forward(input)
+
+    def _layers(self) -> Iterator[tuple[Tensor, Tensor, Finish]]:
+        for part in self:
+            if isinstance(part, NormedLinear):
+                yield part.linear.weight, part.linear.bias, part.finish
+            else:
+                assert isinstance(part, nn.Linear)
+                yield part.weight, part.bias, nn.Identity()
+
+
+def mlp(sizes: list[int], last: Finish | None = None) -> MLP:
+    """Normalised layers of the given sizes; the last is plain linear, or normalised with the activation ``last``."""
+    layers: list[nn.Module] = [NormedLinear(*pair) for pair in pairwise(sizes[:-1])]
+    layers.append(nn.Linear(sizes[-2], sizes[-1]) if last is None else NormedLinear(sizes[-2], sizes[-1], last))
+    return MLP(*layers)
+
+
+class Members(nn.Module):
+    """A weight and a bias with one row per member of an ensemble."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def of(self, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the members ``chosen`` (indices), or of all."""
+        return (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+
+
+class EnsembleLinear(Members):
+    """``members`` linear layers in one batched product: weight ``[member, out, in]``, bias ``[member, out]``."""
+
+    def __init__(self, members: int, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, fan_out, fan_in))
+        self.bias = nn.Parameter(torch.zeros(members, fan_out))
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[member, row, in]`` -> ``[member, row, out]``, by the members ``chosen`` (indices) or all of them."""
+        weight, bias = self.of(chosen)
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+class EnsembleNorm(Members):
+    """Layer normalisation with a scale and a shift ``[member, size]`` of each member's own."""
+
+    def __init__(self, members: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, size))
+        self.bias = nn.Parameter(torch.zeros(members, size))
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[member, row, size]`` -> the same shape."""
+        weight, bias = self.of(chosen)
+        return torch.addcmul(bias.unsqueeze(1), functional.layer_norm(x, x.shape[-1:]), weight.unsqueeze(1))
+
+
+class EnsembleMLP(nn.Module):
+    """Normalised networks of one shape, ``members`` of them; dropout on the first hidden layer.
+
+    Args:
+        members: how many.
+        sizes: of the input, the hidden layers and the output.
+        dropout: probability, before the first normalisation, in training mode.
+    """
+
+    def __init__(self, members: int, sizes: list[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(EnsembleLinear(members, *pair) for pair in pairwise(sizes))
+        self.norms = nn.ModuleList(EnsembleNorm(members, size) for size in sizes[1:-1])
+        self.dropout = dropout
+        self.members = members
+        self.activation: Callable[[Tensor], Tensor] = mish
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """``[..., in]`` -> ``[member, ..., out]``, by the members ``chosen [n]`` only where given."""
+        members = self.members if chosen is None else len(chosen)
+        if products_are_centred():
+            return self._centred(x, members, chosen)
+        y = x.reshape(1, -1, x.shape[-1]).expand(members, -1, -1)
+        for index, norm in enumerate(self.norms):
+            y = self.linears[index](y, chosen)
+            if index == 0 and self.dropout and self.training:
+                y = functional.dropout(y, self.dropout)
+            y = self.activation(norm(y, chosen))
+        return self.linears[-1](y, chosen).view(members, *x.shape[:-1], -1)
+
+    def _centred(self, x: Tensor, members: int, chosen: Tensor | None) -> Tensor:
+        layers = []
+        for linear, norm in zip_longest(self.linears, self.norms):
+            assert isinstance(linear, EnsembleLinear)
+            weight, bias = linear.of(chosen)
+            layers.append((weight, bias.view(members, 1, 1, -1), partial(self._finish, norm, chosen)))
+        groups = x.reshape(1, -1, *x.shape[-2:]).expand(members, -1, -1, -1)
+        return centred(groups, layers).view(members, *x.shape[:-1], -1)
+
+    def _finish(self, norm: EnsembleNorm | None, chosen: Tensor | None, y: Tensor) -> Tensor:
+        return y if norm is None else self.activation(norm(y.flatten(1, 2), chosen)).view_as(y)
+
+
+@cache
+def _fused_mish() -> Callable[[Tensor], Tensor]:
+    # One kernel per number of dimensions, precision and gradient mode: more than the compiler's default limit.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+    return torch.compile(mish, dynamic=True)
+
+
+def fuse_activations(module: nn.Module) -> None:
+    """Compile the activation of all normalised layers of ``module`` into one kernel for any shape (needs a C++ compiler).
+
+    On a CPU this is faster than compiling whole networks: the library's products and normalisations stay, above all
+    their gradients.
+    """
+    for part in module.modules():
+        if isinstance(part, NormedLinear | EnsembleMLP) and part.activation is mish:
+            part.activation = _fused_mish()
+
+
+def truncated_normal(weight: Tensor, bias: Tensor) -> None:
+    """Weights from a normal of spread 0.02, cut at two units, and no biases (TD-MPC2's initialisation)."""
+    nn.init.trunc_normal_(weight, std=0.02)
+    nn.init.zeros_(bias)
+
+
+def uniform_fan_in(weight: Tensor, bias: Tensor) -> None:
+    """Everything uniform within ``1 / sqrt(fan_in)``, torch's default for linear layers: weight ``[..., out, in]``."""
+    bound = 1 / math.sqrt(weight.shape[-1])
+    nn.init.uniform_(weight, -bound, bound)
+    nn.init.uniform_(bias, -bound, bound)
+
+
+INITIALISERS: dict[str, Callable[[Tensor, Tensor], None]] = {
+    "trunc_normal": truncated_normal,
+    "uniform": uniform_fan_in,
+}
+"""Initialisations of the critics' hidden layers by the name that ``algo.critic_init`` takes."""
+
+
+def initialise(module: nn.Module, initialiser: Callable[[Tensor, Tensor], None] = truncated_normal) -> None:
+    """Initialise all linear layers of ``module`` with ``initialiser(weight, bias)``; embeddings uniform in +-0.02."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | EnsembleLinear):
+            initialiser(part.weight, part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -0.02, 0.02)

@@ -1,0 +1,189 @@
+"""Where episodes can end by termination: who decides that it is learned, and that nothing is counted beyond an end."""
+
+import warnings
+
+import pytest
+import tiny
+import torch
+from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
+from line import Line, LineConfig
+
+from pompc.config.compose import compose, follow_family
+from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.virtual import virtual_sequences
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
+
+LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
+
+
+def latent_agent(name, **options):
+    cls = ALGORITHMS.resolve(name)
+    return make(cls, cls.Config, **options)
+
+
+# -- who decides -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "family", "learned"),
+    [
+        *((None, True, True), (None, False, False), (None, None, True)),
+        *((False, True, False), (True, False, True), (False, None, False)),
+    ],
+)
+def test_terminations_are_learned_as_given_or_unless_the_family_has_none(given, family, learned):
+    assert LatentConfig(episodic=given).episodic_for(family) is learned
+    assert (tiny.agent(episodic=given, terminates=family).model.termination_head is not None) is learned
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        *(("acrobot", True), ("lunar_lander", True), ("carla_racing", True), ("gym/Pendulum-v1", None)),
+        *(("dmc/walker-walk", False), ("dmc/lqr-lqr_2_1", True), ("multitask", False)),
+    ],
+)
+def test_every_family_says_it_and_a_shown_configuration_has_what_follows(env, expected):
+    cfg = compose("bmpc", env)
+    assert cfg.algo.episodic is None
+    name, node = cfg.env.name, dict(cfg.env)
+    del node["name"]
+    family = ENVIRONMENTS.resolve(name)
+    assert family(family.Config(**node)).terminates is expected
+    assert follow_family(cfg).algo.episodic is (expected is not False)
+    given = compose("bmpc", env, ["algo.episodic=false"])
+    assert follow_family(given).algo.episodic is False
+    assert follow_family(compose("ppo", env)) == compose("ppo", env)
+
+
+def test_one_task_that_terminates_is_enough():
+    cfg = compose("tdmpc2", "multitask", ["env.tasks=[walker-walk,lqr-lqr_2_1]"])
+    assert follow_family(cfg).algo.episodic is True
+
+
+def test_what_cannot_be_built_leaves_the_null_to_the_run_that_says_why():
+    assert follow_family(compose("tdmpc2", "carla_racing", ["env.backend=none"])).algo.episodic is None
+
+
+def test_a_family_that_says_nothing_counts_as_one_that_terminates():
+    assert Line(LineConfig()).terminates is None
+
+
+def test_the_suites_tasks_terminate_where_the_family_says_so():
+    suite, control = pytest.importorskip("dm_control.suite"), pytest.importorskip("dm_control.rl.control")
+    from pompc.envs.dm_control import TERMINATING
+
+    def ends(module):
+        classes = [part for part in vars(module).values() if isinstance(part, type) and issubclass(part, control.Task)]
+        return any("get_termination" in vars(part) for part in classes if part.__module__ == module.__name__)
+
+    assert tuple(sorted(domain for domain, module in suite._DOMAINS.items() if ends(module))) == TERMINATING
+
+
+# -- the published way where it does not fit ---------------------------------------------------------------------------
+
+
+class Ending(tiny.World):
+    """Episodes that end by termination, every second of them."""
+
+    def step(self):
+        td = super().step()
+        over = self.time % (2 * self.length) == 0
+        td["next", "terminated"] = td["next", "done"] & over
+        return td
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_without_terminations_learned_the_first_one_is_warned_of_once(name):
+    agent = tiny.agent(ALGORITHMS.resolve(name), episodic=False, seed_steps=200)
+    world = Ending(agent, length=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.run(7)  # a truncated episode is none
+    with pytest.warns(
+        UserWarning, match=r"an episode has terminated, and algo\.episodic=false: .* algo\.episodic=true"
+    ):
+        world.run(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.run(8)
+
+
+def test_with_terminations_learned_nothing_is_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Ending(tiny.agent(terminates=True, seed_steps=200), length=4).run(9)
+
+
+# -- what is counted beyond an end -------------------------------------------------------------------------------------
+
+
+def prepared(name, over, **options):
+    """An agent whose model finds that every state, or none, is an end; its values are far from zero."""
+    agent = latent_agent(name, episodic=True, virtual_ratio=0.3, **options)
+    with torch.no_grad():
+        head = agent.model.termination_head[-1]
+        head.weight.zero_()
+        head.bias.fill_(5.0 if over else -5.0)
+        for linears in (agent.critic.heads.linears, agent.critic.target.linears):
+            linears[-1].bias.copy_(torch.linspace(-10, 10, linears[-1].bias.shape[-1]))
+    agent.policy.sample, agent.critic.draw = deterministic(agent.policy), lambda: None
+    data = batch()
+    data["planned"] = torch.rand(HORIZON + 1, BATCH, 2, HORIZON, ACTIONS) * 2 - 1
+    data["encoded"] = agent.model.encode(data["observation"]).detach()
+    return agent, data
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", LATENT)
+def test_a_replayed_end_or_a_predicted_one_leaves_the_reward_alone_in_a_value_target(name):
+    agent, data = prepared(name, over=True)
+    own = agent.critic_dim > agent.model.input_dim  # values of actions: targets from replayed transitions
+    data["terminated"][1, ::2] = 1
+    target, state = agent.value_target(data), data["encoded"][:-1]
+    reward = data["reward"][:-1, :, 0] if own else agent.model.reward(state, agent.policy.sample(state).action)
+    ended = data["terminated"][:-1, :, 0].bool() if own else torch.ones_like(reward, dtype=torch.bool)
+    torch.testing.assert_close(target[ended], reward[ended])
+    going, data = prepared(name, over=False)
+    rest = going.value_target(data) - (reward if own else going.model.reward(state, going.policy.sample(state).action))
+    assert (rest.abs() > 1).all(), "elsewhere the value of what follows counts"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", LATENT)
+def test_virtual_targets_and_plans_stop_at_a_predicted_end(name):
+    for over in (True, False):
+        agent, data = prepared(name, over)
+        virtual = virtual_sequences(agent, data["encoded"][0], data["planned"][0])
+        reward = agent.model.reward(virtual["state"], virtual["action"])
+        assert torch.allclose(virtual["target"], reward, atol=1e-5) is over
+        state, actions = data["encoded"][0], data["planned"][0].unsqueeze(1)
+        states = agent.planner.rollout(state, actions)
+        charges = agent.planner.evaluate(states, actions, terminal_value=agent.terminal_value())
+        first = -agent.model.reward(state[:, None, None].expand(-1, 1, 2, -1), actions[..., 0, :])
+        torch.testing.assert_close(charges[..., 0], first)
+        assert (charges[..., 1:] == 0).all().item() is over
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["bmpc", "pompc"])
+def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
+    seen = []
+    for over in (True, False):
+        agent, data = prepared(name, over, reanalyze_interval=1, reanalyze_sequences=4)
+        monkeypatch.setattr(agent.replay, "update", lambda *a: None)
+        evaluate = agent.planner.evaluate
+        monkeypatch.setattr(agent.planner, "evaluate", lambda *a, e=evaluate, **k: seen.append(e(*a, **k)) or seen[-1])
+        agent.refresh(data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long), pretraining=False)
+        assert seen, "it planned"
+        assert all((charges[..., 1:] == 0).all() for charges in seen) is over
+        seen.clear()
+
+
+@torch.no_grad()
+def test_a_soft_target_leaves_nothing_after_a_replayed_end():
+    _, data = prepared("pompc", over=False)
+    soft = latent_agent("pompc", soft_target=True, kl_weight=2.0)
+    data["terminated"][:] = 1
+    data["encoded"] = soft.model.encode(data["observation"])
+    torch.testing.assert_close(soft.value_target(data), data["reward"][:-1, :, 0])

@@ -1,0 +1,54 @@
+"""The bound on the value error of mixed data, on random Markov chains where everything is known."""
+
+import numpy as np
+import pytest
+
+from pompc.onpolicy.bounds import value_error_bound
+
+
+def chain(rng, states):
+    p = rng.dirichlet(np.full(states, 0.3), size=states)
+    return p, rng.uniform(0, 1, states)
+
+
+def mixed_value(p, r, p_model, r_model, ratio, discount, horizon):
+    """Fixed point of (1 - rho) T + rho T_model^H."""
+    identity = np.eye(len(r))
+    step, gain, power = np.zeros_like(r), identity, discount * p_model
+    for _ in range(horizon):
+        step, gain = step + gain @ r_model, gain @ power
+    operator = (1 - ratio) * discount * p + ratio * gain
+    return np.linalg.solve(identity - operator, (1 - ratio) * r + ratio * step)
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 20])
+def test_bound_holds_on_random_chains(horizon):
+    rng = np.random.default_rng(horizon)
+    shares = []
+    for _ in range(300):
+        p, r = chain(rng, 12)
+        noise, reward_noise = chain(rng, 12)
+        mix = rng.uniform(0, 0.5)
+        p_model, r_model = (1 - mix) * p + mix * noise, r + rng.uniform(0, 0.3) * (reward_noise - 0.5)
+        ratio, discount = rng.uniform(0, 1), rng.uniform(0.8, 0.99)
+        value = np.linalg.solve(np.eye(12) - discount * p, r)
+        error = np.abs(mixed_value(p, r, p_model, r_model, ratio, discount, horizon) - value).max()
+        bound = value_error_bound(
+            ratio=ratio,
+            discount=discount,
+            horizon=horizon,
+            dynamics_error=0.5 * np.abs(p_model - p).sum(1).max(),
+            reward_error=np.abs(r_model - r).max(),
+            value_span=np.ptp(value),
+        )
+        assert error <= bound + 1e-9
+        shares.append(error / bound)
+    assert max(shares) > 0.1  # the bound is not vacuous
+
+
+def test_bound_vanishes_with_the_ratio_and_with_the_model_error():
+    known = {"discount": 0.99, "horizon": 20, "value_span": 50.0}
+    assert value_error_bound(ratio=0.0, dynamics_error=0.3, reward_error=0.3, **known) == 0
+    assert value_error_bound(ratio=1.0, dynamics_error=0.0, reward_error=0.0, **known) == 0
+    values = [value_error_bound(ratio=r, dynamics_error=0.1, reward_error=0.1, **known) for r in (0.1, 0.3, 0.8)]
+    assert values == sorted(values)

@@ -1,0 +1,73 @@
+"""Small agents of the latent family with the same weights and batches every time, and what their updates make of them."""
+
+import dataclasses
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from pompc.agent import Problem
+from pompc.offpolicy.config import latent_planner
+
+HORIZON, BATCH, ACTIONS, OBSERVATION = 3, 16, 2, 5
+SIZES = {"encoder_dim": 16, "mlp_dim": 24, "latent_dim": 16, "ensemble_size": 5, "num_proposals": 4}
+SQUASHED = {"policy": "squashed", "log_std_min": -10.0, "log_std_max": 2.0}
+
+
+def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
+    """A small agent, always with the same weights, for an environment whose episodes end by their time limit."""
+    planner = dataclasses.replace(latent_planner(), num_samples=32, num_elites=8, num_iterations=2)
+    config = config_cls(**{**SIZES, "planner": planner, "discount": 0.9, "batch_size": BATCH, **options})
+    problem = Problem(
+        observation_dim=OBSERVATION,
+        action_dim=actions,
+        num_envs=1,
+        task_model=lambda: None,
+        device=torch.device("cpu"),
+        terminates=terminates,
+    )
+    torch.manual_seed(0)
+    agent = cls(config, problem)
+    torch.manual_seed(1)  # a learned prior drew numbers, too
+    with torch.no_grad():  # heads that start at zero would hide what depends on values and rewards
+        for part in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
+            part.weight.normal_(0, 0.3)
+        agent.critic.follow(1.0)
+    return agent
+
+
+def batch(seed=1, actions=ACTIONS):
+    """A batch of sequences with a plan for every step."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (HORIZON + 1, BATCH)
+    draw = lambda *size: torch.randn(*shape, *size, generator=generator)  # noqa: E731
+    entries = {
+        "observation": draw(OBSERVATION),
+        "action": draw(actions).tanh(),
+        "reward": draw(1),
+        "terminated": torch.zeros(*shape, 1),
+        "plan_mean": draw(actions).tanh(),
+        "plan_std": 0.05 + draw(actions).abs(),
+    }
+    return TensorDict(entries, batch_size=shape)
+
+
+def updated(agent, updates=3):
+    """Weights and metrics after some updates, every one on random numbers of its own seed."""
+    metrics = []
+    for index in range(updates):
+        torch.manual_seed(100 + index)
+        metrics.append(agent.update(batch(index)))
+    return {name: value.clone() for name, value in agent.state_dict().items()}, metrics
+
+
+def deterministic(policy):
+    """The policy's draws without noise."""
+    sample = policy.sample
+
+    def without_noise(state, *rest):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn_like", torch.zeros_like)
+            return sample(state, *rest)
+
+    return without_noise

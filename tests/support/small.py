@@ -1,0 +1,120 @@
+"""The smallest runs that pass through every part, and a comparison of what they leave behind."""
+
+from __future__ import annotations
+
+import math
+import os
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pompc.config.compose import compose
+from pompc.training.directory import RunDirectory
+from pompc.training.loop import Record, train
+from pompc.training.run import run
+from pompc.training.session import Session, identity
+
+# Files that must not depend on where a run was stopped, nor on the machine's speed.
+COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
+
+_RUN = ("steps=128", "num_envs=2", "eval.every=64", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
+_PLANNER = ("planner.horizon=3", "planner.num_samples=8")
+_LEARNING = ("algo.minibatch=16", "algo.epochs=1", "algo.hidden=[16]")
+_LATENT = (
+    *("algo.encoder_dim=16", "algo.mlp_dim=16", "algo.latent_dim=16", "algo.ensemble_size=3", "algo.num_proposals=4"),
+    *("planner.num_samples=16", "planner.num_elites=4", "planner.num_iterations=2"),
+    *("algo.seed_steps=26", "algo.pretrain_updates=20", "algo.log_every=16", "algo.batch_size=16"),
+)
+_REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
+ALGORITHMS = {
+    "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
+    "tdmpc2": _LATENT,
+    "tdmpc_square": (*_LATENT, "algo.scale_threshold=0.5"),
+    "bmpc": (*_LATENT, *_REANALYZE),
+    "pompc": (*_LATENT, *_REANALYZE),
+    "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
+    "ppo": _LEARNING,
+    "mppi": _PLANNER,
+}
+# Episodes end inside batches, so that resets, too, lie before and after every stop.
+ENVIRONMENTS = {
+    "acrobot": ("env.time_limit=12",),
+    "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
+    "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
+    "dmc/cartpole-swingup": ("env.episode_frames=24",),
+    "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
+    "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),
+}
+
+
+def config(directory: Path, algo: str, env: str, *overrides: str) -> Any:
+    """A run of four batches of 32 transitions in ``directory``."""
+    small = (*_RUN, "algo.batch_size=32", *ALGORITHMS[algo], *ENVIRONMENTS[env], f"run_dir={directory}")
+    return compose(algo, env, [*small, *overrides])
+
+
+def complete(cfg: Any) -> Path:
+    """Run to the end and return the run directory."""
+    assert run(cfg) == 0
+    return Path(cfg.run_dir)
+
+
+def start_and_stop(cfg: Any, records: int, *, save: bool = True) -> list[Record]:
+    """A start that stops after some records: saving as a signal makes it, or not, as a kill does."""
+    directory = RunDirectory(Path(cfg.run_dir))
+    with directory.locked():
+        session = Session(cfg, directory)
+        directory.write_status("running", **identity(cfg), step=session.counters.step)
+        try:
+            seen = list(islice(train(session), records))
+            if save:
+                session.save()
+            return seen
+        finally:
+            session.close()
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """The contents of the files that two equal runs share."""
+    return {name: (directory / name).read_bytes() for name in COMPARED}
+
+
+def final_state(directory: Path) -> dict[str, Any]:
+    """The last checkpoint without the time that the run took, and without what its length is."""
+    state = torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
+    del state["counters"]["wall_s"], state["logs"]["timing"], state["config"]
+    return state
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Paths at which two nested states differ; nan equals nan, and -0.0 differs from 0.0."""
+    if isinstance(a, torch.Tensor):
+        same = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
+        if same and a.is_floating_point():
+            bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+            a, b = a.contiguous().view(bits), b.contiguous().view(bits)
+        return [] if same and torch.equal(a, b) else [path]
+    if isinstance(a, dict):
+        if not isinstance(b, dict) or a.keys() != b.keys():
+            return [path]
+        return [found for key in a for found in differences(a[key], b[key], f"{path}.{key}")]
+    if isinstance(a, list | tuple):
+        if not isinstance(b, list | tuple) or len(a) != len(b):
+            return [path]
+        return [f for i, (x, y) in enumerate(zip(a, b, strict=True)) for f in differences(x, y, f"{path}[{i}]")]
+    both_nan = isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
+    return [] if both_nan or a == b else [path]
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """Two run directories hold the same run: the same bytes in every file, the same bits in every tensor."""
+    for name in COMPARED:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    assert differences(final_state(a), final_state(b)) == []
+
+
+def environment() -> dict[str, str]:
+    """For subprocesses: one thread, and the modules of the tests."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
