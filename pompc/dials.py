@@ -1,196 +1,119 @@
-"""Schedules for the two dials: constant, decaying, or driven by the disagreement of a value ensemble.
+"""The dials of an agent: what they are set to, how they move, what moves them, and what they log.
 
-The published rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is known in words only: the smoothed ensemble
-variance sets the rate at which the virtual-data ratio decays, high uncertainty slows it, and the ratio goes to zero so
-that learning is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
+``kl_weight`` (lambda) is the weight of the KL divergence between the policy and the planner in the policy loss;
+``virtual_ratio`` (rho) is the share of the planner's own rollouts in value learning. Each is a number or a schedule.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from pompc.errors import NonFiniteError, UserError
+from pompc.errors import UserError
+from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, make_dial
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """Options of a :class:`Schedule`.
+class AgentConfig:
+    """The dials, which every agent has.
 
     Attributes:
-        schedule: ``fixed``, ``exp``, ``inv``, ``ratio`` or ``prop``.
-        initial: value before the first update.
-        decay: factor per update at zero uncertainty; 1 keeps the value. The latent family makes an update per step, the
-            on-policy algorithms one per batch.
-        minimum: the value never falls below this; at most ``initial``.
-        ema: smoothing of the uncertainty, in [0, 1).
-        kappa: how strongly ``inv`` slows the decay under uncertainty.
+        kl_weight: lambda, the pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
+        virtual_ratio: rho, the share of the planner's own rollouts in value learning.
     """
 
-    schedule: str = "inv"
-    initial: float = 0.3
-    decay: float = 0.98
-    minimum: float = 0.0
-    ema: float = 0.9
-    kappa: float = 10.0
+    kl_weight: float | ScheduleConfig = 0.0
+    virtual_ratio: float | ScheduleConfig = 0.0
 
+    def __post_init__(self) -> None:
+        check_setting("kl_weight", self.kl_weight)
+        check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
 
-def start_of(dial: float | ScheduleConfig) -> float:
-    """The largest value that a dial's config field gives it: the number, or where its schedule begins."""
-    return dial.initial if isinstance(dial, ScheduleConfig) else float(dial)
+    @property
+    def follows_disagreement(self) -> bool:
+        """Whether a dial moves by the disagreement of the value heads."""
+        return any(map(asks_uncertainty, (self.kl_weight, self.virtual_ratio)))
 
-
-def asks_ensemble(dial: float | ScheduleConfig) -> bool:
-    """Whether the dial moves by the disagreement of the value heads."""
-    return isinstance(dial, ScheduleConfig) and dial.schedule in BY_UNCERTAINTY
-
-
-def require_ensemble(*dials: float | ScheduleConfig, heads: int, key: str) -> None:
-    """Where a dial moves by the disagreement of the value heads, there are some.
-
-    Args:
-        dials: config fields.
-        heads: value heads.
-        key: where their number is set.
-
-    Raises:
-        UserError: there is one, which never disagrees.
-    """
-    if heads < 2 and any(map(asks_ensemble, dials)):
-        raise UserError(f"{key}={heads}: a dial that moves by the disagreement of value heads needs at least 2 of them")
-
-
-class Schedule:
-    """A dial's value over learning updates; this class keeps it fixed.
-
-    Args:
-        config: options.
-
-    Attributes:
-        value: the dial now.
-        uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
-    """
-
-    def __init__(self, config: ScheduleConfig) -> None:
-        self.config = config
-        self.value = config.initial
-        self.uncertainty = math.nan
-        self.largest = 0.0
-
-    def update(self, uncertainty: float) -> None:
-        """Advance by one learning update.
-
-        Args:
-            uncertainty: relative ensemble variance, at least 0 (see :func:`pompc.networks.ensembles.relative_variance`).
+    def require_ensemble(self, heads: int) -> None:
+        """Refuse a single value head, which never disagrees, to a dial that moves by disagreement.
 
         Raises:
-            NonFiniteError: the uncertainty is not finite.
+            UserError: ``heads`` is 1 and a dial needs more.
         """
-        if not math.isfinite(uncertainty):
-            raise NonFiniteError("ensemble uncertainty")
-        beta = 0.0 if math.isnan(self.uncertainty) else self.config.ema
-        previous = 0.0 if math.isnan(self.uncertainty) else self.uncertainty
-        self.uncertainty = beta * previous + (1 - beta) * uncertainty
-        self.largest = max(self.largest, self.uncertainty)
-        self.value = max(self.config.minimum, self.next_value())
-
-    def next_value(self) -> float:
-        """The value after this update, before the floor."""
-        return self.value
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the value never changes."""
-        return type(self) is Schedule
-
-    @property
-    def relative(self) -> float:
-        """Smoothed uncertainty as a share of its running maximum, in [0, 1]."""
-        return self.uncertainty / self.largest if self.largest > 0 else 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """Everything that changes."""
-        return {"value": self.value, "uncertainty": self.uncertainty, "largest": self.largest}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.value, self.uncertainty, self.largest = state["value"], state["uncertainty"], state["largest"]
+        if heads < 2 and self.follows_disagreement:
+            raise UserError(
+                f"algo.ensemble_size={heads}: a dial that moves by the disagreement of value heads needs at least 2 of them"
+            )
 
 
-class Exponential(Schedule):
-    """Plain exponential decay, blind to the uncertainty."""
-
-    def next_value(self) -> float:
-        """``value * decay``."""
-        return self.value * self.config.decay
-
-
-class InverseUncertainty(Schedule):
-    """Decay slowed by uncertainty: the exponent falls from 1 to 0 as the relative variance grows.
-
-    With ``ubar <= U`` the value is at most ``initial * decay^(k / (1 + kappa U))``, so bounded variance is enough for it to
-    vanish geometrically.
-    """
-
-    def next_value(self) -> float:
-        """``value * decay^(1 / (1 + kappa * ubar))``."""
-        return self.value * self.config.decay ** (1 / (1 + self.config.kappa * self.uncertainty))
-
-
-class RatioToMaximum(Schedule):
-    """Decay slowed by the share of the uncertainty in its running maximum, at most 20 times."""
-
-    def next_value(self) -> float:
-        """``value * decay^(1 - min(ubar / max ubar, 0.95))``."""
-        return self.value * self.config.decay ** (1 - min(self.relative, 0.95))
-
-
-class ProportionalToDeviation(Schedule):
-    """The value follows the ensemble's standard deviation."""
-
-    def next_value(self) -> float:
-        """``initial * min(1, sqrt(ubar / max ubar))``."""
-        return self.config.initial * min(1.0, math.sqrt(self.relative))
-
-
-SCHEDULES: dict[str, type[Schedule]] = {
-    "fixed": Schedule,
-    "exp": Exponential,
-    "inv": InverseUncertainty,
-    "ratio": RatioToMaximum,
-    "prop": ProportionalToDeviation,
-}
-"""Schedules by the name that ``virtual_ratio.schedule`` and ``kl_weight.schedule`` take."""
-
-
-BY_UNCERTAINTY = ("inv", "ratio", "prop")
-
-
-def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = math.inf) -> Schedule:
-    """A schedule from what a dial's config field holds: a number is a constant.
+class Dials:
+    """The dials of one agent: they move together, are logged together and saved together.
 
     Args:
-        dial: number or options.
-        name: the dial's name, for error messages.
-        highest: largest value allowed.
+        config: the settings.
+        further: settings of dials that only some agents have, by name.
 
-    Raises:
-        UserError: unknown schedule, a value out of range, or an infinite one that should move.
+    Attributes:
+        kl_weight: lambda.
+        virtual_ratio: rho.
     """
-    config = dial if isinstance(dial, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(dial))
-    if config.schedule not in SCHEDULES:
-        raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
-    for value, label in ((config.initial, name), (config.minimum, f"{name}.minimum")):
-        if not 0 <= value <= highest:
-            raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
-    if config.minimum > config.initial:
-        raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
-    if config.schedule != "fixed" and math.isinf(config.initial):
-        raise UserError(f"{name}.initial must be finite where {name}.schedule={config.schedule} moves it")
-    if not 0 <= config.kappa < math.inf:
-        raise UserError(f"{name}.kappa must be at least 0, not {config.kappa}")
-    if not 0 < config.decay <= 1:
-        raise UserError(f"{name}.decay must be in (0, 1], not {config.decay}")
-    if not 0 <= config.ema < 1:
-        raise UserError(f"{name}.ema must be in [0, 1), not {config.ema}")
-    return SCHEDULES[config.schedule](config)
+
+    def __init__(self, config: AgentConfig, **further: Setting) -> None:
+        self.kl_weight, self.virtual_ratio = make_dial(config.kl_weight), make_dial(config.virtual_ratio)
+        self._all = {"kl_weight": self.kl_weight, "virtual_ratio": self.virtual_ratio}
+        self._all |= {name: make_dial(setting) for name, setting in further.items()}
+
+    def __getitem__(self, name: str) -> Dial:
+        return self._all[name]
+
+    @property
+    def move(self) -> bool:
+        """Whether a dial has a schedule that changes it."""
+        return not all(dial.fixed for dial in self._all.values())
+
+    def update(self, uncertainty: float, steps: int) -> None:
+        """Advance all dials by one learning update; arguments as :meth:`Dial.update`."""
+        for dial in self._all.values():
+            dial.update(uncertainty, steps)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the values by name."""
+        return {name: dial.value for name, dial in self._all.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+        return {name: dial.state_dict() for name, dial in self._all.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        for name, dial in self._all.items():
+            dial.load_state_dict(state[name])
+
+
+def relative_variance(values: Tensor, reward: Tensor) -> float:
+    """Measure disagreement without units: mean variance over members by the variance of the mean value and the reward.
+
+    Dividing by the current variance of the values, not by a running maximum, keeps the measure from falling quadratically
+    while the ensemble is still wrong.
+
+    Args:
+        values: ``[members, sample]``.
+        reward: rewards in the units of the values.
+    """
+    if values.shape[0] == 1:
+        return 0.0
+    return (values.var(0).mean() / (values.mean(0).var() + reward.var() + 1e-8)).item()
+
+
+def disagreement(values: Tensor, reward: Tensor) -> float:
+    """Return the share of disagreement in all variance, ``u / (1 + u)`` with u the :func:`relative_variance`: in [0, 1).
+
+    It is zero if all members agree and near one if they have nothing in common yet, however small all values are. So no
+    peak of the first updates outweighs what comes after. Arguments as there.
+    """
+    relative = relative_variance(values, reward)
+    return relative / (1 + relative)

@@ -1,0 +1,252 @@
+"""How a dial moves: constant, decaying, driven by the disagreement of a value ensemble, or from one value to another.
+
+The published rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is known in words only: the smoothed ensemble
+variance sets the rate at which the virtual-data ratio decays, high uncertainty slows the decay, and the ratio goes to zero so
+that learning is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pompc.errors import NonFiniteError, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Options of a :class:`Dial` that moves.
+
+    Attributes:
+        schedule: how the dial moves: ``fixed``, ``exp``, ``inv``, ``ratio`` or ``prop`` (which decay or follow the
+            uncertainty), ``linear`` or ``switch`` (which go from ``initial`` to ``to``).
+        initial: value before the first update.
+        decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
+        minimum: floor of the value, at most ``initial``.
+        ema: smoothing of the uncertainty, in [0, 1).
+        kappa: strength with which uncertainty slows the decay of ``inv``.
+        to: value at the end of ``linear`` and after ``switch``.
+        over: ticks of the clock until ``linear`` and ``switch`` have reached ``to``.
+        clock: a tick is one of the agent's ``updates``, or one environment step (``steps``, over all environments, action
+            repeat counted). Off-policy agents update once per transition by default, on-policy agents once per batch.
+    """
+
+    schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch"] = "inv"
+    initial: float = 0.3
+    decay: float = 0.98
+    minimum: float = 0.0
+    ema: float = 0.9
+    kappa: float = 10.0
+    to: float = 0.0
+    over: int = 100_000
+    clock: Literal["updates", "steps"] = "updates"
+
+
+Setting = float | ScheduleConfig
+"""What an option that is a dial holds: a constant, or how the dial moves."""
+
+
+class Dial:
+    """A value over the course of learning; this class keeps it fixed.
+
+    Args:
+        config: options.
+
+    Attributes:
+        value: the dial now.
+        uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
+        uses_uncertainty: whether the uncertainty moves the value.
+        rises: whether the value goes to ``config.to``, which may lie above ``config.initial``.
+        leaves_infinity: whether the value may be infinite.
+    """
+
+    uses_uncertainty = False
+    rises = False
+    leaves_infinity = True
+
+    def __init__(self, config: ScheduleConfig) -> None:
+        self.config = config
+        self.value = config.initial
+        self.uncertainty = math.nan
+        self.largest = 0.0
+        self.time = 0
+
+    def update(self, uncertainty: float, steps: int = 1) -> None:
+        """Advance by one learning update.
+
+        Args:
+            uncertainty: disagreement of the value ensemble, at least 0; see :func:`relative_variance`.
+            steps: environment steps since the last update.
+
+        Raises:
+            NonFiniteError: the uncertainty is not finite.
+        """
+        if not math.isfinite(uncertainty):
+            raise NonFiniteError("ensemble uncertainty")
+        beta = 0.0 if math.isnan(self.uncertainty) else self.config.ema
+        previous = 0.0 if math.isnan(self.uncertainty) else self.uncertainty
+        self.uncertainty = beta * previous + (1 - beta) * uncertainty
+        self.largest = max(self.largest, self.uncertainty)
+        ticks = _TICKS[self.config.clock](steps)
+        self.time += ticks
+        self.value = max(self.config.minimum, self.next_value(ticks))
+
+    def next_value(self, ticks: int) -> float:
+        """Return the value after so many more ticks of the clock, before the floor."""
+        return self.value
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the value never changes."""
+        return type(self) is Dial
+
+    @property
+    def relative(self) -> float:
+        """Smoothed uncertainty as a share of its running maximum, in [0, 1]."""
+        return self.uncertainty / self.largest if self.largest > 0 else 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return everything that changes."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+
+_STATE = ("value", "uncertainty", "largest", "time")
+_TICKS = {"updates": lambda steps: 1, "steps": lambda steps: steps}
+
+
+class Exponential(Dial):
+    """Decay exponentially, blind to the uncertainty."""
+
+    leaves_infinity = False
+
+    def next_value(self, ticks: int) -> float:
+        """``value * decay^ticks``."""
+        return self.value * self.config.decay**ticks
+
+
+class InverseUncertainty(Dial):
+    """Decay more slowly under uncertainty: the exponent falls from 1 to 0 as the relative variance grows.
+
+    With ``ubar <= U`` the value is at most ``initial * decay^(k / (1 + kappa U))``, so bounded variance is enough for it to
+    vanish geometrically.
+    """
+
+    uses_uncertainty, leaves_infinity = True, False
+
+    def next_value(self, ticks: int) -> float:
+        """``value * decay^(ticks / (1 + kappa * ubar))``."""
+        return self.value * self.config.decay ** (ticks / (1 + self.config.kappa * self.uncertainty))
+
+
+class RatioToMaximum(Dial):
+    """Decay more slowly by the share of the uncertainty in its running maximum, at most 20 times."""
+
+    uses_uncertainty, leaves_infinity = True, False
+
+    def next_value(self, ticks: int) -> float:
+        """``value * decay^(ticks (1 - min(ubar / max ubar, 0.95)))``."""
+        return self.value * self.config.decay ** (ticks * (1 - min(self.relative, 0.95)))
+
+
+class ProportionalToDeviation(Dial):
+    """Follow the ensemble's standard deviation."""
+
+    uses_uncertainty, leaves_infinity = True, False
+
+    def next_value(self, ticks: int) -> float:
+        """``initial * min(1, sqrt(ubar / max ubar))``."""
+        return self.config.initial * min(1.0, math.sqrt(self.relative))
+
+
+class Linear(Dial):
+    """Go from ``initial`` to ``to`` in equal steps, up or down."""
+
+    rises, leaves_infinity = True, False
+
+    def next_value(self, ticks: int) -> float:
+        """``initial + (to - initial) * min(time / over, 1)``."""
+        share = min(self.time / self.config.over, 1.0)
+        return (1 - share) * self.config.initial + share * self.config.to
+
+
+class Switch(Dial):
+    """Be ``initial`` for ``over`` ticks and ``to`` from then on; either may be infinite."""
+
+    rises = True
+
+    def next_value(self, ticks: int) -> float:
+        """``initial`` before tick ``over``, ``to`` from there."""
+        return self.config.initial if self.time < self.config.over else self.config.to
+
+
+SCHEDULES: dict[str, type[Dial]] = {
+    "fixed": Dial,
+    "exp": Exponential,
+    "inv": InverseUncertainty,
+    "ratio": RatioToMaximum,
+    "prop": ProportionalToDeviation,
+    "linear": Linear,
+    "switch": Switch,
+}
+"""Dials by the name that their option ``schedule`` takes."""
+
+
+def make_dial(setting: Setting) -> Dial:
+    """Make a dial from what its option holds; a number is a constant."""
+    config = setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
+    return SCHEDULES[config.schedule](config)
+
+
+def highest_value(setting: Setting) -> float:
+    """Return the largest value that a setting ever gives its dial."""
+    if not isinstance(setting, ScheduleConfig):
+        return float(setting)
+    return max(setting.initial, setting.to) if SCHEDULES[setting.schedule].rises else setting.initial
+
+
+def asks_uncertainty(setting: Setting) -> bool:
+    """Whether a setting moves its dial by uncertainty."""
+    return isinstance(setting, ScheduleConfig) and SCHEDULES[setting.schedule].uses_uncertainty
+
+
+def check_setting(name: str, setting: Setting, highest: float = math.inf) -> None:
+    """Check the numbers of a dial's setting.
+
+    Args:
+        name: the dial's key, for messages.
+        setting: number or options.
+        highest: largest value allowed.
+
+    Raises:
+        UserError: an unknown schedule, a value out of range, or an infinite one that should move little by little.
+    """
+    config = setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
+    if config.schedule not in SCHEDULES:
+        raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
+    kind = SCHEDULES[config.schedule]
+    key = f"{name}.initial" if isinstance(setting, ScheduleConfig) else name
+    for label, value in ((key, config.initial), (f"{name}.minimum", config.minimum), (f"{name}.to", config.to)):
+        if not 0 <= value <= highest:
+            raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
+    if not kind.rises and config.minimum > config.initial:
+        raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
+    if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
+        raise UserError(
+            f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; from .inf only "
+            f"{name}.schedule=switch leads away"
+        )
+    if not 0 <= config.kappa < math.inf:
+        raise UserError(f"{name}.kappa must be at least 0, not {config.kappa}")
+    if not 0 < config.decay <= 1:
+        raise UserError(f"{name}.decay must be in (0, 1], not {config.decay}")
+    if not 0 <= config.ema < 1:
+        raise UserError(f"{name}.ema must be in [0, 1), not {config.ema}")
+    if config.over < 1:
+        raise UserError(f"{name}.over must be at least 1, not {config.over}")
