@@ -1,4 +1,4 @@
-"""Plain functions as dynamics and cost: the door for a robotics user with their own equations."""
+"""Plain functions as dynamics and cost, for users with their own equations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class FunctionModel:
-    """Dynamics and cost of the planner made of plain functions, batched over any leading shape.
+    """Make dynamics and cost of plain functions that are batched over any leading shape.
 
     Args:
         step: ``(state [..., state], action [..., action]) -> next state [..., state]``.
         running: ``(state, action) -> cost [...]`` of one step.
-        terminal: ``(state) -> cost [...]`` of the last state; none means zero.
+        terminal: ``(state) -> cost [...]`` of the last state; ``None`` means zero.
     """
 
     def __init__(

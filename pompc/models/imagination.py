@@ -1,4 +1,4 @@
-"""A latent world model as the planner sees it."""
+"""A world model as a planner sees it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pompc.models.world_model import WorldModel
 
 
 class Imagination:
-    """Dynamics, cost and terminations of the planner, read from a :class:`WorldModel`.
+    """Plan in a :class:`WorldModel`: its dynamics, minus its expected reward as the cost, and its terminations.
 
     Args:
-        model: the world model; the cost of a step is its expected reward, negated.
+        model: the world model. Entries of an action that the task of a state ignores have no effect.
     """
 
     def __init__(self, model: WorldModel) -> None:
@@ -25,21 +25,19 @@ class Imagination:
     def judge(
         self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """See :class:`~pompc.models.protocols.Judge`; an episode ends where the model finds that likelier than not."""
-        cost = -self.model.reward(state, self._masked(state, action))
-        if self.model.termination_head is None:
-            return cost, None
-        return cost, self.model.termination_logits(next_state) > 0
+        """See :class:`~pompc.models.protocols.Judge`; no terminations if the model predicts none."""
+        reward, ended = self.model.outcome(state, self._masked(state, action), next_state)
+        return -reward, ended if self.model.terminates else None
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """See :class:`~pompc.models.protocols.Cost`."""
         return self.judge(state, action, next_state, parameters)[0]
 
     def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
-        """See :class:`~pompc.models.protocols.Cost`; the value of the last state is the agent's."""
+        """See :class:`~pompc.models.protocols.Cost`; zero, since the agent adds the value of the last state."""
         return torch.zeros_like(state[..., 0])
 
     def _masked(self, state: Tensor, action: Tensor) -> Tensor:
-        """Without the entries that the task of a state ignores."""
+        """Set the entries that the task of a state ignores to zero."""
         tasks = self.model.tasks
         return action if tasks is None else action * tasks.action_masks[tasks.index(state)]

@@ -1,7 +1,7 @@
-"""The seams between a planner, the dynamics it rolls out and the environment behind them.
+"""The seams between a planner, the model it rolls out and the environment behind it.
 
-Every method is batched over any leading shape ``[...]``, is pure, and never branches in Python on tensor values, so
-that it compiles and runs inside one rollout batch ``[batch, candidate, sample]``.
+Every method is batched over any leading shape ``[...]``, is pure, and never branches in Python on tensor values. It
+therefore compiles and runs inside one rollout batch ``[batch, candidate, sample]``.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from torch import Tensor
 
 @runtime_checkable
 class Dynamics(Protocol):
-    """What a planner rolls out: explicit equations of motion or a learned latent model alike."""
+    """The dynamics a planner rolls out: explicit equations of motion or a learned latent model."""
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """One model step: ``state [..., state]``, ``action [..., action]`` -> next state ``[..., state]``."""
+        """Take a model step: ``state [..., state]``, ``action [..., action]`` -> next state ``[..., state]``."""
         ...
 
 
 @runtime_checkable
 class Cost(Protocol):
-    """What a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
+    """The cost a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
 
     Steps are given time first, ``[time, batch, candidate, sample, ...]``. ``parameters [batch, candidate, 1, parameter]``
-    may differ per candidate: this is how a high-level policy conditions the planner. ``None`` where there are none.
+    may differ per candidate: this is how a high-level policy conditions the planner. ``None`` means no parameters.
     """
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
-        """Cost of every step: ``[..., state]``, ``[..., action]``, ``[..., state]`` -> ``[...]``."""
+        """Charge every step: ``[..., state]``, ``[..., action]``, ``[..., state]`` -> cost ``[...]``."""
         ...
 
     def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
-        """Cost of the last state: ``[..., state]`` -> ``[...]``."""
+        """Charge the last state: ``[..., state]`` -> cost ``[...]``."""
         ...
 
 
@@ -42,20 +42,20 @@ class Terminating(Protocol):
     """Dynamics that know where an episode ends: cost stops accumulating there."""
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """Whether the step ended the episode: -> bool ``[...]``."""
+        """Tell whether the step ended the episode: -> bool ``[...]``."""
         ...
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """A model that gives cost and termination of steps in one go, where they share most of their work."""
+    """A model that computes cost and termination of a step together, because they share most of their work."""
 
     def judge(
         self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """What ``Cost.running`` and ``Terminating.terminated`` return: cost ``[...]`` and bool ``[...]``.
+        """Return ``Cost.running`` and ``Terminating.terminated``: cost ``[...]`` and bool ``[...]``.
 
-        No termination (none) where no step ever ends an episode.
+        ``None`` instead of the terminations means that no step ends an episode.
         """
         ...
 
@@ -64,13 +64,52 @@ class TerminalValue(Protocol):
     """The value (a return, larger is better) a planner adds at the end of its horizon."""
 
     def __call__(self, state: Tensor) -> Tensor:
-        """``state [..., state]`` -> value ``[...]``."""
+        """Value a state: ``state [..., state]`` -> value ``[...]``."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model as an agent sees it, learned (``WorldModel``) or explicit (``KnownModel``).
+
+    Attributes:
+        input_dim: size of what networks see of a state.
+    """
+
+    input_dim: int
+
+    @property
+    def terminates(self) -> bool:
+        """Whether the model predicts ends of episodes."""
+        ...
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Find the state behind an observation: ``[..., observation]`` -> ``[..., state]``."""
+        ...
+
+    def inputs(self, state: Tensor) -> Tensor:
+        """Give what networks see of a state: ``[..., state]`` -> ``[..., input]``."""
+        ...
+
+    def next(self, state: Tensor, action: Tensor) -> Tensor:
+        """Take a step: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
+        ...
+
+    def outcome(self, state: Tensor, action: Tensor, next_state: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge a step: reward ``[...]`` and whether it ended the episode, bool ``[...]``.
+
+        All ``False`` if the model does not terminate.
+        """
+        ...
+
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take a step and judge it: next state ``[..., state]``, reward ``[...]``, ended, bool ``[...]``."""
         ...
 
 
 @runtime_checkable
 class TaskModel(Dynamics, Cost, Terminating, Protocol):
-    """An environment as a planner with explicit dynamics sees it: approximate dynamics, reward and cost.
+    """An explicit model of an environment: approximate dynamics, reward, terminations and cost.
 
     ``state`` and ``observe`` convert between the environment's observation and the model's state:
     ``state(observe(x)) == x`` up to rounding (angles up to full turns).
@@ -88,15 +127,15 @@ class TaskModel(Dynamics, Cost, Terminating, Protocol):
     nominal: Tensor
 
     def state(self, observation: Tensor) -> Tensor:
-        """``observation [..., observation]`` -> model state ``[..., state]``."""
+        """Convert ``observation [..., observation]`` to the model state ``[..., state]``."""
         ...
 
     def observe(self, state: Tensor) -> Tensor:
-        """``state [..., state]`` -> the observation the environment would give ``[..., observation]``."""
+        """Convert ``state [..., state]`` to the observation the environment would give ``[..., observation]``."""
         ...
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """The reward model (not the planner's cost), comparable with the environment's reward: -> ``[...]``."""
+        """Predict the environment's reward ``[...]``; this is not the planner's cost."""
         ...
 
     def parameters(self, high_action: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The latent world model of TD-MPC2 (Hansen et al. 2024, section 3.1), shared by the latent family."""
+"""The latent world model of TD-MPC2 (Hansen et al. 2024, section 3.1)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SIZES: dict[int, ModelSize] = {
 
 
 class TaskEmbedding(nn.Module):
-    """What a multi-task model knows of its tasks: a learned vector, an action mask and a discount for each.
+    """A learned vector, an action mask and a discount for each task of a multi-task model.
 
     Args:
         action_masks: 1 for the actions a task has ``[task, action]``.
@@ -63,7 +63,7 @@ class TaskEmbedding(nn.Module):
         self.register_buffer("discounts", discounts, persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
-        """``[..., latent + 1]`` (the last entry is the task's index) -> latent and task vector ``[..., latent + dim]``."""
+        """Replace the task's index, the last entry, by its vector: ``[..., latent + 1]`` -> ``[..., latent + dim]``."""
         return torch.cat([state[..., :-1], self.table(self.index(state))], dim=-1)
 
     @torch.no_grad()
@@ -72,15 +72,15 @@ class TaskEmbedding(nn.Module):
         self.table.weight.copy_(torch.renorm(self.table.weight, 2, 0, 1.0))
 
     def index(self, state: Tensor) -> Tensor:
-        """The task of a state ``[..., latent + 1]``: integers ``[...]``."""
+        """Read the task of a state ``[..., latent + 1]``: integers ``[...]``."""
         return state[..., -1].long()
 
 
 class WorldModel(nn.Module):
     """Encoder, latent dynamics, reward and, for episodic tasks, termination.
 
-    A state is the latent ``[..., latent]``; with several tasks the task's index follows as one more entry, so that a
-    planner carries it along its rollouts without knowing of tasks.
+    A state is the latent ``[..., latent]``. With several tasks the task's index follows as one more entry: a planner
+    carries it along its rollouts without knowing of tasks.
 
     Args:
         observation_shape: of one observation; three dimensions mean stacked frames. Flat observations of a multi-task
@@ -90,7 +90,10 @@ class WorldModel(nn.Module):
         simnorm_group: group of the simplicial normalisation.
         two_hot: the encoding of rewards and values.
         episodic: predict terminations.
-        tasks: the tasks, where there are several.
+        tasks: the tasks; ``None`` for a single one.
+
+    Attributes:
+        input_dim: size of what networks see of a state.
 
     Raises:
         UserError: images of another size than 64 x 64.
@@ -128,35 +131,55 @@ class WorldModel(nn.Module):
         initialise(self)
         nn.init.zeros_(self.reward_head[-1].weight)  # pyright: ignore[reportArgumentType]
 
-    def inputs(self, state: Tensor) -> Tensor:
-        """What the networks see of a state: ``[..., latent (+ task vector)]``."""
-        return state if self.tasks is None else self.tasks(state)
+    @property
+    def terminates(self) -> bool:
+        """Whether the model was built with terminations."""
+        return self.termination_head is not None
 
     def encode(self, observation: Tensor) -> Tensor:
-        """``[..., observation]`` -> state ``[..., state]``."""
+        """Encode ``[..., observation]`` into a state ``[..., state]``."""
         if self.tasks is None:
             return self.encoder(observation)
         return torch.cat([self.encoder(self.tasks(observation)), observation[..., -1:]], dim=-1)
 
+    def inputs(self, state: Tensor) -> Tensor:
+        """Give what networks see of a state: ``[..., latent (+ task vector)]``."""
+        return state if self.tasks is None else self.tasks(state)
+
     def next(self, state: Tensor, action: Tensor) -> Tensor:
-        """One latent step: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
+        """Take a latent step: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
         latent = self.dynamics(torch.cat([self.inputs(state), action], dim=-1))
         return latent if self.tasks is None else torch.cat([latent, state[..., -1:]], dim=-1)
 
+    def outcome(self, state: Tensor, action: Tensor, next_state: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge a step: expected reward ``[...]`` and whether it ended the episode, bool ``[...]``.
+
+        An episode ends if the model finds that likelier than not; never if it was built without terminations.
+        """
+        reward = self.reward(state, action)
+        if not self.terminates:
+            return reward, torch.zeros_like(reward, dtype=torch.bool)
+        return reward, self.termination_logits(next_state) > 0
+
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take a step and judge it: next state ``[..., state]``, reward ``[...]``, ended, bool ``[...]``."""
+        next_state = self.next(state, action)
+        return next_state, *self.outcome(state, action, next_state)
+
     def latent(self, state: Tensor) -> Tensor:
-        """The state without the task's index ``[..., latent]``."""
+        """Drop the task's index of a state: ``[..., latent]``."""
         return state[..., : self.latent_dim]
 
     def reward_logits(self, state: Tensor, action: Tensor) -> Tensor:
-        """Distribution of the reward of a step: -> logits ``[..., bin]``."""
+        """Predict the distribution of a step's reward: logits ``[..., bin]``."""
         return self.reward_head(torch.cat([self.inputs(state), action], dim=-1))
 
     def reward(self, state: Tensor, action: Tensor) -> Tensor:
-        """Expected reward of a step: -> ``[...]``."""
+        """Predict the expected reward of a step ``[...]``."""
         return self.two_hot.decode(self.reward_logits(state, action))
 
     def termination_logits(self, state: Tensor) -> Tensor:
-        """Whether an episode has ended in ``state [..., state]``: -> logits ``[...]``.
+        """Predict whether an episode has ended in ``state [..., state]``: logits ``[...]``.
 
         Raises:
             RuntimeError: the model was built without terminations.

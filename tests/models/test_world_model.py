@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pompc.models import Judge
+from pompc.models import Judge, Model
 from pompc.models.imagination import Imagination
 from pompc.models.world_model import SIZES, ModelSize, TaskEmbedding, WorldModel
 from pompc.networks.critics import Critic
@@ -91,6 +91,21 @@ def test_an_action_changes_what_follows_and_what_it_earns():
     a, b = torch.zeros(6, 3), torch.ones(6, 3)
     assert ((world.next(state, a) - world.next(state, b)).abs().amax(-1) > 0).all()
     assert (world.reward(state, a) != world.reward(state, b)).all()
+
+
+@pytest.mark.parametrize("episodic", [False, True])
+def test_a_transition_is_the_step_its_reward_and_its_end(episodic):
+    world = model(episodic=episodic)
+    state, action = world.encode(torch.randn(200, 4)), torch.rand(200, 3)
+    if episodic:
+        with torch.no_grad():  # so that half of the states are ends
+            world.termination_head[-1].bias -= world.termination_logits(world.next(state, action)).median()
+    assert isinstance(world, Model)
+    then, reward, ended = world.transition(state, action)
+    assert torch.equal(then, world.next(state, action))
+    assert torch.equal(reward, world.reward(state, action))
+    assert torch.equal(ended, world.termination_logits(then) > 0 if episodic else torch.zeros(200, dtype=torch.bool))
+    assert ended.any() == world.terminates == episodic
 
 
 def test_terminations_of_a_model_without_them_are_refused():
