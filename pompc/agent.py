@@ -15,10 +15,11 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
-from pompc.dials import make_schedule
+from pompc.dials import AgentConfig, Dials
 from pompc.environment import Tasks
 from pompc.models.protocols import Dynamics, TaskModel, TerminalValue
 from pompc.planner import MPPI, Plan
+from pompc.schedules import Dial
 
 # TorchRL announces every storage on the terminal, in the middle of the progress bar.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
@@ -80,18 +81,27 @@ class MPPIRL(TensorDictModuleBase, ABC):
     counts: ClassVar[tuple[str, ...]] = ("updates", "kl_weight", "virtual_ratio", "model_steps")
     greedy: bool = False
 
-    def __init__(self, config: Any, problem: Problem) -> None:
+    def __init__(self, config: AgentConfig, problem: Problem) -> None:
         super().__init__()
-        self.config = config
+        self.config: Any = config
         self.problem = problem
-        self.kl_weight = make_schedule(getattr(config, "kl_weight", 0.0), name="kl_weight")
-        self.virtual_ratio = make_schedule(getattr(config, "virtual_ratio", 0.0), name="virtual_ratio", highest=1.0)
+        self.dials = Dials(config)
         self.planner: MPPI | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates = 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
         self.in_keys = ["observation"]
         self.out_keys = ["action"]
+
+    @property
+    def kl_weight(self) -> Dial:
+        """Lambda: the weight of the KL divergence between the policy and the planner in the policy loss."""
+        return self.dials.kl_weight
+
+    @property
+    def virtual_ratio(self) -> Dial:
+        """Rho: the share of the planner's own rollouts in value learning."""
+        return self.dials.virtual_ratio
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
@@ -214,13 +224,13 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return 1
 
     @property
-    def backlog(self) -> int:
-        """Updates owed before the next transitions are collected; :meth:`catch_up` makes them."""
+    def pending_updates(self) -> int:
+        """Updates to make before the next transitions are collected; :meth:`catch_up` makes them."""
         return 0
 
-    def catch_up(self) -> None:
-        """Make some of the updates in :attr:`backlog`."""
-        raise NotImplementedError(f"{type(self).__name__} owes no updates")
+    def catch_up(self) -> dict[str, Any]:
+        """Make some of the :attr:`pending_updates`; return their metrics."""
+        raise NotImplementedError(f"{type(self).__name__} has pending updates and no catch_up")
 
     def idle_reason(self) -> str | None:
         """Why no update has been made so far, in words; none where one was."""
@@ -228,28 +238,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """Learn from new transitions ``[num_envs, time]``; the same metrics every time, nan where unknown."""
+        """Learn from new transitions ``[num_envs, time]``; return the metrics there are, by name.
 
-    def value_target(self, data: TensorDictBase) -> Tensor | tuple[Tensor, Tensor]:
-        """What values should be ``[...]``; with it, where the policy learns from them, advantages ``[...]``."""
-        raise NotImplementedError(f"{type(self).__name__} has no value target")
-
-    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
-        """The policy's loss on a minibatch, the planner prior included with weight lambda; and metrics."""
-        raise NotImplementedError(f"{type(self).__name__} has no policy loss")
-
-    def planner_kl(self, batch: TensorDictBase) -> Tensor:
-        """Divergence of the policy from the planner's distribution ``[row]``, weighted by lambda in the policy loss."""
-        raise NotImplementedError(f"{type(self).__name__} has no planner prior")
-
-    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """Value targets from the planner's own rollouts ``[row]``; none without virtual data."""
-        return None
-
-    def schedule(self, uncertainty: float) -> None:
-        """Advance both dials after an update, given the relative variance of the value ensemble."""
-        self.kl_weight.update(uncertainty)
-        self.virtual_ratio.update(uncertainty)
+        An algorithm checks its losses itself and raises ``NonFiniteError``.
+        """
 
     @property
     def dynamics(self) -> Dynamics | None:
@@ -270,8 +262,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
             replay: with what the agent has kept of the past, which may be large and is not needed to play.
         """
         return {
-            "kl_weight": self.kl_weight.state_dict(),
-            "virtual_ratio": self.virtual_ratio.state_dict(),
+            "dials": self.dials.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "model_steps": self.model_steps,
@@ -279,8 +270,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned."""
-        self.kl_weight.load_state_dict(state["kl_weight"])
-        self.virtual_ratio.load_state_dict(state["virtual_ratio"])
+        self.dials.load_state_dict(state["dials"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]

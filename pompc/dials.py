@@ -76,7 +76,7 @@ class Dials:
         return not all(dial.fixed for dial in self._all.values())
 
     def update(self, uncertainty: float, steps: int) -> None:
-        """Advance all dials by one learning update; arguments as :meth:`Dial.update`."""
+        """Advance all dials by one learning update, made after so many environment steps."""
         for dial in self._all.values():
             dial.update(uncertainty, steps)
 

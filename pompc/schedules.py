@@ -73,12 +73,12 @@ class Dial:
         self.largest = 0.0
         self.time = 0
 
-    def update(self, uncertainty: float, steps: int = 1) -> None:
+    def update(self, uncertainty: float, steps: int = 0) -> None:
         """Advance by one learning update.
 
         Args:
-            uncertainty: disagreement of the value ensemble, at least 0; see :func:`relative_variance`.
-            steps: environment steps since the last update.
+            uncertainty: disagreement of the value ensemble, at least 0; see :mod:`pompc.dials`.
+            steps: environment steps so far.
 
         Raises:
             NonFiniteError: the uncertainty is not finite.
@@ -89,7 +89,7 @@ class Dial:
         previous = 0.0 if math.isnan(self.uncertainty) else self.uncertainty
         self.uncertainty = beta * previous + (1 - beta) * uncertainty
         self.largest = max(self.largest, self.uncertainty)
-        ticks = _TICKS[self.config.clock](steps)
+        ticks = _CLOCKS[self.config.clock](self.time, steps) - self.time
         self.time += ticks
         self.value = max(self.config.minimum, self.next_value(ticks))
 
@@ -118,7 +118,7 @@ class Dial:
 
 
 _STATE = ("value", "uncertainty", "largest", "time")
-_TICKS = {"updates": lambda steps: 1, "steps": lambda steps: steps}
+_CLOCKS = {"updates": lambda time, steps: time + 1, "steps": lambda time, steps: steps}
 
 
 class Exponential(Dial):

@@ -82,7 +82,7 @@ class Critic(nn.Module):
         return self.two_hot.decode(logits)
 
     @torch.no_grad()
-    def follow(self, rate: float) -> None:
+    def soft_update(self, rate: float) -> None:
         """Move the targets towards the heads: ``target += rate (heads - target)``."""
         torch._foreach_lerp_(list(self.target.parameters()), list(self.heads.parameters()), rate)  # pyright: ignore[reportPrivateImportUsage]
 

@@ -1,22 +1,96 @@
-"""What a policy is held to: the stored plans, or a prior that learns to follow them."""
+"""The prior of an off-policy agent, to which lambda pulls its policy: the stored plans, or a policy that follows them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
 
-from pompc.networks.policies import LatentPolicy
+from pompc.networks.policies import LatentPolicy, PolicySample
+
+if TYPE_CHECKING:
+    from pompc.offpolicy.agent import OffPolicyAgent
+
+
+class Prior(Protocol):
+    """The distribution that the policy is pulled to.
+
+    Batches are those of :meth:`OffPolicyAgent.update <pompc.offpolicy.agent.OffPolicyAgent.update>`, time first.
+    """
+
+    def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """Measure the divergence of a policy sample at the first states of ``batch["state"]`` ``[time, batch]``."""
+        ...
+
+    def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """Measure it at the encoded next states ``[horizon, batch]``; zero if an episode was over there."""
+        ...
+
+    def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
+        """Make one step of a learned prior; return its metrics."""
+        ...
+
+
+class StoredPlan:
+    """The plan that the replay holds of every step."""
+
+    def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """Measure ``KL(policy || plan)`` of the states that have a plan ``[horizon, batch]``, averaged over the action."""
+        return agent.policy.divergence(sample[: agent.horizon], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+
+    def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """See :meth:`Prior.divergence_next`."""
+        std: Tensor = batch["plan_std"][1:]
+        planned = (std > 0).all(-1)
+        divergence = agent.policy.divergence(sample, batch["plan_mean"][1:], std.masked_fill(std <= 0, 1.0))
+        return divergence.masked_fill(~planned, 0.0)
+
+    def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
+        """Learn nothing."""
+        return {}
+
+
+class LearnedPrior(nn.Module):
+    """A second policy that follows the stored plans (PO-MPC, Serra-Gomez et al. 2026, the intermediate prior).
+
+    Args:
+        network: the second policy; its optimizer is ``agent.optimizers["prior"]``.
+        follow: measures how far it is from plans, such as :func:`forward_kl`.
+    """
+
+    def __init__(self, network: LatentPolicy, follow: Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self._follow = network, follow
+
+    def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """Measure ``KL(policy || prior)`` of all states ``[horizon + 1, batch]``, averaged over the action."""
+        with torch.no_grad():
+            mean, log_std = self.network(batch["state"][: len(sample.mean)])
+        return sample.gaussian_kl(mean, log_std)
+
+    def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """See :meth:`Prior.divergence_next`."""
+        return sample.gaussian_kl(*self.network(batch["encoded"][1:]))
+
+    def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
+        """Make one step towards the plans of the batch."""
+        divergence = self._follow(self.network, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+        loss = agent.temporal_mean(divergence)
+        agent.optimizer_step("prior", loss, batch)
+        return {"prior_loss": loss.detach()}
 
 
 def forward_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """``KL(plan || prior)``, so that the prior covers all that the plans did.
+    """Measure ``KL(plan || prior)``, so that the prior covers everything that the plans did.
 
     Args:
         prior: the learned prior.
-        state: where ``[..., state]``.
-        mean: of the plans' Gaussians ``[..., action]``.
-        std: their spread ``[..., action]``.
+        state: ``[..., state]``.
+        mean: means of the plans' Gaussians ``[..., action]``.
+        std: their standard deviations ``[..., action]``.
 
     Returns:
         The divergence averaged over the action ``[...]``, up to a constant.
@@ -25,7 +99,10 @@ def forward_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) ->
 
 
 def reverse_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """``KL(prior || plan)``, so that the prior settles on one of the things the plans did; as :func:`forward_kl`."""
+    """Measure ``KL(prior || plan)``, so that the prior settles on one of the things that the plans did.
+
+    Arguments and result as of :func:`forward_kl`.
+    """
     return prior.divergence(prior.sample(state), mean, std)
 
 
@@ -34,4 +111,4 @@ PRIORS: dict[str, Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor] | Non
     "forward": forward_kl,
     "reverse": reverse_kl,
 }
-"""How a learned prior follows the plans, by the name that ``algo.prior`` takes; none where the plan itself is the prior."""
+"""How a learned prior follows the plans, by the name that ``algo.prior`` takes; ``None``: the plan itself is the prior."""

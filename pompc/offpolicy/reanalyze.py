@@ -1,75 +1,54 @@
-"""Lazy reanalysis: stale plans in the replay are made anew, a few at a time (BMPC, Wang et al. 2025, section 4)."""
+"""Lazy reanalysis: stale plans in the replay are made again, a few at a time (BMPC, Wang et al. 2025, section 4)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.errors import UserError
-from pompc.offpolicy.config import LatentConfig
-from pompc.offpolicy.latent import LatentMPPIRL
+if TYPE_CHECKING:
+    from pompc.offpolicy.agent import OffPolicyAgent
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReanalyzeConfig(LatentConfig):
-    """Options of :class:`LazyReanalyze` beside those of the latent family.
+class Reanalyzer:
+    """Plans again, with today's model, from the first observations of a batch, in place in the replay.
 
-    Attributes:
-        reanalyze_interval: updates between two reanalyses; 0 never reanalyses.
-        reanalyze_sequences: sequences of the batch that are planned anew, every step of them; at most all.
-        reanalyze_log_std_min: lower end of the log-spread with which the policy proposes in it.
-        reanalyze_log_std_max: upper end.
+    Args:
+        interval: updates between two reanalyses; 0 never reanalyses.
+        sequences: sequences of the batch that are planned again, every step of them; at most all.
+        log_std_range: range of the log-std with which the policy proposes.
     """
 
-    reanalyze_interval: int = 10
-    reanalyze_sequences: int = 20
-    reanalyze_log_std_min: float = -2.0
-    reanalyze_log_std_max: float = 1.0
+    def __init__(self, interval: int, sequences: int, log_std_range: tuple[float, float]) -> None:
+        self.interval, self.sequences, self.log_std_range = interval, sequences, log_std_range
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reanalyze_interval < 0:
-            raise UserError(f"algo.reanalyze_interval must be at least 0 (never), not {self.reanalyze_interval}")
-        if self.reanalyze_sequences < 1:
-            raise UserError(f"algo.reanalyze_sequences must be at least 1, not {self.reanalyze_sequences}")
-        if not self.reanalyze_log_std_min < self.reanalyze_log_std_max:
-            raise UserError(
-                f"algo.reanalyze_log_std_min={self.reanalyze_log_std_min} must be below "
-                f"algo.reanalyze_log_std_max={self.reanalyze_log_std_max}"
-            )
-
-
-class LazyReanalyze(LatentMPPIRL):
-    """Plans again, with today's model, from the first observations of the batch, in place in the replay."""
-
-    Config: type[ReanalyzeConfig] = ReanalyzeConfig
-
-    def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """A standard normal, whatever the action."""
-        return torch.zeros_like(action), torch.ones_like(action)
+    def due(self, updates: int) -> bool:
+        """Tell whether to reanalyse before the next update, given the number of updates so far."""
+        return self.interval > 0 and updates % self.interval == 0
 
     @torch.no_grad()
-    def refresh(self, batch: TensorDictBase, indices: Tensor | None, pretraining: bool) -> None:
-        """Every ``reanalyze_interval`` updates after the pretraining: new plans, without a warm start."""
-        config: ReanalyzeConfig = self.config
-        due = config.reanalyze_interval > 0 and not pretraining and self.updates % config.reanalyze_interval == 0
-        if indices is None or not due:
-            return
-        assert self.planner is not None
-        rows = (slice(self.horizon), slice(config.reanalyze_sequences))
-        state = self.model.encode(batch["observation"][rows])
+    def __call__(self, agent: OffPolicyAgent, batch: TensorDictBase, indices: Tensor) -> None:
+        """Renew plans without a warm start.
+
+        Args:
+            agent: plans, and owns the replay.
+            batch: sequences ``[horizon + 1, batch]``; their ``plan_mean`` and ``plan_std`` are replaced.
+            indices: where the batch lies in the replay ``[horizon + 1, batch]``.
+        """
+        assert agent.planner is not None
+        chosen = (slice(agent.horizon), slice(self.sequences))
+        state = agent.model.encode(batch["observation"][chosen])
         flat = state.flatten(0, 1)
-        plan = self.planner.plan(
+        plan = agent.planner.plan(
             flat,
-            proposals=self.proposals(flat, (config.reanalyze_log_std_min, config.reanalyze_log_std_max)),
-            terminal_value=self.terminal_value(),
-            discount=self.discounts(flat),
+            proposals=agent.proposals(flat, self.log_std_range),
+            terminal_value=agent.terminal_value(),
+            discount=agent.discounts(flat),
         )
         shape = (*state.shape[:2], -1)
-        fresh = {"plan_mean": self.planner.select(plan)[:, 0].view(shape), "plan_std": plan.std[:, 0, 0].view(shape)}
-        self.replay.update(indices[rows], fresh)
+        fresh = {"plan_mean": agent.planner.select(plan)[:, 0].view(shape), "plan_std": plan.std[:, 0, 0].view(shape)}
+        agent.replay.update(indices[chosen], fresh)
         for name, value in fresh.items():
-            batch[name][rows] = value
+            batch[name][chosen] = value

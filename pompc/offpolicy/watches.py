@@ -1,4 +1,4 @@
-"""Notices rewards and values that lie beyond the bins of a two-hot encoding, where all are learned as the last bin."""
+"""Warnings about data that the options do not fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import warnings
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.networks.twohot import TwoHot, symexp, symlog
@@ -14,7 +15,9 @@ CHECK_EVERY = 100  # updates between two looks at what was noted: a look waits f
 
 
 class RangeWatch:
-    """Notes the extremes of what is encoded, on its device, and warns once per end that they exceed.
+    """Warns once per end that rewards or values lie beyond the last bin of a two-hot encoding, and so are learned as that bin.
+
+    It notes the extremes on their device.
 
     Args:
         two_hot: the encoding.
@@ -48,6 +51,28 @@ class RangeWatch:
                 if sign * symlog(torch.tensor(reached[key])).item() > sign * end and key not in self._said:
                     self._said.add(key)
                     _warn(name, reached[key], key, end)
+
+
+class TerminationWatch:
+    """Warns once that an episode has terminated although the model learns no terminations.
+
+    Args:
+        learned: whether it learns them.
+    """
+
+    def __init__(self, learned: bool) -> None:
+        self._silent = learned
+
+    def note(self, data: TensorDictBase) -> None:
+        """Look at transitions ``[num_envs, time]``."""
+        if self._silent or not bool(data["next", "terminated"].any()):
+            return
+        self._silent = True
+        warnings.warn(
+            "an episode has terminated, and algo.episodic=false: plans and the targets that the model makes go on beyond "
+            "the end of an episode; set algo.episodic=true",
+            stacklevel=3,
+        )
 
 
 def _warn(name: str, value: float, key: str, end: float) -> None:

@@ -1,0 +1,137 @@
+"""Who acts: the planner, the policy, or in turns a mixture of the two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import TensorSpec, Unbounded
+
+from pompc.data.holding import count_down
+from pompc.models.world_model import TaskEmbedding
+from pompc.schedules import Dial
+
+if TYPE_CHECKING:
+    from pompc.offpolicy.agent import OffPolicyAgent
+
+
+class PlannerActs:
+    """The planner acts in every step.
+
+    A variant overrides :meth:`policy_acts`; what it keeps between steps lies in the TensorDict.
+    """
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """Return the specs of its entries in the TensorDict, without the batch dimension."""
+        return {}
+
+    def policy_acts(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
+        """Choose the environments in which the policy acts, and write the next values of its entries.
+
+        Args:
+            tensordict: of a step, with ``is_init [batch, 1]`` and its entries.
+            explore: False in an evaluation, which must not change the training.
+
+        Returns:
+            bool ``[batch, 1]``; ``None`` if the planner acts everywhere.
+        """
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+
+
+class MixtureActs(PlannerActs):
+    """The policy acts in a share of the steps, the planner in the others (beta-mixture of DAgger, Ross et al. 2011).
+
+    It draws from a generator of its own, and draws nothing at a share of 0 or 1: there the numbers of a run are those of
+    the planner or the policy alone. In evaluations the planner acts unless the share is 1.
+
+    Args:
+        share: the probability that a new choice is the policy.
+        hold: agent steps for which a choice is kept.
+        device: the device of the agent.
+    """
+
+    def __init__(self, share: Dial, hold: int, device: torch.device) -> None:
+        self.share, self.hold, self.device = share, hold, device
+        self.generator = torch.Generator().manual_seed(torch.initial_seed())
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """Return the choice in force and the number of steps for which it is still kept."""
+        return {name: Unbounded((1,), device=self.device) for name in ("policy_acts", "choice_left")}
+
+    def policy_acts(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
+        """See :meth:`PlannerActs.policy_acts`."""
+        before = tensordict["policy_acts"] > 0
+        if not explore:
+            tensordict["next", "policy_acts"] = tensordict["policy_acts"].clone()
+            tensordict["next", "choice_left"] = tensordict["choice_left"].clone()
+            return torch.ones_like(before) if self.share.value >= 1 else None
+        held = count_down(tensordict, "choice_left", self.hold)
+        chosen = torch.where(held, before, self._drawn(before))
+        tensordict["next", "policy_acts"] = chosen.float()
+        return chosen
+
+    def _drawn(self, like: Tensor) -> Tensor:
+        share = self.share.value
+        if share <= 0 or share >= 1:
+            return torch.full_like(like, share >= 1)
+        return (torch.rand(like.shape, generator=self.generator) < share).to(like.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the generator."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.generator.set_state(state["generator"].cpu())
+
+
+def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:
+    """Write uniform actions, and in the place of a plan what :meth:`OffPolicyAgent.random_plan` says.
+
+    Args:
+        agent: acts in its seed phase.
+        tensordict: of a step, of batch size ``[batch]``.
+    """
+    warm_start = tensordict["planner_mean"]
+    sequences = torch.rand((len(warm_start), agent.config.virtual_count, *warm_start.shape[1:])) * 2 - 1
+    sequences = sequences.to(warm_start.device)
+    tensordict["action"] = sequences[:, 0, 0]
+    tensordict["plan_mean"], tensordict["plan_std"] = agent.random_plan(sequences[:, 0, 0])
+    if agent.uses_virtual:
+        tensordict["planned"] = sequences
+    tensordict["next", "planner_mean"] = torch.zeros_like(warm_start)
+    for name in agent.who_acts.primers():
+        tensordict["next", name] = torch.zeros_like(tensordict[name])
+    return tensordict
+
+
+def mask_actions(tasks: TaskEmbedding | None, tensordict: TensorDictBase) -> TensorDictBase:
+    """Set the entries of ``action`` (and of ``planned`` sequences) that an environment's task ignores to zero."""
+    if tasks is None:
+        return tensordict
+    mask = tasks.action_masks[tasks.index(tensordict["observation"])]
+    tensordict["action"] = tensordict["action"] * mask
+    if "planned" in tensordict.keys():  # noqa: SIM118 - a TensorDict is no container of keys
+        tensordict["planned"] = tensordict["planned"] * mask[:, None, None]
+    return tensordict
+
+
+def near_the_action(action: Tensor, log_std: float) -> tuple[Tensor, Tensor]:
+    """Stand in for the plan of a random action: a wide Gaussian around it, mean and std ``[batch, action]``."""
+    return action, torch.full_like(action, math.exp(log_std))
+
+
+def standard_normal(action: Tensor) -> tuple[Tensor, Tensor]:
+    """Stand in for the plan of a random action: a standard normal, mean and std ``[batch, action]`` (BMPC)."""
+    return torch.zeros_like(action), torch.ones_like(action)

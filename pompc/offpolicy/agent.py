@@ -1,0 +1,318 @@
+"""The off-policy wing: planning with a world model that is learned from replayed sequences (TD-MPC2 and its kin)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import TensorSpec
+
+from pompc.agent import MPPIRL, Problem
+from pompc.dials import Dials, disagreement
+from pompc.models.protocols import TerminalValue
+from pompc.models.rollout import rollout_policy
+from pompc.networks.optimize import clipped_step
+from pompc.networks.policies import PolicySample
+from pompc.networks.scale import RunningScale
+from pompc.offpolicy import losses, parts
+from pompc.offpolicy.acting import MixtureActs, PlannerActs, act_randomly, mask_actions, near_the_action
+from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.imitation import ScaledDivergence
+from pompc.offpolicy.priors import Prior, StoredPlan
+from pompc.offpolicy.watches import RangeWatch, TerminationWatch
+from pompc.offpolicy.reanalyze import Reanalyzer
+from pompc.offpolicy.update_budget import UpdateBudget
+from pompc.offpolicy.values import ActionValues
+from pompc.offpolicy.virtual import virtual_sequences
+from pompc.planner import Plan
+from pompc.planner.weights import systematic_resample
+from pompc.schedules import highest_value
+from pompc.system.precision import matmul_precision
+
+NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
+
+
+class OffPolicyAgent(MPPIRL):
+    """An agent that learns a world model, values and a policy from replay; TD-MPC2 if both dials are zero.
+
+    A subclass replaces parts, or overrides :meth:`value_target`, :meth:`policy_loss`, :meth:`planner_kl` and what it needs
+    beside them.
+
+    Args:
+        config: options.
+        problem: the environment.
+
+    Attributes:
+        model, policy, critic: the networks; ``values`` reads the critic.
+        budget: says when updates are made.
+        who_acts: the planner, or a mixture of planner and policy.
+        prior: what lambda pulls the policy to.
+        imitation: scales the divergence from it.
+        reanalyzer: renews stored plans; ``None`` for an algorithm that does not.
+        values_of: the kind of values.
+        learns_policy_in_burst: whether the policy learns in the first burst of updates.
+
+    Raises:
+        UserError: the replay cannot hold an episode of every environment; ``algo.compile`` or ``planner.compile`` finds no
+            C++ compiler.
+    """
+
+    Config = LatentConfig
+    takes_images = True
+    counts = (*MPPIRL.counts, "policy_share")
+    values_of: type[ActionValues] = ActionValues
+    learns_policy_in_burst = True
+    reanalyzer: Reanalyzer | None = None
+
+    def __init__(self, config: LatentConfig, problem: Problem) -> None:
+        super().__init__(config, problem)
+        mixes = {"policy_share": config.policy_share} if highest_value(config.policy_share) > 0 else {}
+        self.dials = Dials(config, **mixes)
+        self.greedy = config.greedy_evaluation
+        self.discount = config.discount_for(problem.episode_length)
+        self.model = parts.make_world_model(config, problem)
+        self.policy = parts.make_policy(config, problem, self.model)
+        self.values = self.values_of(self)
+        self.critic = parts.make_critic_of(config, self.model, self.values.input_dim(self.model, problem))
+        self.ranges, self.terminations = RangeWatch(self.model.two_hot), TerminationWatch(self.model.terminates)
+        self.return_scale = RunningScale(config.scale_rate)
+        self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
+        self.prior: Prior = StoredPlan()
+        self.planner = parts.make_planner(config, problem, self.model, self.discount)
+        self.horizon = self.planner.config.horizon
+        extras = ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
+        self.replay = parts.make_replay(config, problem, self.horizon, extras)
+        self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
+        self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
+        self.budget = UpdateBudget(
+            config.seed_steps_for(problem.episode_length),
+            config.pretrain_updates,
+            config.update_to_data,
+            num_envs=problem.num_envs,
+            shortest_episode=self.horizon,
+        )
+        self.who_acts = PlannerActs()
+        if mixes:
+            self.who_acts = MixtureActs(self.dials["policy_share"], config.policy_hold, problem.device)
+        self.settle()
+
+    def settle(self) -> None:
+        """Prepare new networks: everything in evaluation mode, activations fused if ``algo.compile`` asks for it."""
+        parts.fuse(self, self.config.compile, self.problem.device)
+        self.eval()
+
+    def require_memory(self) -> None:
+        """Refuse a replay that does not fit; see :meth:`MPPIRL.require_memory`."""
+        parts.require_replay_memory(self.config, self.problem)
+
+    # -- acting ------------------------------------------------------------------------------------------------------
+
+    def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
+        """Decide; at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`.
+
+        The planner plans even for steps in which the policy acts: its plans are what lambda and the replay need. Entries of
+        an action that the task ignores are zero.
+        """
+        if explore and not self.budget.begun:
+            tensordict = act_randomly(self, tensordict)
+        else:
+            chosen = self.who_acts.policy_acts(tensordict, explore)
+            tensordict = super().act(tensordict, explore)
+            if chosen is not None:
+                own = self.policy_action(tensordict["observation"], explore)
+                tensordict["action"] = torch.where(chosen, own, tensordict["action"])
+        return mask_actions(self.model.tasks, tensordict)
+
+    def policy_action(self, observation: Tensor, explore: bool) -> Tensor:
+        """Act by the policy ``[batch, action]``: a draw when exploring, its mean otherwise."""
+        sample = self.policy.sample(self.encode(observation))
+        return sample.action if explore else self.policy.action(sample.mean)
+
+    def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
+        return near_the_action(action, self.config.log_std_max)
+
+    def primers(self) -> dict[str, TensorSpec]:
+        """Add the state of who acts to the planner's."""
+        return {**super().primers(), **self.who_acts.primers()}
+
+    def overlay(self, tensordict: TensorDictBase) -> None:
+        """Draw nothing into a video: latent states have no place in a picture."""
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Encode an observation into a latent state."""
+        return self.model.encode(observation)
+
+    def discounts(self, state: Tensor) -> Tensor | None:
+        """Return the discount of the task each environment plays; ``None`` for a single task."""
+        tasks = self.model.tasks
+        return None if tasks is None else tasks.discounts[tasks.index(state)]
+
+    def proposals(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> Tensor | None:
+        """Roll the policy out from ``state [batch, state]``: ``[batch, 1, proposal, horizon, action]``."""
+        if self.config.num_proposals == 0:
+            return None
+        states = state.unsqueeze(1).expand(-1, self.config.num_proposals, -1)
+        actions, _ = rollout_policy(
+            self.model, lambda now: self.policy.sample(now, log_std_range).action, states, self.horizon
+        )
+        return actions.unsqueeze(1)
+
+    def terminal_value(self) -> TerminalValue | None:
+        """Return the value of the policy."""
+        return self.values.of_state
+
+    def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
+        """Add noise of the plan's std to the planned action, and keep both as the plan of this step."""
+        tensordict["plan_mean"], tensordict["plan_std"] = action, std
+        return action + torch.randn_like(std) * std
+
+    def record(self, tensordict: TensorDictBase, plan: Plan, candidates: Any, chosen: Tensor) -> None:
+        """Keep sequences of the plan, drawn by weight, for virtual value targets."""
+        if self.uses_virtual:
+            drawn = systematic_resample(plan.weights[:, 0], self.config.virtual_count)
+            tensordict["planned"] = plan.actions[:, 0][torch.arange(len(drawn), device=drawn.device)[:, None], drawn]
+
+    @property
+    def uses_virtual(self) -> bool:
+        """Whether the planner's rollouts can take part in value learning."""
+        return highest_value(self.config.virtual_ratio) > 0
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+
+    @property
+    def frames_per_batch(self) -> int:
+        """One step of every environment."""
+        return self.problem.num_envs
+
+    @property
+    def batches_per_row(self) -> int:
+        """Steps of all environments to the next multiple of ``log_every`` transitions."""
+        left = self.config.log_every - self.budget.transitions % self.config.log_every
+        return -(-left // self.problem.num_envs)
+
+    @property
+    def pending_updates(self) -> int:
+        """Updates to make, those before the first planned action first; see :meth:`MPPIRL.pending_updates`."""
+        return self.budget.updates if self.replay.num_starts else 0
+
+    def idle_reason(self) -> str | None:
+        """See :meth:`MPPIRL.idle_reason`."""
+        return None if self.updates else self.budget.idle_reason(self.replay.num_starts > 0)
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        """Keep the transitions ``[num_envs, time]``, then make the updates they call for."""
+        self.replay.extend(data)
+        self.budget.add(data.numel(), can_sample=self.replay.num_starts > 0)
+        self.terminations.note(data)
+        return {**self.catch_up(), **self.dials.metrics(), "updates": self.updates}
+
+    def catch_up(self) -> dict[str, Tensor]:
+        """Make at most ``log_every`` of the pending updates; return their mean metrics."""
+        made: dict[str, list[Tensor]] = {}
+        for _ in range(min(self.pending_updates, max(self.config.log_every, self.problem.num_envs))):
+            metrics = self.update(*self.replay.sample(self.config.batch_size), in_burst=self.budget.in_burst)
+            self.budget.spend()
+            for name, value in metrics.items():
+                made.setdefault(name, []).append(value)
+        return {name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in made.items()}
+
+    def update(
+        self, batch: TensorDictBase, indices: Tensor | None = None, *, in_burst: bool = False
+    ) -> dict[str, Tensor]:
+        """Update everything once.
+
+        Args:
+            batch: sequences ``[horizon + 1, batch]``, time first: ``observation``, and of every step but the last ``action``,
+                ``reward``, ``terminated``, ``plan_mean`` and ``plan_std`` (the plan the action was drawn from).
+            indices: where the batch lies in the replay ``[horizon + 1, batch]``; ``None`` if it does not.
+            in_burst: before the first planned action.
+
+        Raises:
+            NonFiniteError: a loss or a gradient; the batch is attached to it.
+        """
+        with matmul_precision(self.config.matmul_precision):
+            if self.reanalyzer is not None and indices is not None and not in_burst:
+                self.reanalyzer(self, batch, indices)
+            self.critic.train()
+            loss, metrics = losses.model_loss(self, batch)
+            metrics |= {"model_loss": loss.detach(), "model_grad_norm": self.optimizer_step("model", loss, batch)}
+            if self.model.tasks is not None:
+                self.model.tasks.bound()
+            if self.learns_policy_in_burst or not in_burst:
+                loss, more = self.policy_loss(batch)
+                norm = self.optimizer_step("policy", loss, batch)
+                metrics |= {**more, "policy_loss": loss.detach(), "policy_grad_norm": norm}
+            metrics |= self.prior.learn(self, batch)
+            self.critic.eval()
+            self.critic.soft_update(self.config.target_rate)
+        self.updates += 1
+        self.ranges.look(self.updates)
+        return metrics | self._move_dials(batch)
+
+    def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
+        """Make one clipped gradient step; return the norm of the gradient before clipping."""
+        return clipped_step(self.optimizers[name], loss, self.config.max_grad_norm, name=name, batch=batch)
+
+    def _move_dials(self, batch: TensorDictBase) -> dict[str, Tensor]:
+        """Advance the dials by the disagreement of the value heads, if one of them moves; return it as a metric."""
+        if not self.dials.move:
+            return {}
+        with torch.no_grad():
+            values = self.critic.values(self.values.inputs(batch["state"][0], batch["action"][0]))
+        uncertainty = disagreement(values, batch["reward"][0])
+        self.dials.update(uncertainty, self.budget.transitions * self.problem.action_repeat)
+        return {"uncertainty": torch.tensor(uncertainty)}
+
+    # -- hooks of the losses -----------------------------------------------------------------------------------------
+
+    def value_target(self, batch: TensorDictBase) -> Tensor:
+        """Make value targets ``[horizon, batch]`` from a batch with ``encoded [horizon + 1, batch, state]``."""
+        return self.values.target(batch)
+
+    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
+        """Weigh return and divergence; the loss, and metrics. See :func:`pompc.offpolicy.losses.policy_loss`."""
+        return losses.policy_loss(self, batch)
+
+    def loss_weights(self) -> tuple[float, float]:
+        """Weights of the return and of the divergence, from lambda: ``(1, lambda)``, or ``(0, 1)`` if it is infinite."""
+        weight = self.kl_weight.value
+        return (0.0, 1.0) if math.isinf(weight) else (1.0, weight)
+
+    def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
+        """Divergence of a policy sample from the prior ``[time, batch]``, which lambda weighs."""
+        return self.prior.divergence(self, batch, sample)
+
+    def virtual_batch(self, batch: TensorDictBase) -> TensorDictBase | None:
+        """Make states, actions and targets along the sequences the planner drew; ``None`` without virtual data."""
+        if self.virtual_ratio.value < NEGLIGIBLE:
+            return None
+        return virtual_sequences(self, batch["encoded"][0], batch["planned"][0])
+
+    def temporal_mean(self, terms: Tensor) -> Tensor:
+        """Average ``[time, ...]``, every step into the future weighted by one more factor ``temporal_decay``."""
+        return losses.temporal_mean(terms, self.config.temporal_decay)
+
+    def discount_of(self, state: Tensor) -> Tensor | float:
+        """Return the discount at a state: a number, or ``[...]`` with several tasks."""
+        tasks = self.model.tasks
+        return self.discount if tasks is None else tasks.discounts[tasks.index(state)]
+
+    # -- checkpoint --------------------------------------------------------------------------------------------------
+
+    def training_state(self, *, replay: bool = True) -> dict[str, Any]:
+        """Add the budget, who acts and, if asked, the replay."""
+        kept = {"replay": self.replay.state_dict()} if replay else {}
+        own = {"budget": self.budget.state_dict(), "who_acts": self.who_acts.state_dict()}
+        return {**super().training_state(replay=replay), **own, **kept}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""
+        super().load_training_state(state)
+        self.budget.load_state_dict(state["budget"])
+        self.who_acts.load_state_dict(state["who_acts"])
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])

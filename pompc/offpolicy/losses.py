@@ -1,0 +1,114 @@
+"""The losses of an off-policy agent on a batch of sequences, time first (TD-MPC2, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torch.nn import functional
+
+from pompc.terms import term_metrics
+
+if TYPE_CHECKING:
+    from pompc.offpolicy.agent import OffPolicyAgent
+
+
+def temporal_mean(terms: Tensor, decay: float) -> Tensor:
+    """Average ``[time, ...]`` with every step into the future weighted by one more factor of ``decay``."""
+    weights = decay ** torch.arange(len(terms), device=terms.device)
+    return (terms.flatten(1).mean(1) * weights).mean()
+
+
+def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum latent consistency, reward, value and termination losses along an open-loop rollout (TD-MPC2, equation 3).
+
+    Args:
+        agent: its model and critic learn.
+        batch: of :meth:`OffPolicyAgent.update`; gains ``encoded``, the encoded observations, and ``state``, the states of
+            the rollout, both ``[horizon + 1, batch, state]`` and without gradient.
+
+    Returns:
+        The weighted sum, and every loss by name.
+    """
+    config, model = agent.config, agent.model
+    observation, action = batch["observation"], batch["action"][:-1]
+    state = model.encode(observation[0])
+    with torch.no_grad():
+        batch["encoded"] = torch.cat([state.detach().unsqueeze(0), model.encode(observation[1:])])
+        target = agent.value_target(batch)
+    agent.ranges.note(rewards=batch["reward"][:-1], values=target)
+    states = [state]
+    for now in action:
+        states.append(model.next(states[-1], now))
+    states = torch.stack(states)
+    error = (model.latent(states[1:]) - model.latent(batch["encoded"][1:])).square()
+    reward = model.two_hot.cross_entropy(model.reward_logits(states[:-1], action), batch["reward"][:-1].squeeze(-1))
+    losses = {"consistency_loss": agent.temporal_mean(error), "reward_loss": agent.temporal_mean(reward)}
+    losses["value_loss"] = value_loss(agent, states[:-1], action, target)
+    mixed = losses["value_loss"]
+    if (virtual := agent.virtual_batch(batch)) is not None:
+        losses["virtual_loss"] = value_loss(agent, virtual["state"], virtual["action"], virtual["target"])
+        mixed = torch.lerp(mixed, losses["virtual_loss"], agent.virtual_ratio.value)
+    total = (
+        config.consistency_coef * losses["consistency_loss"]
+        + config.reward_coef * losses["reward_loss"]
+        + config.value_coef * mixed
+    )
+    if model.terminates:
+        ended = batch["terminated"][:-1].squeeze(-1)
+        logits = model.termination_logits(states[1:])
+        losses["termination_loss"] = functional.binary_cross_entropy_with_logits(logits, ended)
+        total = total + config.termination_coef * losses["termination_loss"]
+    batch["state"] = states.detach()
+    return total, {name: loss.detach() for name, loss in losses.items()}
+
+
+def value_loss(agent: OffPolicyAgent, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
+    """Compare all value heads with the targets ``[time, batch]`` by cross-entropy."""
+    return agent.temporal_mean(agent.critic.loss(agent.values.inputs(state, action), target).transpose(0, 1))
+
+
+def policy_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
+    """``-w_Q Q / S_Q - entropy`` on all states of the rollout, ``+ w_KL KL / S_KL`` on those that have a plan.
+
+    The return and the divergence have running scales S_Q and S_KL. At infinite lambda only the divergence is left.
+
+    Args:
+        agent: its policy learns.
+        batch: after :func:`model_loss`.
+
+    Returns:
+        The loss, and metrics of the terms that it has.
+    """
+    return_weight, kl_weight = agent.loss_weights()
+    states = batch["state"] if return_weight > 0 else batch["state"][:-1]
+    sample = agent.policy.sample(states)
+    # As published: without the change of variables of tanh.
+    entropy = -sample.num_actions * sample.gaussian_log_prob
+    gain, metrics = agent.config.entropy_coef * entropy, {"entropy": entropy.detach().mean()}
+    terms = {}
+    if return_weight > 0:
+        value = agent.values.of_action(states, sample.action)
+        agent.return_scale.update(value[0])
+        scaled = agent.return_scale(value)
+        gain, terms["return"] = gain + return_weight * scaled, agent.temporal_mean(scaled)
+        metrics["return_scale"] = agent.return_scale.value.clone()
+    loss = -agent.temporal_mean(gain)
+    if kl_weight > 0:
+        divergence = agent.planner_kl(batch, sample)
+        terms["kl"] = agent.temporal_mean(agent.imitation(divergence))
+        loss = loss + kl_weight * terms["kl"]
+        metrics |= {"kl": divergence.detach().mean(), "kl_scale": agent.imitation.scale.value.clone()}
+        metrics |= weighed_terms(agent, terms)
+    return loss, metrics
+
+
+def weighed_terms(agent: OffPolicyAgent, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Report the ``return`` and ``kl`` terms of the policy loss before lambda weighs them, as metrics.
+
+    The norms of their gradients are measured in one update per line of metrics.
+    """
+    per_line = max(round(agent.config.log_every * agent.config.update_to_data), 1)
+    return term_metrics(terms, agent.policy.parameters(), gradients=agent.updates % per_line == 0)

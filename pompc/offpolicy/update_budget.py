@@ -1,0 +1,102 @@
+"""When an off-policy agent updates: a burst after the seed phase, then a number of updates per transition."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+PATIENCE = 5  # times the seed phase that a first episode may take before a warning
+SAVED = ("transitions", "burst", "pending")
+
+
+class UpdateBudget:
+    """Counts transitions and the updates they call for.
+
+    Args:
+        seed_steps: transitions by random actions at the start, over all environments.
+        burst: updates made when these are collected, before the first planned action; ``None``: as many as seed steps.
+        update_to_data: updates per transition afterwards.
+        num_envs: environments that are stepped together.
+        shortest_episode: steps of the shortest episode that can be learned from.
+
+    Attributes:
+        transitions: collected so far, over all environments.
+        burst: updates of the burst that are still to make; -1 before it.
+        pending: further updates to make; a fraction counts towards the next one.
+    """
+
+    def __init__(
+        self, seed_steps: int, burst: int | None, update_to_data: float, *, num_envs: int, shortest_episode: int
+    ) -> None:
+        self.seed_steps, self.update_to_data = seed_steps, update_to_data
+        self._burst_size = seed_steps if burst is None else burst
+        self._num_envs, self._shortest_episode = num_envs, shortest_episode
+        self.transitions, self.burst, self.pending = 0, -1, 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether the seed phase is over, so that actions are planned."""
+        return self.burst >= 0
+
+    @property
+    def updates(self) -> int:
+        """Updates to make now."""
+        return max(self.burst, 0) + int(self.pending)
+
+    @property
+    def in_burst(self) -> bool:
+        """Whether the next update is one of the burst."""
+        return self.burst > 0
+
+    def add(self, transitions: int, can_sample: bool) -> None:
+        """Count new transitions.
+
+        Args:
+            transitions: how many, over all environments.
+            can_sample: whether the replay holds a sequence to learn from; the burst waits for one.
+        """
+        self.transitions += transitions
+        if self.begun:
+            self.pending += self.update_to_data * transitions
+        elif self.transitions > self.seed_steps:
+            if can_sample:
+                self.burst = self._burst_size
+            else:
+                self._lose_patience(transitions)
+
+    def spend(self) -> None:
+        """Count an update that was made."""
+        if self.in_burst:
+            self.burst -= 1
+        else:
+            self.pending -= 1
+
+    def idle_reason(self, can_sample: bool) -> str:
+        """Say in words why no update has been made so far."""
+        if self.transitions <= self.seed_steps:
+            return (
+                f"all {self.transitions:,} transitions were of the seed phase (algo.seed_steps, here {self.seed_steps:,}); "
+                "raise steps"
+            )
+        if not can_sample:
+            return (
+                f"in {self.transitions:,} transitions no episode of at least {self._shortest_episode} steps has ended; lower "
+                "planner.horizon, or, if episodes do not end, give the environment a time limit"
+            )
+        return "the run ended before the first update was due; raise steps or algo.update_to_data"
+
+    def _lose_patience(self, new: int) -> None:
+        """Warn once that no sequence comes."""
+        patience = PATIENCE * (self.seed_steps + self._num_envs)
+        if self.transitions >= patience > self.transitions - new:
+            warnings.warn(f"nothing is learned yet: {self.idle_reason(can_sample=False)}", stacklevel=4)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+        return {name: getattr(self, name) for name in SAVED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        for name in SAVED:
+            setattr(self, name, state[name])
