@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pompc import __version__, handlers
-from pompc.config.options import SEEDS
+from pompc.config.run_options import SEEDS
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pompc.config import overrides as texts
 from pompc.config import schema
-from pompc.config.options import CheckpointConfig, EvalConfig, RunConfig, WandbConfig
+from pompc.config.run_options import CheckpointConfig, EvalConfig, RunConfig, WandbConfig
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry, environment_label, nearest, parse_environment
 

@@ -21,7 +21,7 @@ from pompc.config.compose import (
     with_absolute_files,
     with_overrides,
 )
-from pompc.config.options import SEEDS
+from pompc.config.run_options import SEEDS
 from pompc.config.schema import defaults
 from pompc.dials import ScheduleConfig
 from pompc.envs.carla_racing.xodr import TRACKS
