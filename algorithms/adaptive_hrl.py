@@ -19,7 +19,6 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
 
 from pompc.agent import Problem
-from pompc.dials import ScheduleConfig, require_ensemble, start_of
 from pompc.errors import UserError
 from pompc.models.protocols import TerminalValue
 from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
@@ -34,6 +33,7 @@ from pompc.onpolicy.virtual import (
     virtual_targets,
 )
 from pompc.planner import MPPI, MPPIConfig, Plan
+from pompc.schedules import ScheduleConfig, highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         for name, table in tables:
             if getattr(self, name) not in table:
                 raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {', '.join(table)}")
-        require_ensemble(self.kl_weight, self.virtual_ratio, heads=self.ensemble_size, key="algo.ensemble_size")
+        self.require_ensemble(self.ensemble_size)
         if self.candidates < 2:
             raise UserError("algo.candidates must be at least 2: one is executed, the others give virtual data")
 
@@ -128,7 +128,7 @@ class AdaptiveHRL(OnPolicy):
         capacity = config.virtual_rollouts * config.virtual_window
         self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device="cpu"))
         self.source = VIRTUAL_SOURCES[config.virtual_source]
-        needs = (config.virtual_policy, start_of(config.kl_weight) > 0, config.selector == "softmax_value")
+        needs = (config.virtual_policy, highest_value(config.kl_weight) > 0, config.selector == "softmax_value")
         self.needs_returns = any(needs)
 
     # -- acting ------------------------------------------------------------------------------------------------------

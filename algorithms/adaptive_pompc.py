@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pompc.dials import ScheduleConfig
+from pompc.schedules import ScheduleConfig
 
 from .pompc import POMPC, POMPCConfig
 

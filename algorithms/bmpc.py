@@ -1,26 +1,29 @@
 """BMPC, Bootstrapped Model Predictive Control (Wang et al., ICLR 2025, arXiv 2503.18871): imitate the planner.
 
 The policy learns from the plans alone (lambda = infinity): it minimises its KL divergence to the planner's Gaussian, which
-the replay keeps with every step and which is made anew, lazily, by today's model. Values are of states, learnt on policy
+the replay keeps with every step and which today's model lazily makes again. Values are of states, learnt on policy
 from one step of the model. docs/bmpc.md has the equations and the deviations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.dials import ScheduleConfig
-from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
+from pompc.agent import Problem
+from pompc.offpolicy.acting import standard_normal
+from pompc.offpolicy.agent import OffPolicyAgent
+from pompc.offpolicy.config import ReanalyzeConfig
+from pompc.offpolicy.reanalyze import Reanalyzer
+from pompc.offpolicy.values import ActionValues, StateValues
+from pompc.schedules import ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class BMPCConfig(ReanalyzeConfig):
-    """Options of :class:`BMPC` beside those of the latent family and of lazy reanalysis.
+    """Options of :class:`BMPC` beside those of off-policy learning and of lazy reanalysis.
 
     Attributes:
         kl_weight: lambda; infinite by definition, a finite one adds the return to the policy's loss.
@@ -37,7 +40,7 @@ class BMPCConfig(ReanalyzeConfig):
     state_values: bool = True
 
 
-class BMPC(LazyReanalyze):
+class BMPC(OffPolicyAgent):
     """BMPC.
 
     Args:
@@ -46,33 +49,13 @@ class BMPC(LazyReanalyze):
     """
 
     Config = BMPCConfig
-    learns_policy_in_pretraining = False
+    learns_policy_in_burst = False
 
-    @property
-    def critic_dim(self) -> int:
-        """The critic sees states alone."""
-        return self.model.input_dim if self.config.state_values else super().critic_dim
+    def __init__(self, config: BMPCConfig, problem: Problem) -> None:
+        self.values_of = StateValues if config.state_values else ActionValues
+        super().__init__(config, problem)
+        self.reanalyzer = Reanalyzer.of(config)
 
-    def critic_inputs(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """The state, whatever the action."""
-        return self.model.inputs(state) if self.config.state_values else super().critic_inputs(state, action)
-
-    def policy_value(self, state: Tensor, action: Tensor) -> Tensor:
-        """What the policy maximises where lambda is finite: the model's reward and the value of the state it predicts."""
-        if not self.config.state_values:
-            return super().policy_value(state, action)
-        return self._one_step(state, action, self.state_value)
-
-    def value_target(self, data: TensorDictBase) -> Tensor:
-        """``r(z, a) + discount * V(f(z, a))`` with the policy's action at the encoded observations ``[horizon, batch]``."""
-        if not self.config.state_values:
-            return super().value_target(data)
-        state = data["encoded"][:-1]
-        return self._one_step(state, self.policy.sample(state).action, self.target_value)
-
-    def _one_step(self, state: Tensor, action: Tensor, value_of: Callable[[Tensor], Tensor]) -> Tensor:
-        then = self.model.next(state, action)
-        value = self.discount_of(then) * value_of(then)
-        if self.model.termination_head is not None:
-            value = value * (self.model.termination_logits(then) <= 0)
-        return self.model.reward(state, action) + value
+    def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Stand in for the plan of a random action by a standard normal."""
+        return standard_normal(action)

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.agent import Problem
-from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
-from pompc.networks.policies import POLICIES, LatentPolicy, PolicySample
-from pompc.offpolicy.priors import PRIORS
-from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
+from pompc.offpolicy import parts
+from pompc.offpolicy.acting import standard_normal
+from pompc.offpolicy.agent import OffPolicyAgent
+from pompc.offpolicy.config import ReanalyzeConfig
+from pompc.offpolicy.priors import PRIORS, LearnedPrior
+from pompc.offpolicy.reanalyze import Reanalyzer
+from pompc.schedules import ScheduleConfig, highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
 class POMPCConfig(ReanalyzeConfig):
-    """Options of :class:`POMPC` beside those of the latent family and of lazy reanalysis.
+    """Options of :class:`POMPC` beside those of off-policy learning and of lazy reanalysis.
 
     Attributes:
         kl_weight: lambda; the paper compares 0.1, 1 and 9.
@@ -53,13 +54,13 @@ class POMPCConfig(ReanalyzeConfig):
         super().__post_init__()
         if self.prior not in PRIORS:
             raise UserError(f"unknown algo.prior {self.prior!r}; there are: {', '.join(PRIORS)}")
-        if self.soft_target and math.isinf(start_of(self.kl_weight)):
+        if self.soft_target and math.isinf(highest_value(self.kl_weight)):
             raise UserError("algo.soft_target=true needs a finite kl_weight")
-        if self.soft_target and start_of(self.virtual_ratio) > 0:
+        if self.soft_target and highest_value(self.virtual_ratio) > 0:
             raise UserError("algo.soft_target=true needs virtual_ratio=0: virtual targets are of the plain return")
 
 
-class POMPC(LazyReanalyze):
+class POMPC(OffPolicyAgent):
     """PO-MPC.
 
     Args:
@@ -68,63 +69,32 @@ class POMPC(LazyReanalyze):
     """
 
     Config = POMPCConfig
-    prior: LatentPolicy | None
 
     def __init__(self, config: POMPCConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.prior = None
-        if PRIORS[config.prior] is not None:
-            sizes = (self.model.input_dim, config.size.mlp_dim, problem.action_dim)
-            spread = {"log_std_min": config.log_std_min, "log_std_max": config.log_std_max}
-            self.prior = POLICIES[config.policy](*sizes, **spread, tasks=self.model.tasks)
-            self.optimizers["prior"] = self.policy_optimizer(self.prior)
+        self.reanalyzer = Reanalyzer.of(config)
+        if (follow := PRIORS[config.prior]) is not None:
+            network = parts.make_policy(config, problem, self.model)
+            self.prior = LearnedPrior(network, follow)
+            self.optimizers["prior"] = parts.policy_optimizer(config, network)
             self.settle()
+
+    def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Stand in for the plan of a random action by a standard normal."""
+        return standard_normal(action)
 
     def loss_weights(self) -> tuple[float, float]:
         """``(1, lambda)``, or their convex form."""
         returns, kl = super().loss_weights()
         return (returns / (returns + kl), kl / (returns + kl)) if self.config.convex else (returns, kl)
 
-    def planner_kl(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
-        """``KL(policy || prior)`` ``[time, batch]``: of all states for a learned prior, of those with a plan otherwise."""
-        if self.prior is None:
-            return super().planner_kl(batch, sample)
-        sample = self.policy.sample(batch["state"]) if sample is None else sample
-        with torch.no_grad():
-            mean, log_std = self.prior(batch["state"][: len(sample.mean)])
-        return sample.gaussian_kl(mean, log_std)
-
-    def learn_prior(self, batch: TensorDictBase) -> dict[str, Tensor]:
-        """One step of the learned prior towards the plans in the batch."""
-        follow = PRIORS[self.config.prior]
-        if self.prior is None or follow is None:
-            return {}
-        divergence = follow(self.prior, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
-        loss = self.temporal_mean(divergence)
-        self.descend("prior", loss, batch)
-        return {"prior_loss": loss.detach()}
-
-    def value_target(self, data: TensorDictBase) -> Tensor:
+    def value_target(self, batch: TensorDictBase) -> Tensor:
         """TD-MPC2's target; with ``soft_target`` less the weighted divergence of the policy at the next state."""
         if not self.config.soft_target:
-            return super().value_target(data)
-        then = data["encoded"][1:]
+            return super().value_target(batch)
+        then = batch["encoded"][1:]
         sample = self.policy.sample(then)
         # In units of the value: the trade-off of the policy loss, whose terms have scales of their own.
-        weight = self.kl_weight.value * self.return_scale.value / self.kl_scale.value
-        value = self.target_value(then, sample.action) - weight * self._divergence_there(data, then, sample)
-        return self.bootstrapped(data, value)
-
-    def _divergence_there(self, data: TensorDictBase, then: Tensor, sample: PolicySample) -> Tensor:
-        """At the next states ``[horizon, batch]``; zero where an episode was over and there is no plan."""
-        if self.prior is not None:
-            return sample.gaussian_kl(*self.prior(then))
-        std = cast(Tensor, data["plan_std"])[1:]
-        planned = (std > 0).all(-1)
-        divergence = self.policy.divergence(sample, data["plan_mean"][1:], std.masked_fill(std <= 0, 1.0))
-        return divergence.masked_fill(~planned, 0.0)
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Adds the prior's loss."""
-        return (*super().metric_names, "prior_loss")
+        weight = self.kl_weight.value * self.return_scale.value / self.imitation.scale.value
+        value = self.values.slow(then, sample.action) - weight * self.prior.divergence_next(self, batch, sample)
+        return self.values.bootstrapped(batch, value)

@@ -16,16 +16,17 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
 from pompc.networks.policies import LOG_SQRT_2PI, PolicySample
+from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import LatentConfig
-from pompc.offpolicy.latent import LatentMPPIRL
+from pompc.offpolicy.losses import weighed_terms
+from pompc.schedules import ScheduleConfig, highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPCSquareConfig(LatentConfig):
-    """Options of :class:`TDMPCSquare` beside those of the latent family.
+    """Options of :class:`TDMPCSquare` beside those of off-policy learning.
 
     Attributes:
         kl_weight: lambda of the released code (``prior_coef``), which multiplies it by ``action_dim / reference_actions``.
@@ -44,7 +45,7 @@ class TDMPCSquareConfig(LatentConfig):
         for name in ("reference_actions", "prior_min_std"):
             if getattr(self, name) <= 0:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
-        if math.isinf(start_of(self.kl_weight)):
+        if math.isinf(highest_value(self.kl_weight)):
             raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 
 
@@ -53,7 +54,7 @@ def summed_log_prob(noise: Tensor, log_std: Tensor, sample: PolicySample) -> Ten
     return sample.num_actions * (sample.sum_over_actions(-0.5 * noise.square() - log_std) - LOG_SQRT_2PI)
 
 
-class TDMPCSquare(LatentMPPIRL):
+class TDMPCSquare(OffPolicyAgent):
     """TD-M(PC)^2, its default ``residual`` mode.
 
     Args:
@@ -68,7 +69,7 @@ class TDMPCSquare(LatentMPPIRL):
         states = batch["state"][:-1]
         sample = self.policy.sample(states)
         log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - self.policy.volume_change(sample)
-        value = self.policy_value(states, sample.action)
+        value = self.values.of_action(states, sample.action)
         self.return_scale.update(value[0])
         scaled = self.return_scale(value)
         loss = self.temporal_mean(self.config.entropy_coef * log_prob - scaled)
@@ -83,12 +84,11 @@ class TDMPCSquare(LatentMPPIRL):
             "kl_scale": self.return_scale.value.clone(),
         }
         if weight > 0:
-            metrics |= self.weighed({"return": self.temporal_mean(scaled), "kl": prior})
+            metrics |= weighed_terms(self, {"return": self.temporal_mean(scaled), "kl": prior})
         return loss + weight * prior, metrics
 
-    def planner_kl(self, batch: TensorDictBase, sample: PolicySample | None = None) -> Tensor:
+    def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""
-        sample = self.policy.sample(batch["state"][:-1]) if sample is None else sample
         std = batch["plan_std"][:-1].clamp_min(self.config.prior_min_std)
         log_prob = summed_log_prob((sample.action - batch["plan_mean"][:-1]) / std, std.log(), sample)
         on = self.return_scale.value > self.config.scale_threshold

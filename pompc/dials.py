@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
+
+from pompc.config.options import Options, Share, Top
 from pompc.errors import UserError
 from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, make_dial
 
@@ -17,8 +20,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+KLWeight = Annotated[Annotated[float, Ge(0)] | ScheduleConfig, Top()]
+VirtualRatio = Annotated[Share | ScheduleConfig, Top()]
+
+
 @dataclass(frozen=True, kw_only=True)
-class AgentConfig:
+class AgentConfig(Options):
     """The dials, which every agent has.
 
     Attributes:
@@ -26,10 +33,12 @@ class AgentConfig:
         virtual_ratio: rho, the share of the planner's own rollouts in value learning.
     """
 
-    kl_weight: float | ScheduleConfig = 0.0
-    virtual_ratio: float | ScheduleConfig = 0.0
+    section = "algo"
+    kl_weight: KLWeight = 0.0
+    virtual_ratio: VirtualRatio = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_setting("kl_weight", self.kl_weight)
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
 

@@ -1,8 +1,8 @@
 """How a dial moves: constant, decaying, driven by the disagreement of a value ensemble, or from one value to another.
 
 The published rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is known in words only: the smoothed ensemble
-variance sets the rate at which the virtual-data ratio decays, high uncertainty slows the decay, and the ratio goes to zero so
-that learning is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
+variance sets the rate at which the virtual-data ratio decays, high uncertainty slows the decay, and the ratio goes to
+zero so that learning is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Interval
+
+from pompc.config.options import NonNegativeFloat, Options, PositiveInt, PositiveShare
 from pompc.errors import NonFiniteError, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Options):
     """Options of a :class:`Dial` that moves.
 
     Attributes:
@@ -25,7 +28,7 @@ class ScheduleConfig:
         initial: value before the first update.
         decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
         minimum: floor of the value, at most ``initial``.
-        ema: smoothing of the uncertainty, in [0, 1).
+        ema: smoothing of the uncertainty.
         kappa: strength with which uncertainty slows the decay of ``inv``.
         to: value at the end of ``linear`` and after ``switch``.
         over: ticks of the clock until ``linear`` and ``switch`` have reached ``to``.
@@ -34,13 +37,13 @@ class ScheduleConfig:
     """
 
     schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch"] = "inv"
-    initial: float = 0.3
-    decay: float = 0.98
-    minimum: float = 0.0
-    ema: float = 0.9
-    kappa: float = 10.0
-    to: float = 0.0
-    over: int = 100_000
+    initial: Annotated[float, Ge(0)] = 0.3
+    decay: PositiveShare = 0.98
+    minimum: NonNegativeFloat = 0.0
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    kappa: NonNegativeFloat = 10.0
+    to: Annotated[float, Ge(0)] = 0.0
+    over: PositiveInt = 100_000
     clock: Literal["updates", "steps"] = "updates"
 
 
@@ -200,7 +203,9 @@ SCHEDULES: dict[str, type[Dial]] = {
 
 def make_dial(setting: Setting) -> Dial:
     """Make a dial from what its option holds; a number is a constant."""
-    config = setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
+    config = (
+        setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
+    )
     return SCHEDULES[config.schedule](config)
 
 
@@ -217,7 +222,7 @@ def asks_uncertainty(setting: Setting) -> bool:
 
 
 def check_setting(name: str, setting: Setting, highest: float = math.inf) -> None:
-    """Check the numbers of a dial's setting.
+    """Check the numbers of a dial's setting against each other and against the dial's range.
 
     Args:
         name: the dial's key, for messages.
@@ -225,16 +230,15 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf) -> Non
         highest: largest value allowed.
 
     Raises:
-        UserError: an unknown schedule, a value out of range, or an infinite one that should move little by little.
+        UserError: a value is out of range, or infinite although it should move little by little.
     """
-    config = setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
-    if config.schedule not in SCHEDULES:
-        raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
+    if not isinstance(setting, ScheduleConfig):
+        return
+    config = setting
     kind = SCHEDULES[config.schedule]
-    key = f"{name}.initial" if isinstance(setting, ScheduleConfig) else name
-    for label, value in ((key, config.initial), (f"{name}.minimum", config.minimum), (f"{name}.to", config.to)):
-        if not 0 <= value <= highest:
-            raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
+    for option, value in (("initial", config.initial), ("to", config.to)):
+        if value > highest:
+            raise UserError(f"{name}.{option} must lie in [0, {highest:g}], not {value}")
     if not kind.rises and config.minimum > config.initial:
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
     if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
@@ -242,11 +246,3 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf) -> Non
             f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; from .inf only "
             f"{name}.schedule=switch leads away"
         )
-    if not 0 <= config.kappa < math.inf:
-        raise UserError(f"{name}.kappa must be at least 0, not {config.kappa}")
-    if not 0 < config.decay <= 1:
-        raise UserError(f"{name}.decay must be in (0, 1], not {config.decay}")
-    if not 0 <= config.ema < 1:
-        raise UserError(f"{name}.ema must be in [0, 1), not {config.ema}")
-    if config.over < 1:
-        raise UserError(f"{name}.over must be at least 1, not {config.over}")

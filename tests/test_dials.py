@@ -5,24 +5,25 @@ from contextlib import nullcontext
 
 import pytest
 
-from pompc.dials import SCHEDULES, ScheduleConfig, make_schedule, require_ensemble
+from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
+from pompc.schedules import SCHEDULES, ScheduleConfig, highest_value, make_dial
 
 
 def run(name, uncertainties, **options):
-    schedule = make_schedule(ScheduleConfig(schedule=name, **options), name="virtual_ratio", highest=1.0)
-    values = [schedule.value]
+    dial = make_dial(ScheduleConfig(schedule=name, **options))
+    values = [dial.value]
     for u in uncertainties:
-        schedule.update(u)
-        values.append(schedule.value)
+        dial.update(u)
+        values.append(dial.value)
     return values
 
 
 def test_a_number_is_a_constant():
-    schedule = make_schedule(0.4, name="virtual_ratio", highest=1.0)
+    dial = make_dial(0.4)
     for u in (0.0, 1.0, 50.0):
-        schedule.update(u)
-    assert schedule.value == 0.4
+        dial.update(u)
+    assert dial.value == 0.4
 
 
 def test_zero_uncertainty_is_the_plain_exponential():
@@ -64,9 +65,42 @@ def test_within_bounds_and_above_the_floor(name):
     assert all(0.05 <= v <= 0.3 for v in values)
 
 
+def test_linear_goes_up_or_down_in_equal_steps_and_stays():
+    assert run("linear", [0.0] * 6, initial=0.2, to=1.0, over=4) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    assert run("linear", [0.0] * 3, initial=1.0, to=0.0, over=2) == pytest.approx([1, 0.5, 0, 0])
+
+
+def test_a_switch_leaves_infinity_at_its_tick():
+    assert run("switch", [0.0] * 4, initial=math.inf, to=1.0, over=3) == [math.inf, math.inf, math.inf, 1.0, 1.0]
+    assert run("switch", [0.0] * 2, initial=0.0, to=math.inf, over=1) == [0.0, math.inf, math.inf]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_clock_of_steps_counts_environment_steps_and_that_of_updates_does_not(name):
+    options = {"schedule": name, "initial": 0.8, "decay": 0.99, "to": 0.1, "over": 10, "ema": 0.0}
+    by_steps, single = (make_dial(ScheduleConfig(clock="steps", **options)) for _ in range(2))
+    for step in range(1, 13):
+        single.update(0.5, steps=step)
+    for steps in (5, 12):  # two updates after as many steps
+        by_steps.update(0.5, steps=steps)
+    assert by_steps.value == pytest.approx(single.value)
+    by_updates = make_dial(ScheduleConfig(**options))
+    for steps in (5, 12):
+        by_updates.update(0.5, steps=steps)
+    assert by_updates.time == 2
+    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop"))
+
+
+def test_the_largest_value_counts_where_a_dial_may_rise():
+    assert highest_value(0.4) == 0.4
+    assert highest_value(ScheduleConfig(schedule="exp", initial=0.3, to=0.9)) == 0.3
+    assert highest_value(ScheduleConfig(schedule="linear", initial=0.3, to=0.9)) == 0.9
+    assert highest_value(ScheduleConfig(schedule="switch", initial=math.inf, to=1.0)) == math.inf
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_state_round_trip(name):
-    first, second = (make_schedule(ScheduleConfig(schedule=name), name="virtual_ratio") for _ in range(2))
+    first, second = (make_dial(ScheduleConfig(schedule=name)) for _ in range(2))
     for u in (0.3, 0.1, 0.7):
         first.update(u)
     second.load_state_dict(first.state_dict())
@@ -77,7 +111,7 @@ def test_state_round_trip(name):
 
 
 def test_smoothing_starts_at_the_first_observation():
-    schedule = make_schedule(ScheduleConfig(), name="virtual_ratio")
+    schedule = make_dial(ScheduleConfig())
     schedule.update(2.0)
     assert schedule.uncertainty == 2.0
     schedule.update(1.0)
@@ -86,37 +120,54 @@ def test_smoothing_starts_at_the_first_observation():
 
 def test_non_finite_uncertainty_stops():
     with pytest.raises(NonFiniteError, match="uncertainty"):
-        make_schedule(0.3, name="virtual_ratio").update(math.nan)
+        make_dial(0.3).update(math.nan)
 
 
 @pytest.mark.parametrize(
-    ("dial", "word"),
+    ("options", "word"),
     [
-        (1.5, r"virtual_ratio must be in \[0, 1\]"),
-        (-0.1, "virtual_ratio"),
-        (ScheduleConfig(schedule="inverse"), "fixed, exp, inv"),
-        (ScheduleConfig(decay=1.2), "decay"),
-        (ScheduleConfig(minimum=1.5), "minimum"),
-        (ScheduleConfig(kappa=-20.0), "kappa"),
-        (ScheduleConfig(schedule="fixed", minimum=0.5), "minimum=0.5 must not exceed virtual_ratio.initial=0.3"),
-        (ScheduleConfig(ema=1.0), "ema"),
+        ({"virtual_ratio": 1.5}, r"virtual_ratio must lie in \[0, 1\], not 1.5"),
+        ({"virtual_ratio": -0.1}, "virtual_ratio"),
+        ({"kl_weight": -1.0}, "kl_weight must be at least 0, not -1"),
+        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch"),
+        ({"virtual_ratio": {"decay": 1.2}}, "decay"),
+        ({"virtual_ratio": {"kappa": -20.0}}, "kappa"),
+        ({"virtual_ratio": {"ema": 1.0}}, "ema"),
+        ({"virtual_ratio": {"over": 0}}, "over"),
+        ({"virtual_ratio": {"clock": "days"}}, "one of updates, steps"),
+        ({"virtual_ratio": {"schedule": "linear", "to": 1.5}}, r"virtual_ratio\.to must lie in \[0, 1\], not 1.5"),
+        (
+            {"virtual_ratio": {"schedule": "fixed", "minimum": 0.5}},
+            "minimum=0.5 must not exceed virtual_ratio.initial=0.3",
+        ),
+        ({"kl_weight": {"schedule": "exp", "initial": math.inf}}, r"kl_weight\.initial .* must be finite with .*=exp"),
+        ({"kl_weight": {"schedule": "linear", "initial": 1.0, "to": math.inf}}, "must be finite with .*=linear"),
     ],
 )
-def test_bad_dials_are_refused(dial, word):
+def test_bad_dials_are_refused(options, word):
     with pytest.raises(UserError, match=word):
-        make_schedule(dial, name="virtual_ratio", highest=1.0)
-
-
-def test_an_infinite_dial_does_not_move():
-    assert make_schedule(ScheduleConfig(schedule="fixed", initial=math.inf), name="kl_weight").value == math.inf
-    with pytest.raises(UserError, match=r"kl_weight\.initial must be finite where kl_weight\.schedule=exp moves it"):
-        make_schedule(ScheduleConfig(schedule="exp", initial=math.inf), name="kl_weight")
+        AgentConfig(**{k: ScheduleConfig(**v) if isinstance(v, dict) else v for k, v in options.items()})
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_what_moves_by_disagreement_needs_two_heads(schedule):
+def test_a_dial_that_moves_by_disagreement_needs_two_heads(schedule):
     asks = schedule in ("inv", "ratio", "prop")
-    dial = ScheduleConfig(schedule=schedule)
-    require_ensemble(0.5, dial, heads=2, key="algo.ensemble_size")
+    config = AgentConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))
+    config.require_ensemble(2)
     with pytest.raises(UserError, match=r"algo\.ensemble_size=1: a dial") if asks else nullcontext():
-        require_ensemble(0.5, dial, heads=1, key="algo.ensemble_size")
+        config.require_ensemble(1)
+
+
+def test_the_dials_of_an_agent_move_together_and_come_back_from_a_checkpoint():
+    config = AgentConfig(kl_weight=ScheduleConfig(schedule="exp", initial=1.0, decay=0.5), virtual_ratio=0.25)
+    further = {"policy_share": ScheduleConfig(schedule="linear", initial=0.0, to=1.0, over=10, clock="steps")}
+    dials, other = Dials(config, **further), Dials(config, **further)
+    assert dials.move
+    assert not Dials(AgentConfig(kl_weight=3.0)).move
+    dials.update(0.1, steps=4)
+    assert dials.metrics() == {"kl_weight": 0.5, "virtual_ratio": 0.25, "policy_share": pytest.approx(0.4)}
+    other.load_state_dict(dials.state_dict())
+    for each in (dials, other):
+        each.update(0.2, steps=7)
+    assert dials.metrics() == other.metrics()
+    assert dials.state_dict() == other.state_dict()

@@ -15,8 +15,8 @@ from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.data.collector import make_collector
 from pompc.dials import ScheduleConfig
+from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import LatentConfig, latent_planner
-from pompc.offpolicy.latent import LatentMPPIRL
 from pompc.planner import MPPIConfig
 from pompc.registry import ALGORITHMS
 
@@ -85,12 +85,12 @@ def test_the_latent_algorithm_of_the_extending_page_plans_and_learns():
     with torch.no_grad():
         torch.nn.init.normal_(agent.critic.heads.linears[-1].weight)  # heads that have learned to disagree
         sample = agent.policy.sample(batch["state"])
-        every, better = (cls.planner_kl(agent, batch, sample) for cls in (LatentMPPIRL, names["Selective"]))
+        every, better = (cls.planner_kl(agent, batch, sample) for cls in (OffPolicyAgent, names["Selective"]))
         state = batch["state"].flatten(0, 1)
         torch.manual_seed(1)
-        cautious = agent.state_value(state)
+        cautious = agent.values.of_state(state)
         torch.manual_seed(1)
-        mean = agent.critic.values(agent.critic_inputs(state)).mean(0)
+        mean = agent.critic.values(agent.values.inputs(state)).mean(0)
     assert 0 < (better == 0).float().mean() < 1
     assert torch.equal(better[better != 0], every[better != 0])
     assert (cautious < mean).all()

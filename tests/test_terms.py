@@ -9,7 +9,7 @@ from latent import batch, make
 
 from pompc.algorithms.pompc import POMPC
 from pompc.algorithms.tdmpc2 import TDMPC2
-from pompc.offpolicy import latent_losses
+from pompc.offpolicy import losses
 from pompc.registry import ALGORITHMS
 from pompc.terms import TERM_METRICS, term_metrics
 
@@ -81,7 +81,7 @@ def test_measuring_changes_neither_weights_nor_random_numbers(cls, monkeypatch):
         torch.manual_seed(0)
         agent = tiny.agent(cls, kl_weight=1.0, log_every=1, dropout=0.3)
         if not measured:
-            monkeypatch.setattr(latent_losses, "term_metrics", lambda *a, **k: {})
+            monkeypatch.setattr(losses, "term_metrics", lambda *a, **k: {})
         data = tiny.batch(agent)
         for _ in range(3):
             assert ("kl_grad_norm" in agent.update(data.clone())) is measured

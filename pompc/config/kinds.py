@@ -166,9 +166,7 @@ class Sequence:
             raise refuse(self, value, key)
         self.length.require(len(value), f"the length of {key}")
         kinds = self.items * len(value) if self.repeated else self.items
-        return tuple(
-            kind.read(item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-        )
+        return tuple(kind.read(item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def kind_of(hint: Any, where: str = "") -> Kind:
         return Choice(args)
     if origin is tuple:
         repeated = args[1:] == (...,)
-        return Sequence(tuple(kind_of(item, where) for item in (args[:1] if repeated else args)), repeated, _length(marks))
+        return Sequence(
+            tuple(kind_of(item, where) for item in (args[:1] if repeated else args)), repeated, _length(marks)
+        )
     if origin in (dict, Mapping):
         return Table(kind_of(args[1], where))
     if dataclasses.is_dataclass(hint):

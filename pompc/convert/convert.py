@@ -18,7 +18,7 @@ from pompc.convert import released as official
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.models.world_model import SIZES, ModelSize
-from pompc.offpolicy.scale import RunningScale
+from pompc.networks.scale import RunningScale
 from pompc.registry import environment_label
 from pompc.system.process import prepare
 from pompc.training import checkpoint

@@ -79,7 +79,7 @@ class MixtureActs(PlannerActs):
         held = count_down(tensordict, "choice_left", self.hold)
         chosen = torch.where(held, before, self._drawn(before))
         tensordict["next", "policy_acts"] = chosen.float()
-        return chosen
+        return chosen if bool(chosen.any()) else None
 
     def _drawn(self, like: Tensor) -> Tensor:
         share = self.share.value

@@ -22,11 +22,11 @@ from pompc.offpolicy.acting import MixtureActs, PlannerActs, act_randomly, mask_
 from pompc.offpolicy.config import LatentConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
-from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
+from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
 from pompc.planner.weights import systematic_resample
 from pompc.schedules import highest_value
@@ -226,8 +226,8 @@ class OffPolicyAgent(MPPIRL):
         """Update everything once.
 
         Args:
-            batch: sequences ``[horizon + 1, batch]``, time first: ``observation``, and of every step but the last ``action``,
-                ``reward``, ``terminated``, ``plan_mean`` and ``plan_std`` (the plan the action was drawn from).
+            batch: sequences ``[horizon + 1, batch]``, time first: ``observation``, and of every step but the last
+                ``action``, ``reward``, ``terminated``, ``plan_mean`` and ``plan_std`` (the plan the action was drawn from).
             indices: where the batch lies in the replay ``[horizon + 1, batch]``; ``None`` if it does not.
             in_burst: before the first planned action.
 
@@ -238,7 +238,7 @@ class OffPolicyAgent(MPPIRL):
             if self.reanalyzer is not None and indices is not None and not in_burst:
                 self.reanalyzer(self, batch, indices)
             self.critic.train()
-            loss, metrics = losses.model_loss(self, batch)
+            loss, metrics = self.model_loss(batch)
             metrics |= {"model_loss": loss.detach(), "model_grad_norm": self.optimizer_step("model", loss, batch)}
             if self.model.tasks is not None:
                 self.model.tasks.bound()
@@ -268,6 +268,10 @@ class OffPolicyAgent(MPPIRL):
         return {"uncertainty": torch.tensor(uncertainty)}
 
     # -- hooks of the losses -----------------------------------------------------------------------------------------
+
+    def model_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses of model and values; the sum, and each by name. See :func:`pompc.offpolicy.losses.model_loss`."""
+        return losses.model_loss(self, batch)
 
     def value_target(self, batch: TensorDictBase) -> Tensor:
         """Make value targets ``[horizon, batch]`` from a batch with ``encoded [horizon + 1, batch, state]``."""

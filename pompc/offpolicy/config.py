@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pompc.dials import ScheduleConfig, asks_ensemble, require_ensemble
+from pompc.config.options import Finite, NonNegativeInt, PositiveInt, Share, Top
+from pompc.dials import AgentConfig
 from pompc.errors import UserError
 from pompc.models.world_model import SIZES, ModelSize
 from pompc.networks.layers import INITIALISERS
 from pompc.networks.policies import POLICIES
 from pompc.planner import MPPIConfig
+from pompc.schedules import ScheduleConfig, check_setting
 from pompc.system.precision import check_precision
 
 WIDE_ACTION = 20
@@ -65,13 +68,16 @@ def latent_planner() -> MPPIConfig:
     )
 
 
+PolicyShare = Annotated[Share | ScheduleConfig, Top()]
+
+
 @dataclass(frozen=True, kw_only=True)
-class LatentConfig:
+class LatentConfig(AgentConfig):
     """Options of :class:`~pompc.offpolicy.latent.LatentMPPIRL`; the defaults are TD-MPC2's.
 
     Attributes:
-        kl_weight: lambda, pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
-        virtual_ratio: rho, share of the planner's own rollouts in value learning.
+        policy_share: the share of the steps in which the policy acts instead of the planner, while collecting.
+        policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
         planner: options of the planner; ``horizon`` is also the length of the training sequences, and its discount is
             ``discount`` below.
         model_size: millions of parameters, one of the published sizes.
@@ -127,8 +133,8 @@ class LatentConfig:
         log_every: transitions per row of metrics, over all environments.
     """
 
-    kl_weight: float | ScheduleConfig = 0.0
-    virtual_ratio: float | ScheduleConfig = 0.0
+    policy_share: PolicyShare = 0.0
+    policy_hold: PositiveInt = 1
     planner: MPPIConfig = field(default_factory=latent_planner)
     model_size: int = 5
     encoder_dim: int | None = None
@@ -179,6 +185,8 @@ class LatentConfig:
     log_every: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_setting("policy_share", self.policy_share, highest=1.0)
         for name in POSITIVE:
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
@@ -203,9 +211,9 @@ class LatentConfig:
         check_precision("algo.matmul_precision", self.matmul_precision)
         if self.planner.min_std <= 0:
             raise UserError(f"planner.min_std must be positive, not {self.planner.min_std}: divergences divide by it")
-        require_ensemble(self.kl_weight, self.virtual_ratio, heads=self.size.ensemble_size, key="algo.ensemble_size")
-        if self.batch_size < 2 and any(map(asks_ensemble, (self.kl_weight, self.virtual_ratio))):
-            raise UserError("algo.batch_size must be at least 2 where a dial moves by the disagreement of value heads")
+        self.require_ensemble(self.size.ensemble_size)
+        if self.batch_size < 2 and self.follows_disagreement:
+            raise UserError("algo.batch_size must be at least 2 if a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
             raise UserError("planner.discount has no effect here: set algo.discount, which the planner follows")
         if self.discount is not None and not 0 < self.discount < 1:
@@ -263,3 +271,28 @@ class LatentConfig:
         if self.seed_steps is not None:
             return self.seed_steps
         return 1000 if episode_length is None else max(1000, 5 * episode_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReanalyzeConfig(LatentConfig):
+    """Options of :class:`~pompc.offpolicy.reanalyze.Reanalyzer` beside those of off-policy learning.
+
+    Attributes:
+        reanalyze_interval: updates between two reanalyses; 0 never reanalyses.
+        reanalyze_sequences: sequences of the batch that are planned again, every step of them; at most all.
+        reanalyze_log_std_min: lower end of the log-std with which the policy proposes in it.
+        reanalyze_log_std_max: upper end.
+    """
+
+    reanalyze_interval: NonNegativeInt = 10
+    reanalyze_sequences: PositiveInt = 20
+    reanalyze_log_std_min: Finite = -2.0
+    reanalyze_log_std_max: Finite = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.reanalyze_log_std_min < self.reanalyze_log_std_max:
+            raise UserError(
+                f"algo.reanalyze_log_std_min={self.reanalyze_log_std_min} must be below "
+                f"algo.reanalyze_log_std_max={self.reanalyze_log_std_max}"
+            )

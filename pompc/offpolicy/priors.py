@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -43,7 +43,7 @@ class StoredPlan:
 
     def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """See :meth:`Prior.divergence_next`."""
-        std: Tensor = batch["plan_std"][1:]
+        std = cast(Tensor, batch["plan_std"])[1:]
         planned = (std > 0).all(-1)
         divergence = agent.policy.divergence(sample, batch["plan_mean"][1:], std.masked_fill(std <= 0, 1.0))
         return divergence.masked_fill(~planned, 0.0)

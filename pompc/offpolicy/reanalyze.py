@@ -10,6 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
+    from pompc.offpolicy.config import ReanalyzeConfig
 
 
 class Reanalyzer:
@@ -24,19 +25,27 @@ class Reanalyzer:
     def __init__(self, interval: int, sequences: int, log_std_range: tuple[float, float]) -> None:
         self.interval, self.sequences, self.log_std_range = interval, sequences, log_std_range
 
+    @classmethod
+    def of(cls, config: ReanalyzeConfig) -> Reanalyzer:
+        """Make one with the options of an algorithm."""
+        log_std_range = (config.reanalyze_log_std_min, config.reanalyze_log_std_max)
+        return cls(config.reanalyze_interval, config.reanalyze_sequences, log_std_range)
+
     def due(self, updates: int) -> bool:
         """Tell whether to reanalyse before the next update, given the number of updates so far."""
         return self.interval > 0 and updates % self.interval == 0
 
     @torch.no_grad()
     def __call__(self, agent: OffPolicyAgent, batch: TensorDictBase, indices: Tensor) -> None:
-        """Renew plans without a warm start.
+        """Renew plans without a warm start, if they are due.
 
         Args:
             agent: plans, and owns the replay.
             batch: sequences ``[horizon + 1, batch]``; their ``plan_mean`` and ``plan_std`` are replaced.
             indices: where the batch lies in the replay ``[horizon + 1, batch]``.
         """
+        if not self.due(agent.updates):
+            return
         assert agent.planner is not None
         chosen = (slice(agent.horizon), slice(self.sequences))
         state = agent.model.encode(batch["observation"][chosen])

@@ -81,8 +81,8 @@ class UpdateBudget:
             )
         if not can_sample:
             return (
-                f"in {self.transitions:,} transitions no episode of at least {self._shortest_episode} steps has ended; lower "
-                "planner.horizon, or, if episodes do not end, give the environment a time limit"
+                f"in {self.transitions:,} transitions no episode of at least {self._shortest_episode} steps has ended; "
+                "lower planner.horizon, or, if episodes do not end, give the environment a time limit"
             )
         return "the run ended before the first update was due; raise steps or algo.update_to_data"
 

@@ -15,9 +15,9 @@ CHECK_EVERY = 100  # updates between two looks at what was noted: a look waits f
 
 
 class RangeWatch:
-    """Warns once per end that rewards or values lie beyond the last bin of a two-hot encoding, and so are learned as that bin.
+    """Warns once per end that rewards or values lie beyond the bins of a two-hot encoding.
 
-    It notes the extremes on their device.
+    All of them are learned as the last bin. The watch notes the extremes on their device.
 
     Args:
         two_hot: the encoding.

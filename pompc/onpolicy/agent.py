@@ -16,9 +16,10 @@ from torchrl.objectives.value.functional import vec_generalized_advantage_estima
 from pompc.agent import MPPIRL, Problem
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
+from pompc.dials import relative_variance
 from pompc.errors import NonFiniteError
 from pompc.networks.actor_critic import GaussianActor, ValueEnsemble
-from pompc.networks.ensembles import bootstrap_mask, masked_huber, relative_variance
+from pompc.networks.ensembles import bootstrap_mask, masked_huber
 from pompc.onpolicy.config import OnPolicyConfig
 from pompc.onpolicy.virtual import MIXES, virtual_metrics
 from pompc.terms import TERM_METRICS, term_metrics
@@ -94,7 +95,8 @@ class OnPolicy(MPPIRL):
         with torch.no_grad():
             values = self.values(real["observation"])
         uncertainty = relative_variance(values, real["reward"])
-        self.schedule(uncertainty)
+        self.steps += data.numel() * self.problem.action_repeat
+        self.dials.update(uncertainty, self.steps)
         self.updates += 1
         data = data if good is None else data[good]
         if self.config.normalise_observation:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pompc.dials import AgentConfig
 from pompc.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig:
+class OnPolicyConfig(AgentConfig):
     """Options of :class:`OnPolicy` (Schulman et al. 2017).
 
     The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95): on the racing task, where
@@ -55,6 +56,7 @@ class OnPolicyConfig:
     bootstrap: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in (
             "batch_size",
             "epochs",

@@ -16,62 +16,81 @@ from typing import Any
 from urllib.parse import urlparse
 
 from pompc.errors import UserError
-from pompc.training.checkpoint import WriteError
+from pompc.training.checkpoint import WriteError, write_atomic
 
 Scalar = int | float | str
 
 
 class CSVLog:
-    """One CSV file: the header comes from the first row, rows are written whole, and its end can be restored.
+    """One CSV file: rows are written whole, a new column may come with any row, and the end can be restored.
 
-    Floats are written with all their digits (``repr``), so equal files mean equal runs.
+    A quantity that a row does not have is an empty cell. Floats are written with all their digits (``repr``), so equal files
+    mean equal runs.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: io.FileIO | None = None
-        self._columns: list[str] | None = None
+        self._columns: list[str] = []
+        self._rows = 0
 
-    def truncate(self, position: int) -> None:
-        """Cut the file to its first ``position`` bytes and append from there; 0 starts it anew.
+    def truncate(self, rows: int) -> None:
+        """Cut the file after so many rows and append from there; 0 starts it again.
 
         Raises:
-            UserError: the file is shorter than that.
+            UserError: the file has fewer rows.
         """
         self.close()
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < position:
+        lines = self._lines()
+        if len(lines) - 1 < rows:
             raise UserError(
-                f"{self.path} has {size} bytes, the checkpoint knows {position}: restore it, or give another run_dir="
+                f"{self.path} has {max(len(lines) - 1, 0)} rows, the checkpoint knows {rows}: restore it, or give another "
+                "run_dir="
             )
+        kept = lines[: rows + 1] if rows else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered, so that a row that failed is not written later; closed in close().
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-        self._file.truncate(position)
-        self._columns = None
-        if position:
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file))
+        self._file.truncate(sum(map(len, kept)))
+        self._rows = rows
+        self._columns = next(csv.reader([kept[0].decode()])) if kept else []
 
     def write(self, row: Mapping[str, Scalar]) -> None:
-        """Append one row.
+        """Append one row; columns that the file does not have yet are added to it.
 
         Raises:
-            ValueError: its columns are not those of the first row.
             WriteError: the disk is full; the file is as before.
         """
         if self._file is None:
-            self.truncate(self.path.stat().st_size if self.path.exists() else 0)
+            self.truncate(max(len(self._lines()) - 1, 0))
+        new = [name for name in row if name not in self._columns]
+        if new and self._columns:
+            self._widen(new)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        columns = list(row)
-        if self._columns is None:
+        columns = self._columns or new
+        if not self._columns:
             writer.writerow(columns)
-        elif columns != self._columns:
-            raise ValueError(f"{self.path.name} has columns {self._columns}, the row has {columns}")
-        writer.writerow(repr(value) if isinstance(value, float) else value for value in row.values())
+        values = (row.get(name, "") for name in columns)
+        writer.writerow(repr(value) if isinstance(value, float) else value for value in values)
         self._append(text.getvalue().encode())
-        self._columns = columns
+        self._columns, self._rows = columns, self._rows + 1
+
+    def _lines(self) -> list[bytes]:
+        """Whole lines of the file; half a row, as a kill leaves it, is none."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        return [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+
+    def _widen(self, new: list[str]) -> None:
+        """Write the file again with further columns, which are empty so far."""
+        head = io.StringIO()
+        csv.writer(head, lineterminator="\n").writerow([*self._columns, *new])
+        _, *rows = self._lines()
+        wider = [row[:-1] + b"," * len(new) + b"\n" for row in rows]
+        self.close()
+        write_atomic(self.path, b"".join([head.getvalue().encode(), *wider]))
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._columns = [*self._columns, *new]
 
     def _append(self, content: bytes) -> None:
         assert self._file is not None
@@ -86,7 +105,7 @@ class CSVLog:
             raise WriteError(self.path, error) from error
 
     def position(self) -> int:
-        """The number of bytes that are safely on disk: call it when a checkpoint is written.
+        """Return the number of rows that are safely on disk: call it when a checkpoint is written.
 
         Raises:
             WriteError: they could not be brought there.
@@ -97,7 +116,7 @@ class CSVLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise WriteError(self.path, error) from error
-        return os.fstat(self._file.fileno()).st_size
+        return self._rows
 
     def close(self) -> None:
         """Close the file; a later ``write`` appends."""

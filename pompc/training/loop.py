@@ -10,8 +10,8 @@ from tensordict import TensorDictBase
 
 from pompc.data.collector import ActionBoundsError
 from pompc.errors import NonFiniteError, Unavailable
-from pompc.training import guard
 from pompc.training.evaluate import EvalResult
+from pompc.training.evidence import dump_batch
 from pompc.training.session import Session, mean_metrics
 from pompc.training.stopping import TRAINING
 
@@ -24,13 +24,13 @@ class Record:
         step: environment steps so far.
         metrics: the row of metrics.csv; empty for the evaluation before training, and where updates were made up for.
         evaluation: the evaluation after this iteration, where one was due.
-        owed: updates still to be made before the next transitions are collected.
+        pending_updates: updates still to be made before the next transitions are collected.
     """
 
     step: int
     metrics: dict[str, float] = field(default_factory=dict)
     evaluation: EvalResult | None = None
-    owed: int = 0
+    pending_updates: int = 0
 
 
 def train(session: Session) -> Iterator[Record]:
@@ -61,7 +61,7 @@ def train(session: Session) -> Iterator[Record]:
         if finished or _crossed(options.eval.every, before, counters.step):
             result, best = _evaluation(session)
         session.save(last=finished or _crossed(options.checkpoint.every, before, counters.step), best=best)
-        yield Record(counters.step, metrics, result, session.agent.backlog)
+        yield Record(counters.step, metrics, result, session.agent.pending_updates)
 
 
 def _evaluation_is_due(session: Session) -> bool:
@@ -76,7 +76,7 @@ def _evaluation_is_due(session: Session) -> bool:
 def _iteration(session: Session) -> dict[str, float]:
     """Collect, learn, log; or work off updates that are owed, without a row of metrics."""
     agent = session.agent
-    if agent.backlog:
+    if agent.pending_updates:
         with _evidence(session, "iteration", session.collector.carried):
             agent.catch_up()
         return {}
@@ -84,7 +84,7 @@ def _iteration(session: Session) -> dict[str, float]:
     rows: list[dict[str, float]] = []
     wanted = agent.batches_per_row
     try:
-        while len(rows) < wanted and not agent.backlog:
+        while len(rows) < wanted and not agent.pending_updates:
             with _evidence(session, "iteration", session.collector.carried):
                 data = session.collector.rollout()
             with _evidence(session, "iteration", data):
@@ -100,8 +100,6 @@ def _iteration(session: Session) -> dict[str, float]:
 def _row(session: Session, collected: list[TensorDictBase], rows: list[dict[str, float]]) -> dict[str, float]:
     """Count and log what was collected and learned."""
     metrics = mean_metrics(rows, session.agent.counts)
-    with _evidence(session, "iteration", collected[-1]):
-        guard.check_metrics(metrics)
     return session.log_training(collected, metrics)
 
 
@@ -118,7 +116,7 @@ def _evidence(session: Session, what: str, batch: TensorDictBase) -> Iterator[No
         yield
     except (NonFiniteError, ActionBoundsError) as error:
         step = session.counters.step
-        dumped = guard.dump_batch(getattr(error, "batch", batch), session.directory.path, step)
+        dumped = dump_batch(getattr(error, "batch", batch), session.directory.path, step)
         error.add_note(f"in the {what} that began at environment step {step}; {dumped}")
         raise
 

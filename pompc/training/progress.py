@@ -84,7 +84,7 @@ class RunProgress:
         rate = (record.step - self._start) / max(now - self._began, 1e-9)
         end = now + (self._total - record.step) / rate if rate > 0 else math.inf
         facts = "  ".join(f"{name} {value:.3g}" for name, value in self._facts.items())
-        facts += f"  {record.owed:,} updates to make" if record.owed else ""
+        facts += f"  {record.pending_updates:,} updates to make" if record.pending_updates else ""
         speed = f"{rate:,.{0 if rate >= 10 else 1}f} steps/s"
         shown = {"completed": min(record.step, self._total), "rate": speed if rate else "", "facts": facts, "end": end}
         self._bar.update(self._task, **shown)

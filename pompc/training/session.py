@@ -228,19 +228,22 @@ def _warn_of_endless_episodes(episode_length: int | None, options: EvalConfig) -
         )
 
 
-def mean_metrics(rows: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:
-    """The metrics of several calls of ``learn``, averaged over those that know them; nan where none does.
+def mean_metrics(results: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:
+    """Average the metrics of several calls of ``learn`` over the calls that report them.
 
     Args:
-        rows: what each call returned.
-        last: metrics that are counts or settings, of which the last call's value is taken.
+        results: the metrics of each call; they may differ in what they report.
+        last: metrics that are counts or settings, of which the last value is taken.
     """
-    means = {}
-    for name in rows[0]:
-        chosen = rows[-1:] if name in last else rows
-        values = torch.stack([torch.as_tensor(row[name], dtype=torch.float64, device="cpu") for row in chosen])
-        means[name] = values.nanmean().item()
-    return means
+    found: dict[str, list[Any]] = {}
+    for metrics in results:
+        for name, value in metrics.items():
+            found.setdefault(name, []).append(value)
+    return {name: _mean(values[-1:] if name in last else values) for name, values in found.items()}
+
+
+def _mean(values: list[Any]) -> float:
+    return torch.stack([torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in values]).mean().item()
 
 
 def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
@@ -250,11 +253,11 @@ def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDi
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:
-    """What a batch ``[num_envs, T]`` says about the task.
+    """Summarise the task in a batch ``[num_envs, T]``.
 
     Returns:
-        The number of ``episodes`` that ended in it, the broken ones left out, and their means (nan where none ended):
-        return, length, last value of every info key; but ``cost_per_step`` over all transitions in the place of the cost.
+        The number of ``episodes`` that ended in it, the broken ones left out. If one ended, their means: return, length and
+        the last value of every info key that is known; but ``cost_per_step`` over all transitions instead of the cost.
     """
     good, done = intact(data), data["next", "done"].squeeze(-1)
     if good is not None:
@@ -263,4 +266,4 @@ def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict
     row = {name: data["next", key][done].double().nanmean().item() for name, key in keys.items()}
     if "cost" in info_keys:
         row["cost_per_step"] = data["next", "cost"].double().nanmean().item()
-    return {"episodes": int(done.sum()), **row}
+    return {"episodes": int(done.sum()), **{name: value for name, value in row.items() if math.isfinite(value)}}

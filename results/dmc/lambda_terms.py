@@ -31,7 +31,7 @@ def measure(state, overrides):
     agent = parts.agent
     agent.load_state_dict(state["agent"], strict=False)
     agent.replay.load_state_dict(state["training"]["replay"])
-    agent.kl_scale.value.fill_(1.0)
+    agent.imitation.scale.value.fill_(1.0)
     rows = [agent.update(*agent.replay.sample(agent.config.batch_size)) for _ in range(UPDATES)]
     return [row for row in rows[2 * UPDATES // 3 :] if "kl_grad_norm" in row]
 

@@ -6,8 +6,7 @@ import torch
 from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.adaptive_pompc import AdaptivePOMPC, AdaptivePOMPCConfig
-from pompc.dials import ScheduleConfig
-from pompc.networks.ensembles import disagreement
+from pompc.dials import ScheduleConfig, disagreement
 
 
 class TestAdaptive:
@@ -25,7 +24,7 @@ class TestAdaptive:
             data["state"] = agent.model.encode(data["observation"]).detach()
             data["reward"] *= 0  # the spread of the values alone is the measure
             for _ in range(200):
-                agent.move_dials(data)
+                agent._move_dials(data)
             ratios.append(agent.virtual_ratio.value)
         assert 0 < ratios[0] < ratios[1] < 0.3
         assert ratios[0] == pytest.approx(0.3 * 0.9999**200, rel=1e-3)
@@ -80,7 +79,7 @@ class TestUncertainty:
 
     @torch.no_grad()
     def at(self, agent, observation, action, reward):
-        values = agent.critic.values(agent.critic_inputs(agent.encode(observation), action))
+        values = agent.critic.values(agent.values.inputs(agent.encode(observation), action))
         return disagreement(values, reward)
 
     @pytest.mark.parametrize("seed", [0, 1])
@@ -119,7 +118,6 @@ class TestUncertainty:
         assert disagreement(values[:1].expand(5, -1), reward) == pytest.approx(0, abs=1e-6)
 
     def test_it_is_a_column_only_where_a_dial_moves(self):
-        assert "uncertainty" in self.learner().metric_names
-        fixed = self.learner(virtual_ratio=0.3)
-        assert "uncertainty" not in fixed.metric_names
+        moving, fixed = self.learner(), self.learner(virtual_ratio=0.3)
+        assert "uncertainty" in moving.update(self.data(moving))
         assert "uncertainty" not in fixed.update(self.data(fixed))

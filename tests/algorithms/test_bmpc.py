@@ -36,7 +36,7 @@ class TestBMPC:
             loss, _ = agent.policy_loss(data)
             found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(agent.policy.parameters()))]))
             sample = agent.policy.sample(data["state"])
-        value = agent.policy_value(data["state"], sample.action)
+        value = agent.values.of_action(data["state"], sample.action)
         gain = -agent.temporal_mean(value / agent.return_scale.value)
         expected = torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(agent.policy.parameters()))])
         assert expected.abs().max() > 1e-4
@@ -45,7 +45,7 @@ class TestBMPC:
     def test_the_policy_waits_for_the_pretraining_to_end(self):
         agent = make(BMPC, BMPCConfig)
         before = agent.policy.net[2].weight.clone()
-        agent.update(batch(), pretraining=True)
+        agent.update(batch(), in_burst=True)
         assert torch.equal(agent.policy.net[2].weight, before)
         agent.update(batch())
         assert not torch.equal(agent.policy.net[2].weight, before)
@@ -80,7 +80,7 @@ class TestLazyReanalysis:
     def test_new_plans_go_to_the_replay_and_into_the_same_update(self):
         agent = self.filled()
         data, indices = agent.replay.sample(BATCH)
-        agent.refresh(data, indices, pretraining=False)
+        agent.reanalyzer(agent, data, indices)
         assert (data["plan_std"][:HORIZON, :4] <= 2).all()
         assert (data["plan_mean"][:HORIZON, :4].abs() <= 1).all()
         assert (data["plan_std"][:HORIZON, 4:] == 7).all()
@@ -101,22 +101,22 @@ class TestLazyReanalysis:
         monkeypatch.setattr(agent.planner, "plan", plan)
         monkeypatch.setattr(agent.planner, "select", lambda plan: plan.mean[..., 0, :])
         data, indices = agent.replay.sample(BATCH)
-        agent.refresh(data, indices, pretraining=False)
+        agent.reanalyzer(agent, data, indices)
         rows = (slice(HORIZON), slice(4))
         expected = agent.model.encode(data["observation"][rows])[..., :ACTIONS]
         torch.testing.assert_close(data["plan_mean"][rows], expected)
         torch.testing.assert_close(data["plan_std"][rows], expected + 1)
         torch.testing.assert_close(agent.replay._columns["plan_mean"][indices[rows]], expected)
         assert asked["spread"] == (-1.5, 0.5)
-        assert asked["terminal_value"] == agent.state_value
+        assert asked["terminal_value"] == agent.values.of_state
         assert "mean" not in asked, "no warm start"
 
-    @pytest.mark.parametrize("why", ["never", "pretraining", "not due"])
+    @pytest.mark.parametrize("why", ["never", "burst", "not due"])
     def test_otherwise_nothing_changes(self, why):
         agent = self.filled(reanalyze_interval=0 if why == "never" else 2)
         agent.updates = 1 if why == "not due" else 0
         data, indices = agent.replay.sample(BATCH)
-        agent.refresh(data, indices, pretraining=why == "pretraining")
+        agent.update(data, indices, in_burst=why == "burst")
         assert (data["plan_std"][:HORIZON] == 7).all()
 
 

@@ -43,7 +43,7 @@ class TestLearnedPrior:
         data["plan_mean"], data["plan_std"] = means, stds
         torch.manual_seed(0)
         for _ in range(400):
-            agent.learn_prior(data)
+            agent.prior.learn(agent, data)
         actions = agent.prior.sample(data["state"][0, :1].expand(4000, -1)).action
         return actions.mean().item(), actions.std().item()
 
@@ -68,7 +68,7 @@ class TestSoftTarget:
             agent.critic.draw = lambda: None
             agent.policy.sample = deterministic(agent.policy)
             agent.return_scale.value.fill_(3.0)
-            agent.kl_scale.value.fill_(4.0)
+            agent.imitation.scale.value.fill_(4.0)
             with torch.no_grad():
                 targets.append(agent.value_target(data))
         gap = targets[0] - targets[1]

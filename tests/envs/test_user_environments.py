@@ -10,7 +10,7 @@ import pytest
 
 from pompc import cli
 from pompc.data.replay import SliceReplay
-from pompc.offpolicy import latent_actor
+from pompc.offpolicy import parts
 from pompc.system.process import require_memory
 
 CASES = Path(__file__).parents[1] / "cases" / "environments"
@@ -109,7 +109,7 @@ def test_a_replay_without_memory_is_refused_before_anything_is_played(monkeypatc
         asked.append(need)
         require_memory(what, need * 10**8, device, fix)  # more than a processor can address
 
-    monkeypatch.setattr(latent_actor, "require_memory", more)
+    monkeypatch.setattr(parts, "require_memory", more)
     arguments = ("--env", "image_observation:Case-v0", "num_envs=2", "algo.buffer_size=2000", *LATENT)
     assert pompc("run", "--algo", "tdmpc2", *arguments) == 2
     out, err = capsys.readouterr()

@@ -57,7 +57,7 @@ def test_targets_move_by_the_rate_towards_the_heads(rate):
     moved = shaken()
     before = [p.clone() for p in moved.target.parameters()]
     heads = [p.detach().clone() for p in moved.heads.parameters()]
-    moved.follow(rate)
+    moved.soft_update(rate)
     for old, new, head in zip(before, moved.target.parameters(), heads, strict=True):
         torch.testing.assert_close(new, old + rate * (head - old))
     assert all(torch.equal(a, b) for a, b in zip(heads, moved.heads.parameters(), strict=True))
@@ -66,7 +66,7 @@ def test_targets_move_by_the_rate_towards_the_heads(rate):
 def test_following_forever_arrives():
     moved, x = shaken(), torch.randn(9, 6)
     for _ in range(60):
-        moved.follow(0.3)
+        moved.soft_update(0.3)
     torch.testing.assert_close(moved.target_values(x), moved.values(x), rtol=1e-4, atol=1e-4)
 
 
@@ -83,7 +83,7 @@ def test_values_decode_the_logits_of_the_chosen_heads():
     expected = moved.two_hot.decode(moved.logits(x))
     torch.testing.assert_close(moved.values(x), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(moved.values(x, chosen), expected[chosen], rtol=1e-4, atol=1e-4)
-    moved.follow(1.0)
+    moved.soft_update(1.0)
     torch.testing.assert_close(moved.target_values(x, chosen), expected[chosen], rtol=1e-4, atol=1e-4)
 
 
@@ -106,7 +106,7 @@ def test_of_two_heads_or_fewer_all_are_read(members):
 
 def test_training_drops_units_in_the_heads_and_never_in_the_targets():
     moved, x = shaken(dropout=0.5), torch.randn(9, 6)
-    moved.follow(1.0)
+    moved.soft_update(1.0)
     still = moved.target_values(x)
     moved.train()
     assert moved.training
@@ -162,7 +162,7 @@ def test_the_priors_are_frozen_kept_in_the_checkpoint_and_seen_by_what_maximises
     before = [p.clone() for p in fresh.prior.parameters()]
     fresh.values(x).sum().backward()
     assert x.grad.abs().max() > 0, "the last layers are zero: all of the gradient is the priors'"
-    fresh.follow(1.0)
+    fresh.soft_update(1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, fresh.prior.parameters(), strict=True))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchrl.modules import PercentileValueNorm
 
-from pompc.offpolicy.scale import RunningScale
+from pompc.networks.scale import RunningScale
 
 
 def ranges(*batches):

@@ -60,7 +60,7 @@ def policy_alone(agent, family):
     td, values, rewards, alive = env.reset(), [], [], torch.ones(10, 1)
     for _ in range(20):
         state = agent.encode(td["observation"])
-        values.append(agent.state_value(state))
+        values.append(agent.values.of_state(state))
         td["action"] = agent.policy.action(agent.policy(state)[0])
         after = env.step(td)["next"]
         rewards.append((after["reward"] * alive).squeeze(-1))
@@ -82,9 +82,9 @@ def test_it_brings_the_point_to_the_origin(name):
     family, learner = agent(name, num_envs=4, **OPTIONS.get(name, {}))
     before = returns(learner, family)
     collector = make_collector(family.vectorise(4, seed=0), learner, learner.frames_per_batch)
-    while learner.transitions < 800:
+    while learner.budget.transitions < 800:
         learner.learn(collector.rollout())
-        while learner.backlog:
+        while learner.pending_updates:
             learner.catch_up()
     collector.shutdown()
     after, best = returns(learner, family), best_return(family)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from pompc.offpolicy import latent_actor
+from pompc.offpolicy import agent as off_policy
 from pompc.offpolicy.virtual import virtual_sequences
 
 
@@ -17,8 +17,8 @@ def test_targets_read_the_lesser_of_two_heads_or_their_average(average, monkeypa
     monkeypatch.setattr(agent.critic, "target_values", lambda inputs, chosen: heads)
     monkeypatch.setattr(agent.critic, "values", lambda inputs, chosen: heads)
     state = agent.encode(torch.randn(2, 3))
-    assert agent.target_value(state).tolist() == ([2.0, 2.0] if average else [1.0, -1.0])
-    assert agent.state_value(state).tolist() == [2.0, 2.0]  # what plans and the policy read is always the average
+    assert agent.values.slow(state).tolist() == ([2.0, 2.0] if average else [1.0, -1.0])
+    assert agent.values.of_state(state).tolist() == [2.0, 2.0]  # what plans and the policy read is always the average
 
 
 def test_a_terminated_step_has_no_bootstrap(monkeypatch):
@@ -26,7 +26,7 @@ def test_a_terminated_step_has_no_bootstrap(monkeypatch):
     batch = tiny.batch(agent)
     batch["terminated"][1, 3] = 1.0
     batch["encoded"] = agent.encode(batch["observation"])
-    monkeypatch.setattr(agent, "target_value", lambda state: 100 + state[..., 0])
+    monkeypatch.setattr(agent.values, "slow", lambda state: 100 + state[..., 0])
     target, reward = agent.value_target(batch), batch["reward"][:-1, :, 0]
     expected = reward + 0.9 * (100 + batch["encoded"][1:, :, 0])
     expected[1, 3] = reward[1, 3]
@@ -48,7 +48,7 @@ def test_every_task_has_its_own_discount(monkeypatch):
     batch = tiny.batch(agent)
     batch["reward"].zero_()
     batch["encoded"] = agent.encode(batch["observation"])
-    monkeypatch.setattr(agent, "target_value", lambda state: torch.ones(state.shape[:-1]))
+    monkeypatch.setattr(agent.values, "slow", lambda state: torch.ones(state.shape[:-1]))
     expected = torch.tensor([0.95, 0.995] * 4).expand(3, 8)
     torch.testing.assert_close(agent.value_target(batch), expected)
     torch.testing.assert_close(agent.discounts(batch["encoded"][0]), expected[0])
@@ -78,22 +78,19 @@ class Known(torch.nn.Module):
 
     def __init__(self, episodic):
         super().__init__()
-        self.termination_head = episodic or None
+        self.episodic = episodic
 
     def next(self, state, action):
         return state + action
 
-    def reward(self, state, action):
-        return state[..., 0] + 10 * action[..., 0]
-
-    def termination_logits(self, state):
-        return state[..., 0] - 2.5
+    def outcome(self, state, action, then):
+        reward = state[..., 0] + 10 * action[..., 0]
+        return reward, self.episodic & (then[..., 0] > 2.5)
 
 
 def known(episodic):
-    return SimpleNamespace(
-        model=Known(episodic), discount_of=lambda state: 0.5, target_value=lambda state: 1000 + state[..., 0]
-    )
+    values = SimpleNamespace(slow=lambda state: 1000 + state[..., 0])
+    return SimpleNamespace(model=Known(episodic), discount_of=lambda state: 0.5, values=values)
 
 
 def test_virtual_targets_are_discounted_sums_bootstrapped_at_the_horizon():
@@ -117,11 +114,12 @@ def test_nothing_counts_after_a_predicted_end():
 
 
 def test_without_virtual_data_nothing_of_it_is_made_or_kept(monkeypatch):
-    monkeypatch.setattr(latent_actor, "virtual_sequences", lambda *a: pytest.fail("virtual data with a ratio of 0"))
+    monkeypatch.setattr(off_policy, "virtual_sequences", lambda *a: pytest.fail("virtual data with a ratio of 0"))
     agent = tiny.agent()
     world = tiny.World(agent)
     rows = world.run(12)
-    assert math.isnan(rows[-1]["virtual_loss"])
+    assert "value_loss" in rows[-1]
+    assert "virtual_loss" not in rows[-1]
     assert "planned" not in world.step()
     assert "planned" not in agent.replay.extras
 
@@ -162,7 +160,7 @@ def test_the_policy_loss_is_return_entropy_and_lambda_times_the_prior(weight, pa
     sample = agent.policy.sample(states)
     gain = 0.01 * -2 * sample.gaussian_log_prob  # of two actions
     if parts[0]:
-        values = agent.critic.values(agent.critic_inputs(states, sample.action)).mean(0)
+        values = agent.critic.values(agent.values.inputs(states, sample.action)).mean(0)
         assert values[0].std() > 1  # so that the scale is not its floor of one
         gain = gain + values / max(torch.quantile(values[0], 0.95) - torch.quantile(values[0], 0.05), 1.0)
     expected = -agent.temporal_mean(gain)
@@ -170,7 +168,7 @@ def test_the_policy_loss_is_return_entropy_and_lambda_times_the_prior(weight, pa
         divergence = agent.policy.divergence(sample[:3], batch["plan_mean"][:-1], batch["plan_std"][:-1])
         scale = max(torch.quantile(divergence[0], 0.95) - torch.quantile(divergence[0], 0.05), 1.0)
         expected = expected + parts[1] * agent.temporal_mean(divergence / scale)
-        torch.testing.assert_close(agent.planner_kl(batch), divergence)
+        torch.testing.assert_close(agent.planner_kl(batch, sample), divergence)
     torch.testing.assert_close(loss, expected)
     assert ("return_scale" in metrics, "kl" in metrics) == (bool(parts[0]), bool(parts[1]))
 
@@ -179,7 +177,7 @@ def test_the_policy_step_moves_the_policy_alone():
     agent = tiny.agent(kl_weight=1.0)
     batch = prepared(agent)
     before = {name: p.detach().clone() for name, p in agent.named_parameters()}
-    agent.descend("policy", agent.policy_loss(batch)[0], batch)
+    agent.optimizer_step("policy", agent.policy_loss(batch)[0], batch)
     moved = {name for name, p in agent.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name in before if name.startswith("policy.")}
     assert all(p.grad is None for name, p in agent.named_parameters() if not name.startswith("policy."))

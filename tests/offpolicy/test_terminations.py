@@ -10,6 +10,7 @@ from line import Line, LineConfig
 
 from pompc.config.compose import compose, follow_family
 from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
@@ -138,7 +139,7 @@ def prepared(name, over, **options):
 @pytest.mark.parametrize("name", LATENT)
 def test_a_replayed_end_or_a_predicted_one_leaves_the_reward_alone_in_a_value_target(name):
     agent, data = prepared(name, over=True)
-    own = agent.critic_dim > agent.model.input_dim  # values of actions: targets from replayed transitions
+    own = type(agent.values) is ActionValues  # values of actions: targets from replayed transitions
     data["terminated"][1, ::2] = 1
     target, state = agent.value_target(data), data["encoded"][:-1]
     reward = data["reward"][:-1, :, 0] if own else agent.model.reward(state, agent.policy.sample(state).action)
@@ -174,7 +175,7 @@ def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
         monkeypatch.setattr(agent.replay, "update", lambda *a: None)
         evaluate = agent.planner.evaluate
         monkeypatch.setattr(agent.planner, "evaluate", lambda *a, e=evaluate, **k: seen.append(e(*a, **k)) or seen[-1])
-        agent.refresh(data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long), pretraining=False)
+        agent.reanalyzer(agent, data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long))
         assert seen, "it planned"
         assert all((charges[..., 1:] == 0).all() for charges in seen) is over
         seen.clear()

@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 
 from pompc.networks.twohot import TwoHot, symexp
-from pompc.offpolicy.range_watch import CHECK_EVERY, RangeWatch
+from pompc.offpolicy.watches import CHECK_EVERY, RangeWatch
 
 END = symexp(torch.tensor(10.0)).item()  # 22025
 
@@ -70,6 +70,6 @@ def test_values_that_outgrow_the_bins_are_noticed_where_rewards_do_not():
     agent = tiny.agent(bin_low=-2.0, bin_high=2.0)
     batch = tiny.batch(agent)
     batch["reward"] = batch["reward"].clamp(-1, 1) + 5.0  # below the end, 6.39; what comes later is beyond it
-    agent.target_value = lambda state, action=None: torch.full(state.shape[:-1], 6.0)
+    agent.values.slow = lambda state, action=None: torch.full(state.shape[:-1], 6.0)
     with pytest.warns(UserWarning, match="values reach .* set algo.bin_high=4"):
         agent.update(batch)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from line import LineModel
 
-from pompc.networks.ensembles import bootstrap_mask, masked_huber, relative_variance
+from pompc.dials import relative_variance
+from pompc.networks.ensembles import bootstrap_mask, masked_huber
 from pompc.onpolicy.virtual import (
     MIXES,
     VIRTUAL_SOURCES,

@@ -80,7 +80,7 @@ class Case:
         assert unknown == []
         missing, unexpected = self.agent.load_state_dict(weights, strict=False)
         assert unexpected == []
-        assert set(missing) <= {"return_scale.value", "kl_scale.value"}
+        assert set(missing) <= {"return_scale.value", "imitation.scale.value"}
 
     def mean_action(self, state):
         """The policy's mean as an action."""
@@ -90,7 +90,7 @@ class Case:
     def value(self, state, target=False):
         """Values of all heads at the file's actions ``[head, batch, 1]``."""
         values = self.agent.critic.target_values if target else self.agent.critic.values
-        return values(self.agent.critic_inputs(state, self.inference["action"])).unsqueeze(-1)
+        return values(self.agent.values.inputs(state, self.inference["action"])).unsqueeze(-1)
 
 
 def batch_of(raw):
@@ -121,7 +121,7 @@ def test_networks(case):
         "next_latent": agent.model.next(latent, action),
         "reward_logits": agent.model.reward_logits(latent, action),
         "reward": agent.model.reward(latent, action).unsqueeze(-1),
-        "value_logits": agent.critic.logits(agent.critic_inputs(latent, action)),
+        "value_logits": agent.critic.logits(agent.values.inputs(latent, action)),
         "value": case.value(latent),
         "target_value": case.value(latent, target=True),
         "policy_mean": agent.policy.action(mean),

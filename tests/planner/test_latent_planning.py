@@ -16,8 +16,8 @@ from pompc.planner import MPPI, MPPIConfig
 def shaken(transitions=0, **options):
     """An agent with so much experience, whose rewards and values are not all zero, as they are at the start."""
     agent = tiny.agent(**options)
-    agent.transitions = transitions
-    agent.pretrain_left = 0 if transitions > agent.seed_steps else -1  # the burst is over
+    agent.budget.transitions = transitions
+    agent.budget.burst = 0 if transitions > agent.budget.seed_steps else -1  # the burst is over
     for parameter in agent.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return agent

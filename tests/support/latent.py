@@ -32,7 +32,7 @@ def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
     with torch.no_grad():  # heads that start at zero would hide what depends on values and rewards
         for part in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
             part.weight.normal_(0, 0.3)
-        agent.critic.follow(1.0)
+        agent.critic.soft_update(1.0)
     return agent
 
 

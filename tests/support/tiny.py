@@ -12,8 +12,8 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from pompc.agent import Problem
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.environment import Tasks
+from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import LatentConfig, latent_planner
-from pompc.offpolicy.latent import LatentMPPIRL
 
 _PLANNER = {"num_samples": 16, "num_elites": 4, "num_iterations": 2}
 _WIDTHS = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 2, "task_dim": 4}
@@ -27,7 +27,7 @@ def config(planner: dict[str, Any] | None = None, of: type[LatentConfig] = TDMPC
     return of(**{**_WIDTHS, **_LEARNING, "planner": chosen, **options})
 
 
-def agent(cls: type[LatentMPPIRL] = TDMPC2, **options: Any) -> Any:
+def agent(cls: type[OffPolicyAgent] = TDMPC2, **options: Any) -> Any:
     """A tiny agent for two environments of three observations and two actions; options of the config or the problem."""
     problem = {"observation_dim": 3, "action_dim": 2, "num_envs": 2, "episode_length": 10}
     problem |= {"task_model": lambda: None, "device": torch.device("cpu"), "terminates": False}

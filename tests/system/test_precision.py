@@ -117,7 +117,7 @@ def test_a_plan_that_fails_leaves_the_precision_as_it_was():
 def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, monkeypatch):
     torch.set_float32_matmul_precision("highest")
     agent, seen = tiny.agent(matmul_precision=precision), SimpleNamespace(update=[], plan=[])
-    agent.transitions, agent.pretrain_left = 21, 0  # beyond the seed phase
+    agent.budget.transitions, agent.budget.burst = 21, 0  # beyond the seed phase
     loss, rollout = agent.model_loss, agent.planner.rollout
     note = torch.get_float32_matmul_precision
     monkeypatch.setattr(agent, "model_loss", lambda batch: seen.update.append(note()) or loss(batch))
