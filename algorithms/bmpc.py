@@ -15,6 +15,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.dials import ScheduleConfig
+from pompc.offpolicy.config import PolicyName
 from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
 
 
@@ -29,7 +30,7 @@ class BMPCConfig(ReanalyzeConfig):
     """
 
     kl_weight: float | ScheduleConfig = math.inf
-    policy: str = "clamped"
+    policy: PolicyName = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
     ensemble_size: int | None = 2

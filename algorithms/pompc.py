@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -20,6 +20,7 @@ from pompc.agent import Problem
 from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
 from pompc.networks.policies import POLICIES, LatentPolicy, PolicySample
+from pompc.offpolicy.config import PolicyName
 from pompc.offpolicy.priors import PRIORS
 from pompc.offpolicy.reanalyze import LazyReanalyze, ReanalyzeConfig
 
@@ -40,19 +41,17 @@ class POMPCConfig(ReanalyzeConfig):
     """
 
     kl_weight: float | ScheduleConfig = 1.0
-    policy: str = "clamped"
+    policy: PolicyName = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
     kl_scale_min: float = 2.0
     convex: bool = False
-    prior: str = "forward"
+    prior: Literal["plan", "forward", "reverse"] = "forward"
     soft_target: bool = False
     reanalyze_interval: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prior not in PRIORS:
-            raise UserError(f"unknown algo.prior {self.prior!r}; there are: {', '.join(PRIORS)}")
         if self.soft_target and math.isinf(start_of(self.kl_weight)):
             raise UserError("algo.soft_target=true needs a finite kl_weight")
         if self.soft_target and start_of(self.virtual_ratio) > 0:

@@ -16,6 +16,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.config.options import PositiveFloat, PositiveInt
 from pompc.dials import ScheduleConfig, start_of
 from pompc.errors import UserError
 from pompc.networks.policies import LOG_SQRT_2PI, PolicySample
@@ -35,15 +36,12 @@ class TDMPCSquareConfig(LatentConfig):
     """
 
     kl_weight: float | ScheduleConfig = 1.0
-    reference_actions: int = 61
+    reference_actions: PositiveInt = 61
     scale_threshold: float = 2.0
-    prior_min_std: float = 0.05
+    prior_min_std: PositiveFloat = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("reference_actions", "prior_min_std"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
         if math.isinf(start_of(self.kl_weight)):
             raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 

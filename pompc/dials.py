@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
+from pompc.config.options import Options
 from pompc.errors import NonFiniteError, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Options):
     """Options of a :class:`Schedule`.
 
     Attributes:
@@ -27,7 +29,9 @@ class ScheduleConfig:
         kappa: how strongly ``inv`` slows the decay under uncertainty.
     """
 
-    schedule: str = "inv"
+    plain_number = "initial"
+
+    schedule: Literal["fixed", "exp", "inv", "ratio", "prop"] = "inv"
     initial: float = 0.3
     decay: float = 0.98
     minimum: float = 0.0
@@ -178,8 +182,6 @@ def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = m
         UserError: unknown schedule, a value out of range, or an infinite one that should move.
     """
     config = dial if isinstance(dial, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(dial))
-    if config.schedule not in SCHEDULES:
-        raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
     for value, label in ((config.initial, name), (config.minimum, f"{name}.minimum")):
         if not 0 <= value <= highest:
             raise UserError(f"{label} must be in [0, {highest:g}], not {value}")

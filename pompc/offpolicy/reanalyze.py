@@ -8,8 +8,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.config.options import NonNegativeInt, PositiveInt
 from pompc.errors import UserError
-from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.config import LatentConfig, LogStd
 from pompc.offpolicy.latent import LatentMPPIRL
 
 
@@ -19,22 +20,18 @@ class ReanalyzeConfig(LatentConfig):
 
     Attributes:
         reanalyze_interval: updates between two reanalyses; 0 never reanalyses.
-        reanalyze_sequences: sequences of the batch that are planned anew, every step of them; at most all.
-        reanalyze_log_std_min: lower end of the log-spread with which the policy proposes in it.
-        reanalyze_log_std_max: upper end.
+        reanalyze_sequences: sequences of the batch that are planned again, every step of them; at most all.
+        reanalyze_log_std_min: smallest log standard deviation of the policy's proposals in a reanalysis.
+        reanalyze_log_std_max: largest log standard deviation of the policy's proposals in a reanalysis.
     """
 
-    reanalyze_interval: int = 10
-    reanalyze_sequences: int = 20
-    reanalyze_log_std_min: float = -2.0
-    reanalyze_log_std_max: float = 1.0
+    reanalyze_interval: NonNegativeInt = 10
+    reanalyze_sequences: PositiveInt = 20
+    reanalyze_log_std_min: LogStd = -2.0
+    reanalyze_log_std_max: LogStd = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.reanalyze_interval < 0:
-            raise UserError(f"algo.reanalyze_interval must be at least 0 (never), not {self.reanalyze_interval}")
-        if self.reanalyze_sequences < 1:
-            raise UserError(f"algo.reanalyze_sequences must be at least 1, not {self.reanalyze_sequences}")
         if not self.reanalyze_log_std_min < self.reanalyze_log_std_max:
             raise UserError(
                 f"algo.reanalyze_log_std_min={self.reanalyze_log_std_min} must be below "

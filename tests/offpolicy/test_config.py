@@ -11,7 +11,7 @@ from pompc.algorithms.pompc import POMPC
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
-from pompc.models.world_model import SIZES
+from pompc.models.config import SIZES
 from pompc.networks.layers import SimNorm, mish
 from pompc.offpolicy.config import LatentConfig, latent_planner
 
