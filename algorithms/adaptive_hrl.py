@@ -11,20 +11,22 @@ Written without the paper's equations: everything not in its description is an o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from annotated_types import Ge
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
 
 from pompc.agent import Problem
+from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
+from pompc.dials import VirtualRatio
 from pompc.errors import UserError
 from pompc.models.protocols import TerminalValue
 from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
 from pompc.onpolicy.virtual import (
-    MIXES,
     VIRTUAL_SOURCES,
     VIRTUAL_WEIGHTS,
     bootstrapped_share,
@@ -41,10 +43,10 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     """Options of :class:`AdaptiveHRL` beside those of on-policy learning.
 
     Attributes:
-        kl_weight: lambda, pull of the policy to the planner's distribution over candidates.
-        virtual_ratio: rho, share of virtual rows in value learning.
+        kl_weight: lambda, the pull of the policy to the planner's distribution over candidates.
+        virtual_ratio: rho, the share of virtual data in value learning.
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
-        candidates: high-level actions per step, ``M``.
+        candidates: high-level actions per step, ``M``; at least two, because one is executed and the others give virtual data.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         decision_steps: steps for which a high-level action is kept, the planner replanning every step.
         execute_steps: controls of a plan that are executed before the next plan.
@@ -62,50 +64,32 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         prior_temperature: of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
 
-    kl_weight: float | ScheduleConfig = 0.0
-    virtual_ratio: float | ScheduleConfig = field(default_factory=ScheduleConfig)
-    planner: MPPIConfig = field(default_factory=MPPIConfig)
+    virtual_ratio: VirtualRatio = field(default_factory=ScheduleConfig)
+    planner: Annotated[MPPIConfig, Top()] = field(default_factory=MPPIConfig)
     ensemble_size: int = 5
     bootstrap: float = 0.8
-    candidates: int = 4
-    selector: str = "uniform"
+    candidates: Annotated[int, Ge(2)] = 4
+    selector: Literal["uniform", "argmin_cost", "softmax_value"] = "uniform"
     initial_std: float = 0.3
-    decision_steps: int = 5
-    execute_steps: int = 1
+    decision_steps: PositiveInt = 5
+    execute_steps: PositiveInt = 1
     start_at_nominal: bool = True
-    terminal_value_weight: float = 0.0
-    virtual_source: str = "weighted"
-    virtual_count: int = 2
-    virtual_rollouts: int = 2048
-    virtual_window: int = 1
-    mix: str = "loss"
-    virtual_weight: str = "news"
-    virtual_gae_lambda: float | None = None
+    terminal_value_weight: Finite = 0.0
+    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal"] = "weighted"
+    virtual_count: PositiveInt = 2
+    virtual_rollouts: PositiveInt = 2048
+    virtual_window: PositiveInt = 1
+    mix: Literal["loss", "sampling"] = "loss"
+    virtual_weight: Literal["news", "equal"] = "news"
+    virtual_gae_lambda: Share | None = None
     virtual_policy: bool = False
-    prior_temperature: float = 1.0
+    prior_temperature: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive = ("decision_steps", "execute_steps", "virtual_count", "virtual_rollouts", "virtual_window")
-        for name in (*positive, "prior_temperature"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
         if self.planner.stochastic and self.execute_steps > 1:
             raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
-        tables = (
-            ("selector", SELECTORS),
-            ("virtual_source", VIRTUAL_SOURCES),
-            ("mix", MIXES),
-            ("virtual_weight", VIRTUAL_WEIGHTS),
-        )
-        if self.virtual_gae_lambda is not None and not 0 <= self.virtual_gae_lambda <= 1:
-            raise UserError(f"algo.virtual_gae_lambda must lie in [0, 1], not {self.virtual_gae_lambda}")
-        for name, table in tables:
-            if getattr(self, name) not in table:
-                raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {', '.join(table)}")
         self.require_ensemble(self.ensemble_size)
-        if self.candidates < 2:
-            raise UserError("algo.candidates must be at least 2: one is executed, the others give virtual data")
 
 
 class AdaptiveHRL(OnPolicy):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pompc.dials import VirtualRatio
 from pompc.schedules import ScheduleConfig
 
 from .pompc import POMPC, POMPCConfig
@@ -24,7 +25,7 @@ class AdaptivePOMPCConfig(POMPCConfig):
         random_value_scale: without it, heads that start equal and share data and targets agree most where nothing is known.
     """
 
-    virtual_ratio: float | ScheduleConfig = field(
+    virtual_ratio: VirtualRatio = field(
         default_factory=lambda: ScheduleConfig(schedule="inv", initial=0.3, decay=0.9999, ema=0.99)
     )
     random_value_scale: float = 1.0

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pompc.agent import Problem
+from pompc.dials import KLWeight
 from pompc.offpolicy.acting import standard_normal
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import ReanalyzeConfig
+from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.values import ActionValues, StateValues
-from pompc.schedules import ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class BMPCConfig(ReanalyzeConfig):
             the paper's imitation-only ablation (its Variant 3).
     """
 
-    kl_weight: float | ScheduleConfig = math.inf
-    policy: str = "clamped"
+    kl_weight: KLWeight = math.inf
+    policy: PolicyName = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
     ensemble_size: int | None = 2

@@ -6,17 +6,19 @@ In the plane of the two dials both are zero and there is no policy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from pompc.agent import MPPIRL, Problem
-from pompc.errors import UserError
+from pompc.config.options import PositiveInt, Top
+from pompc.dials import AgentConfig
 from pompc.planner import MPPI, MPPIConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPIAgentConfig:
+class MPPIAgentConfig(AgentConfig):
     """Options of :class:`MPPIAgent`.
 
     Attributes:
@@ -24,12 +26,12 @@ class MPPIAgentConfig:
         planner: options of the planner; by default as many samples as ``adaptive_hrl`` has over all its candidates.
     """
 
-    batch_size: int = 4096
-    planner: MPPIConfig = field(default_factory=lambda: MPPIConfig(num_samples=256))
+    batch_size: PositiveInt = 4096
+    planner: Annotated[MPPIConfig, Top()] = field(default_factory=lambda: MPPIConfig(num_samples=256))
 
     def __post_init__(self) -> None:
-        if self.batch_size <= 0:
-            raise UserError(f"algo.batch_size must be positive, not {self.batch_size}")
+        super().__post_init__()
+        self.refuse_dials("mppi learns neither a policy nor values")
 
 
 class MPPIAgent(MPPIRL):

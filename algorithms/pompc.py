@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.agent import Problem
+from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.offpolicy import parts
 from pompc.offpolicy.acting import standard_normal
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import ReanalyzeConfig
+from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
 from pompc.offpolicy.priors import PRIORS, LearnedPrior
 from pompc.offpolicy.reanalyze import Reanalyzer
-from pompc.schedules import ScheduleConfig, highest_value
+from pompc.schedules import highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +42,18 @@ class POMPCConfig(ReanalyzeConfig):
         reanalyze_interval: updates between two lazy reanalyses; 0, the default here, never reanalyses.
     """
 
-    kl_weight: float | ScheduleConfig = 1.0
-    policy: str = "clamped"
+    kl_weight: KLWeight = 1.0
+    policy: PolicyName = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
     kl_scale_min: float = 2.0
     convex: bool = False
-    prior: str = "forward"
+    prior: Literal["plan", "forward", "reverse"] = "forward"
     soft_target: bool = False
     reanalyze_interval: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prior not in PRIORS:
-            raise UserError(f"unknown algo.prior {self.prior!r}; there are: {', '.join(PRIORS)}")
         if self.soft_target and math.isinf(highest_value(self.kl_weight)):
             raise UserError("algo.soft_target=true needs a finite kl_weight")
         if self.soft_target and highest_value(self.virtual_ratio) > 0:

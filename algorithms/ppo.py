@@ -17,6 +17,10 @@ from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
 class PPOConfig(OnPolicyConfig):
     """Options of :class:`PPO`: those of on-policy learning."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_dials("ppo has no planner")
+
 
 class PPO(OnPolicy):
     """The policy's output, clipped to the bounds, is the action.

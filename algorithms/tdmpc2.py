@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.config import OffPolicyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPC2Config(LatentConfig):
-    """The published hyperparameters are the defaults of :class:`LatentConfig`."""
+class TDMPC2Config(OffPolicyConfig):
+    """The published hyperparameters are the defaults of :class:`OffPolicyConfig`."""
 
 
 class TDMPC2(OffPolicyAgent):

@@ -16,16 +16,18 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.config.options import PositiveFloat, PositiveInt
+from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.networks.policies import LOG_SQRT_2PI, PolicySample
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.losses import weighed_terms
-from pompc.schedules import ScheduleConfig, highest_value
+from pompc.schedules import highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPCSquareConfig(LatentConfig):
+class TDMPCSquareConfig(OffPolicyConfig):
     """Options of :class:`TDMPCSquare` beside those of off-policy learning.
 
     Attributes:
@@ -35,16 +37,13 @@ class TDMPCSquareConfig(LatentConfig):
         prior_min_std: floor of the plan's spread in the prior.
     """
 
-    kl_weight: float | ScheduleConfig = 1.0
-    reference_actions: int = 61
+    kl_weight: KLWeight = 1.0
+    reference_actions: PositiveInt = 61
     scale_threshold: float = 2.0
-    prior_min_std: float = 0.05
+    prior_min_std: PositiveFloat = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("reference_actions", "prior_min_std"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
         if math.isinf(highest_value(self.kl_weight)):
             raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 

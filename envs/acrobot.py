@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.wrappers import TimeLimit
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pompc.config.options import Options, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
@@ -46,7 +47,7 @@ GOALS = {"line": Goal(height=1.0, max_speed=math.inf, steps=1), "hold": Goal(hei
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcrobotConfig:
+class AcrobotConfig(Options):
     """Options of the Acrobot.
 
     Attributes:
@@ -57,10 +58,17 @@ class AcrobotConfig:
         time_limit: steps until the episode is truncated.
     """
 
-    goal: str = "line"
+    section = "env"
+
+    goal: Literal["line", "hold"] = "line"
     danger: tuple[float, ...] = ()
     danger_penalty: float = 100.0
-    time_limit: int = 500
+    time_limit: PositiveInt = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.danger and (len(self.danger) != 3 or self.danger[2] <= 0):
+            raise UserError(f"env.danger={list(self.danger)}: give [x, height, radius] with a positive radius, or []")
 
 
 def _derivatives(state: tuple, torque: Any, xp: ModuleType) -> tuple:
@@ -269,22 +277,11 @@ class AcrobotModel:
 
 
 class Acrobot(EnvironmentFamily):
-    """Swing up the Acrobot; ``success`` is solving it, ``cost`` entering the danger disc.
-
-    Raises:
-        UserError: the goal or the danger disc of the config is not valid.
-    """
+    """Swing up the Acrobot; ``success`` is solving it, ``cost`` entering the danger disc."""
 
     Config = AcrobotConfig
     info_keys = ("success", "cost")
     terminates = True
-
-    def __init__(self, config: AcrobotConfig) -> None:
-        super().__init__(config)
-        if config.goal not in GOALS:
-            raise UserError(f"env.goal={config.goal}: take one of {', '.join(GOALS)}")
-        if config.danger and (len(config.danger) != 3 or config.danger[2] <= 0):
-            raise UserError(f"env.danger={list(config.danger)}: give [x, height, radius] with a positive radius, or []")
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
         """One Acrobot with its time limit."""

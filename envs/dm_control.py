@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from pompc.config.options import Options, PositiveInt
 from pompc.data.actions import to_box
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
@@ -26,7 +27,7 @@ CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of a
 
 
 @dataclass(frozen=True, kw_only=True)
-class DMControlConfig:
+class DMControlConfig(Options):
     """Options of a Control Suite task.
 
     Attributes:
@@ -38,11 +39,27 @@ class DMControlConfig:
         frame_stack: how many pictures, one per action, make an observation.
     """
 
+    section = "env"
+
     task: str = "cartpole-swingup"
-    action_repeat: int = 2
-    episode_frames: int = 1000
+    action_repeat: PositiveInt = 2
+    episode_frames: PositiveInt = 1000
     pixels: bool = False
-    frame_stack: int = 3
+    frame_stack: PositiveInt = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_action_repeat(self.action_repeat, self.episode_frames)
+
+
+def require_action_repeat(action_repeat: int, episode_frames: int) -> None:
+    """Refuse an action that is repeated for longer than an episode.
+
+    Raises:
+        UserError: it is.
+    """
+    if action_repeat > episode_frames:
+        raise UserError(f"env.action_repeat={action_repeat}: take 1 to env.episode_frames={episode_frames}")
 
 
 def _headless_gl() -> None:
@@ -195,22 +212,12 @@ class Pixels(gymnasium.Wrapper):
 
 
 class DMControl(EnvironmentFamily):
-    """A Control Suite task of 1000 frames; it reports neither success nor cost.
-
-    Raises:
-        UserError: the action repeat, the episode length or the number of stacked pictures is not positive.
-    """
+    """A Control Suite task of 1000 frames; it reports neither success nor cost."""
 
     Config = DMControlConfig
 
     def __init__(self, config: DMControlConfig) -> None:
         super().__init__(config)
-        if not 1 <= config.action_repeat <= config.episode_frames:
-            raise UserError(
-                f"env.action_repeat={config.action_repeat}: take 1 to env.episode_frames={config.episode_frames}"
-            )
-        if config.frame_stack < 1:
-            raise UserError(f"env.frame_stack={config.frame_stack}: take 1 or more pictures")
         self.terminates = domain_and_task(config.task)[0] in TERMINATING
 
     @property

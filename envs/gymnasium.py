@@ -20,6 +20,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, _find_spec, load_env_creator
 from gymnasium.wrappers import DtypeObservation, FlattenObservation, TransformObservation
 
+from pompc.config.options import Options
 from pompc.data.actions import UnitAction
 from pompc.data.contract import Contract
 from pompc.data.pictures import EncoderPicture, is_picture, picture_axes
@@ -36,7 +37,7 @@ WRONG_VALUES = (TypeError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GymnasiumConfig:
+class GymnasiumConfig(Options):
     """Options of a gymnasium environment.
 
     Attributes:
@@ -46,11 +47,14 @@ class GymnasiumConfig:
             pixels for the image encoder of the latent family; otherwise as plain numbers, unscaled.
     """
 
+    section = "env"
+
     id: str = "Pendulum-v1"
     kwargs: dict[str, Any] = field(default_factory=dict)
     pictures: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, why in RESERVED.items():
             if name in self.kwargs:
                 raise UserError(f"env.kwargs has a {name}, {why}: leave it out")

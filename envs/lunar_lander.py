@@ -6,17 +6,20 @@ observation units: 1 in x is 10 m, 1 in y is 20/3 m, the pad lies at ``|x| <= 0.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 import torch
+from annotated_types import Gt, Lt
 from gymnasium.envs.box2d.lunar_lander import LunarLander as Box2DLander
 from gymnasium.wrappers import TimeLimit
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pompc.config.options import Options, PositiveFloat, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
@@ -36,7 +39,7 @@ CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
 
 
 @dataclass(frozen=True, kw_only=True)
-class LunarLanderConfig:
+class LunarLanderConfig(Options):
     """Options of the Lunar Lander.
 
     Attributes:
@@ -51,14 +54,21 @@ class LunarLanderConfig:
         torque_coupling: false makes the model ignore that the side engines turn the lander.
     """
 
-    zones: tuple[tuple[float, float, float], ...] = ((-0.35, 0.6, 0.15), (0.35, 0.6, 0.15), (0.0, 0.45, 0.15))
+    section = "env"
+
+    zones: tuple[tuple[float, float, PositiveFloat], ...] = ((-0.35, 0.6, 0.15), (0.35, 0.6, 0.15), (0.0, 0.45, 0.15))
     zone_penalty: float = 100.0
-    action_repeat: int = 5
-    time_limit: int = 1000
+    action_repeat: PositiveInt = 5
+    time_limit: PositiveInt = 1000
     wind: float = 0.0
     turbulence: float = 0.0
-    mismatch: float = 0.0
+    mismatch: Annotated[float, Gt(-1), Lt(math.inf)] = 0.0
     torque_coupling: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.action_repeat > self.time_limit:
+            raise UserError(f"env.action_repeat={self.action_repeat}: take 1 to env.time_limit={self.time_limit}")
 
 
 class LunarLanderEnv(gymnasium.Env):
@@ -297,24 +307,11 @@ def _resting(state: Tensor) -> Tensor:
 
 
 class LunarLander(EnvironmentFamily):
-    """Land between danger zones; ``success`` is resting on the pad, ``cost`` entering a zone.
-
-    Raises:
-        UserError: a zone, the mismatch or the action repeat is out of range.
-    """
+    """Land between danger zones; ``success`` is resting on the pad, ``cost`` entering a zone."""
 
     Config = LunarLanderConfig
     info_keys = ("success", "cost")
     terminates = True
-
-    def __init__(self, config: LunarLanderConfig) -> None:
-        super().__init__(config)
-        if any(len(zone) != 3 or zone[2] <= 0 for zone in config.zones):
-            raise UserError("env.zones: give each zone as [x, y, radius] with a positive radius")
-        if config.mismatch <= -1:
-            raise UserError(f"env.mismatch={config.mismatch}: take more than -1, 0 for the exact mass")
-        if not 1 <= config.action_repeat <= config.time_limit:
-            raise UserError(f"env.action_repeat={config.action_repeat}: take 1 to env.time_limit={config.time_limit}")
 
     @property
     def action_repeat(self) -> int:

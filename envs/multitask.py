@@ -11,15 +11,16 @@ import gymnasium
 import numpy as np
 import torch
 
+from pompc.config.options import Options, PositiveInt
 from pompc.data.vector import VectorEnv, vectorise
 from pompc.environment import EnvironmentFamily, Tasks, close
 from pompc.errors import UserError
 
-from .dm_control import DMControl, DMControlConfig, domain_and_task
+from .dm_control import DMControl, DMControlConfig, domain_and_task, require_action_repeat
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiTaskConfig:
+class MultiTaskConfig(Options):
     """Options of a set of Control Suite tasks, observed from state.
 
     Attributes:
@@ -29,9 +30,20 @@ class MultiTaskConfig:
         episode_frames: control steps until an episode is truncated, in every task.
     """
 
+    section = "env"
+
     tasks: tuple[str, ...] = ("cartpole-swingup", "cup-catch")
-    action_repeat: int = 2
-    episode_frames: int = 1000
+    action_repeat: PositiveInt = 2
+    episode_frames: PositiveInt = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_action_repeat(self.action_repeat, self.episode_frames)
+        if not self.tasks:
+            raise UserError("env.tasks is empty: name at least one, such as env.tasks=[walker-walk,cheetah-run]")
+        counts = Counter(map(domain_and_task, self.tasks))
+        if twice := [task for task in self.tasks if counts[domain_and_task(task)] > 1]:
+            raise UserError(f"env.tasks names a task twice: leave out one of {', '.join(twice)}")
 
 
 class Padded(gymnasium.Wrapper):
@@ -71,22 +83,13 @@ class Padded(gymnasium.Wrapper):
 
 
 class MultiTask(EnvironmentFamily):
-    """Control Suite tasks side by side, each in its own rows; :attr:`tasks` says what an agent has to know of them.
-
-    Raises:
-        UserError: no task, a task twice, or an option that ``dmc`` would refuse.
-    """
+    """Control Suite tasks side by side, each in its own rows; :attr:`tasks` says what an agent has to know of them."""
 
     Config = MultiTaskConfig
     info_keys = ("task",)
 
     def __init__(self, config: MultiTaskConfig) -> None:
         super().__init__(config)
-        if not config.tasks:
-            raise UserError("env.tasks is empty: name at least one, such as env.tasks=[walker-walk,cheetah-run]")
-        counts = Counter(map(domain_and_task, config.tasks))
-        if twice := [task for task in config.tasks if counts[domain_and_task(task)] > 1]:
-            raise UserError(f"env.tasks names a task twice: leave out one of {', '.join(twice)}")
         repeat, frames = config.action_repeat, config.episode_frames
         self._families = [
             DMControl(DMControlConfig(task=task, action_repeat=repeat, episode_frames=frames)) for task in config.tasks

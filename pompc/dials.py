@@ -14,7 +14,7 @@ from annotated_types import Ge
 
 from pompc.config.options import Options, Share, Top
 from pompc.errors import UserError
-from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, make_dial
+from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, highest_value, make_dial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,16 @@ class AgentConfig(Options):
         super().__post_init__()
         check_setting("kl_weight", self.kl_weight)
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
+
+    def refuse_dials(self, reason: str) -> None:
+        """Refuse dials above zero to an algorithm that has no use for them.
+
+        Raises:
+            UserError: a dial is above zero; ``reason`` says why it must not be.
+        """
+        for name, setting in (("kl_weight", self.kl_weight), ("virtual_ratio", self.virtual_ratio)):
+            if highest_value(setting) > 0:
+                raise UserError(f"{name} must be 0: {reason}")
 
     @property
     def follows_disagreement(self) -> bool:

@@ -9,41 +9,43 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
 
+if TYPE_CHECKING:
+    from pompc.config.spec import RunSpec
+
 
 def run(args: argparse.Namespace) -> int:
     """``pompc run``."""
-    cfg = _fitted(args)
+    spec = _resolved(args, fit_num_envs=True)
     from pompc.training.run import run
 
-    return run(cfg)
+    return run(spec)
 
 
 def show(args: argparse.Namespace) -> int:
-    """``pompc show``: the resolved configuration and the run directory it has."""
-    cfg = _fitted(args)
-    from pompc.config.compose import run_directory, to_yaml
+    """``pompc show``: the resolved configuration, what every option means, and the run directory."""
+    spec = _resolved(args, fit_num_envs=True)
+    from pompc.config.documentation import explained
 
-    flush(f"# run directory: {run_directory(cfg)}\n{to_yaml(cfg)}")
+    flush(f"# run directory: {spec.directory}\n{explained(spec.values)}")
     return 0
 
 
-def _fitted(args: argparse.Namespace):
-    from pompc.config.compose import fit_num_envs, follow_family
-
-    cfg = _composed(args)
-    _prepare_graphics()
-    return follow_family(fit_num_envs(cfg, args.overrides))
-
-
-def _composed(args: argparse.Namespace):
+def _resolved(args: argparse.Namespace, *, fit_num_envs: bool = False) -> RunSpec:
+    """The configuration that the arguments ask for; what is wrong in it is said before torch is imported."""
     from pompc.config.compose import compose
+    from pompc.config.overrides import keys
 
     seed = [] if args.seed is None else [f"seed={args.seed}"]
-    return compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
+    values = compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
+    _prepare_graphics()
+    from pompc.config.spec import resolve
+
+    return resolve(values, fit_num_envs=fit_num_envs and "num_envs" not in keys(args.overrides))
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -67,16 +69,14 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     """``pompc convert``."""
-    cfg = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
-    _prepare_graphics()
-    from pompc.config.compose import follow_family
+    spec = _resolved(args)
     from pompc.convert.convert import convert
 
     chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
     given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
-    return convert(args.checkpoint, follow_family(cfg), out=args.out, given=[*given, *args.overrides])
+    return convert(args.checkpoint, spec, out=args.out, given=[*given, *args.overrides])
 
 
 def compare(args: argparse.Namespace) -> int:

@@ -36,6 +36,8 @@ class ScheduleConfig(Options):
             repeat counted). Off-policy agents update once per transition by default, on-policy agents once per batch.
     """
 
+    plain_number = "initial"
+
     schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch"] = "inv"
     initial: Annotated[float, Ge(0)] = 0.3
     decay: PositiveShare = 0.98

@@ -16,7 +16,7 @@ from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.data.collector import make_collector
 from pompc.dials import ScheduleConfig
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import LatentConfig, latent_planner
+from pompc.offpolicy.config import OffPolicyConfig, tdmpc2_planner
 from pompc.planner import MPPIConfig
 from pompc.registry import ALGORITHMS
 
@@ -70,7 +70,7 @@ def test_the_algorithm_of_the_extending_page_learns():
 
 def test_the_latent_algorithm_of_the_extending_page_plans_and_learns():
     names = example("docs/extending.md", "latent")
-    planner = dataclasses.replace(latent_planner(), num_samples=16, num_elites=4, num_iterations=2)
+    planner = dataclasses.replace(tdmpc2_planner(), num_samples=16, num_elites=4, num_iterations=2)
     widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
     learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
     config = names["SelectiveConfig"](planner=planner, **widths, **learning)
@@ -132,7 +132,7 @@ def printed(value):
 
 
 def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
-    assert documented("latent.md") == defaults(LatentConfig())
+    assert documented("latent.md") == defaults(OffPolicyConfig())
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
     ],
 )
 def test_every_key_of_a_latent_algorithm_is_explained_where_it_differs(name, pages):
-    shared, own = defaults(LatentConfig()), defaults(ALGORITHMS.resolve(name).Config())
+    shared, own = defaults(OffPolicyConfig()), defaults(ALGORITHMS.resolve(name).Config())
     changed = {key: value for key, value in own.items() if shared.get(key) != value}
     rows = {key: default for page in pages for key, default in documented(f"{page}.md").items()}
     assert {key: default for key, default in rows.items() if shared.get(key) != default} == changed

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from pompc.environment import EnvironmentFamily
-from pompc.errors import UserError
 
 from . import circuit
 from .batched import INFO_KEYS, BatchedRacing
@@ -28,7 +27,7 @@ class CarlaRacing(EnvironmentFamily):
     """Racing with danger zones and opponents.
 
     Raises:
-        UserError: no such backend, or one that cannot work here; a track on which nothing can be driven.
+        UserError: a backend that cannot work here; a track on which nothing can be driven.
     """
 
     Config = CarlaRacingConfig
@@ -36,8 +35,6 @@ class CarlaRacing(EnvironmentFamily):
     terminates = True
 
     def __init__(self, config: CarlaRacingConfig) -> None:
-        if config.backend not in SIMULATORS:
-            raise UserError(f"unknown env.backend {config.backend!r}; there are: {', '.join(SIMULATORS)}")
         super().__init__(config)
         self._track = circuit.load(config)  # once: what a file says when the run starts holds for all of it
         self._simulator = SIMULATORS[config.backend](config, self._track)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
+from annotated_types import Gt, Interval
+
+from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt
 from pompc.errors import UserError
 
 from .xodr import locate
@@ -36,11 +38,8 @@ class Address(NamedTuple):
         return cls(match[1], int(match[2]))
 
 
-POSITIVE = ("control_step", "time_limit", "reward_speed", "planner_friction", "planner_mass", "planner_drive")
-
-
 @dataclass(frozen=True, kw_only=True)
-class CarlaRacingConfig:
+class CarlaRacingConfig(Options):
     """Racing against scripted traffic on a closed track with danger zones.
 
     Attributes:
@@ -84,15 +83,17 @@ class CarlaRacingConfig:
 
     files: ClassVar[Mapping[str, Callable[[str], Path]]] = {"track": locate}
 
+    section = "env"
+
     track: str = "esses"
-    joint_tolerance: float = 0.01
-    num_opponents: int = 2
+    joint_tolerance: Annotated[float, Interval(gt=0, le=1)] = 0.01
+    num_opponents: Annotated[int, Interval(ge=0, le=3)] = 2
     danger_zones: bool = True
-    backend: str = "embedded"
-    control_step: float = 0.05
-    substep: float = 0.01
-    time_limit: float = 50.0
-    reward_speed: float = 20.0
+    backend: Literal["embedded", "carla"] = "embedded"
+    control_step: PositiveFloat = 0.05
+    substep: Annotated[float, Interval(ge=0.001, le=0.025)] = 0.01
+    time_limit: PositiveFloat = 50.0
+    reward_speed: PositiveFloat = 20.0
     off_track_penalty: float = 20.0
     zone_penalty: float = 20.0
     collision_penalty: float = 20.0
@@ -100,36 +101,25 @@ class CarlaRacingConfig:
     stall_penalty: float = 20.0
     stall_speed: float = 1.0
     stall_time: float = 3.0
-    planner_model: str = "kinematic"
-    planner_substeps: int | None = None
-    planner_friction: float = 1.0
-    planner_mass: float = 1.0
-    planner_drive: float = 1.0
+    planner_model: Literal["kinematic", "single_track"] = "kinematic"
+    planner_substeps: PositiveInt | None = None
+    planner_friction: PositiveFloat = 1.0
+    planner_mass: PositiveFloat = 1.0
+    planner_drive: PositiveFloat = 1.0
     servers: tuple[str, ...] = ("127.0.0.1:2000",)
     map: str | None = None
-    wall_height: float = 1.0
-    additional_width: float = 0.6
+    wall_height: NonNegativeFloat = 1.0
+    additional_width: NonNegativeFloat = 0.6
     vehicle: str = "vehicle.tesla.model3"
-    timeout: float = 10.0
-    retries: int = 8
+    timeout: Annotated[float, Gt(0)] = 10.0
+    retries: NonNegativeInt = 8
     chase_camera: bool = True
     observe_camera: bool = False
-    frame_stack: int = 3
+    frame_stack: PositiveInt = 3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.num_opponents <= 3:
-            raise UserError(f"env.num_opponents is {self.num_opponents}: take 0 to 3")
-        if self.planner_substeps is not None and self.planner_substeps < 1:
-            raise UserError(f"env.planner_substeps is {self.planner_substeps}: take at least 1, or null")
-        if not 0 < self.joint_tolerance <= 1:
-            raise UserError(f"env.joint_tolerance is {self.joint_tolerance}: take a number above 0, at most 1")
-        for name in (*POSITIVE, "timeout", "frame_stack"):
-            if getattr(self, name) <= 0 or (name in POSITIVE and math.isinf(getattr(self, name))):
-                raise UserError(f"env.{name} must be positive, not {getattr(self, name)}")
-        for name in ("wall_height", "additional_width", "retries"):
-            if getattr(self, name) < 0:
-                raise UserError(f"env.{name} must not be negative, but is {getattr(self, name)}")
-        if not 0.001 <= self.substep <= 0.025 or abs(self.substeps * self.substep - self.control_step) > 1e-9:
+        super().__post_init__()
+        if abs(self.substeps * self.substep - self.control_step) > 1e-9:
             raise UserError(
                 f"env.substep is {self.substep}: take a divisor in 0.001..0.025 of env.control_step={self.control_step}"
             )

@@ -10,8 +10,6 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from pompc.errors import UserError
-
 from . import circuit, observation
 from .config import CarlaRacingConfig
 from .kinematic import KinematicBicycle
@@ -67,9 +65,6 @@ class RacingModel:
         config: the family's options.
         device: where the model computes.
         track: the track of ``config``, where it has been read already.
-
-    Raises:
-        UserError: ``config.planner_model`` is unknown.
     """
 
     action_dim = 2
@@ -78,10 +73,6 @@ class RacingModel:
     def __init__(
         self, config: CarlaRacingConfig, device: torch.device | str = "cpu", track: Track | None = None
     ) -> None:
-        if config.planner_model not in PLANNER_MODELS:
-            raise UserError(
-                f"unknown env.planner_model {config.planner_model!r}; there are: {', '.join(PLANNER_MODELS)}"
-            )
         self.config, self.opponents = config, config.num_opponents
         self.state_dim = CAR_SIZE + 3 * config.num_opponents
         ops = TorchOps(device)

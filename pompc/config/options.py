@@ -58,14 +58,14 @@ class Options:
 
     Attributes:
         section: where the options lie in a configuration (``"algo"``, ``"planner"``), for messages.
-        number: the field that a plain number stands for, where the configuration may have one in the place of these options.
+        plain_number: the field that a plain number stands for, where the configuration may have one in the place of these options.
 
     Raises:
         UserError: a value has the wrong type or is out of its range.
     """
 
     section: ClassVar[str] = ""
-    number: ClassVar[str | None] = None
+    plain_number: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         check(self, self.section)

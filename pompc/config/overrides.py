@@ -1,27 +1,19 @@
-"""``key=value`` texts applied to a composed configuration, with the composed values as the schema.
-
-Nothing of the configured classes is imported: a wrong key is one that was not composed, a wrong type is one that the
-default does not have. What only an annotation knows (``float | None``, the fields of a schedule) is left to
-``pompc.config.schema.build``.
-"""
+"""``key=value`` texts applied to the values of a configuration, with its layout as the schema."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pompc.config.schema import MISSING, infinity, unknown_key
+from pompc.config.kinds import Choice, Either, Group, Kind, Scalar, Table
+from pompc.config.values import is_number, join, unknown_key
 from pompc.errors import UserError
-
-OPEN = ("env.kwargs",)
-"""Keys of mappings that take any key: their names are another package's."""
-DIALS = ("kl_weight", "virtual_ratio")
-"""Keys that take a number or a schedule node, whichever of them the default is."""
 
 
 def split(text: str) -> tuple[str, str]:
@@ -38,107 +30,133 @@ def split(text: str) -> tuple[str, str]:
     return key, value
 
 
-def apply(values: dict[str, Any], texts: Sequence[str]) -> None:
-    """Set keys of a nested dictionary in place.
+def keys(texts: Sequence[str]) -> set[str]:
+    """The keys that texts set."""
+    return {split(text)[0] for text in texts}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One ``key=value`` text, read.
+
+    Attributes:
+        key: its key.
+        value: its value, plain.
+    """
+
+    key: str
+    value: Any
+
+
+def parse(texts: Sequence[str], layout: Group) -> list[Override]:
+    """Read ``key=value`` texts and check what can be checked without the other values: keys, types, ranges.
 
     Raises:
-        UserError: an unknown key (with the nearest one), a value that cannot be read or has the wrong type.
+        UserError: an unknown key (with the nearest one), a text that cannot be read, a wrong type, a value out of range.
     """
+    found = []
     for text in texts:
         key, raw = split(text)
-        *path, last = key.split(".")
-        if path and path[0] in DIALS and _number(values.get(path[0])):
-            example = "{schedule: exp, initial: 1.0, decay: 0.9999}"
-            raise UserError(
-                f"{key}: {path[0]} is a number here; for a schedule give all of it, as {path[0]}='{example}'"
-            )
-        node = _find(values, path, key)
-        _set(node, last, key, _read(key, raw, node.get(last)))
+        kind: Kind | None = layout
+        for part in key.split("."):
+            kind = None if kind is None else _within(kind, part)
+        if kind is None:
+            raise unknown_key(key, flatten(layout))
+        value = _read(key, raw, kind)
+        _check(kind, value, key)
+        found.append(Override(key, value))
+    return found
 
 
-def _find(values: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
-    """The dictionary that holds ``key``, which must exist unless that dictionary takes any key."""
-    node: Any = values
-    for part in path:
-        node = node.get(part) if isinstance(node, dict) else None
-    last = key.rpartition(".")[2]
-    if not isinstance(node, dict) or (node and last not in node and ".".join(path) not in OPEN):
-        raise unknown_key(key, [name for name, _ in flatten(values)])
-    return node
+def apply(values: dict[str, Any], overrides: Sequence[Override], layout: Group) -> None:
+    """Set keys of nested values in place.
+
+    Raises:
+        UserError: a key lies in a mapping, and a number stands there.
+    """
+    for override in overrides:
+        *path, last = override.key.split(".")
+        node, kind = values, cast(Kind, layout)
+        for depth, part in enumerate(path):
+            kind = cast(Kind, _within(kind, part))
+            group = _group(kind)
+            if group is not None and not isinstance(node[part], Mapping):
+                parent = ".".join(path[: depth + 1])
+                example = ", ".join(f"{name}: {option.default}" for name, option in [*group.options.items()][:2])
+                raise UserError(
+                    f"{override.key}: {parent} is a number here; give all of the mapping, as {parent}='{{{example}}}'"
+                )
+            node = node[part]
+        _set(node, last, cast(Kind, _within(kind, last)), override.value)
 
 
-def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a configuration with its value, nodes before their leaves, with dots."""
-    for name, value in node.items():
-        yield f"{prefix}{name}", value
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
+def flatten(layout: Group, prefix: str = "") -> Iterator[str]:
+    """Every key of a layout, groups before what is in them."""
+    for name, option in layout.options.items():
+        yield join(prefix, name)
+        inner = _group(option.kind)
+        if inner is not None:
+            yield from flatten(inner, join(prefix, name))
 
 
-def _read(key: str, text: str, default: Any) -> Any:
-    """A value from its text: YAML with OmegaConf's numbers (``1e6``); ``wandb.mode=off`` stays text."""
+def _group(kind: Kind) -> Group | None:
+    if isinstance(kind, Either):
+        return kind.group
+    return kind if isinstance(kind, Group) else None
+
+
+def _within(kind: Kind, name: str) -> Kind | None:
+    """The kind of what has a name in a group or a table; None where there is no such name."""
+    if isinstance(kind, Table):
+        return kind.values
+    group = _group(kind)
+    return group.options[name].kind if group is not None and name in group.options else None
+
+
+def _read(key: str, text: str, kind: Kind) -> Any:
+    """A value from its text: YAML with OmegaConf's numbers (``1e6``); what only takes text stays text (``7``, ``off``)."""
     if " #" in text and text.lstrip()[:1] not in ("'", '"', "[", "{"):
         return text.strip()  # to YAML, the rest would be a comment
     try:
         value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException):
         raise UserError(f"cannot read the value of {text!r} for {key}: put it in quotes") from None
-    if isinstance(default, str) and default != MISSING and value is not None and not isinstance(value, str):
-        return text.strip()
-    return value
+    return text.strip() if value is not None and not isinstance(value, str) and _is_text(kind) else value
 
 
-def _set(node: dict[str, Any], name: str, key: str, value: Any) -> None:
-    default = node.get(name)
-    if key in DIALS and isinstance(value, dict):
-        node[name] = {**_start(default), **value}
-    elif isinstance(value, dict) and isinstance(default, dict) and default and key not in OPEN:
-        for inner, item in value.items():
-            if inner not in default:
-                raise unknown_key(f"{key}.{inner}", [f"{key}.{known}" for known in default])
-            _set(default, inner, f"{key}.{inner}", item)
-    else:
-        node[name] = _checked(key, value, default)
+def _is_text(kind: Kind) -> bool:
+    """Whether a kind takes text, and null at most beside it."""
+    if isinstance(kind, Either):
+        return all(_is_text(inner) or inner == Scalar("null") for inner in kind.kinds)
+    return kind == Scalar("str") or (isinstance(kind, Choice) and all(isinstance(name, str) for name in kind.values))
 
 
-def _start(dial: Any) -> dict[str, Any]:
-    """What a schedule keeps of the dial it replaces: the keys of a schedule, or a number as its beginning."""
-    if isinstance(dial, dict):
-        return dial
-    return {"initial": float(dial)} if _number(dial) and dial > 0 else {}
+def _check(kind: Kind, value: Any, key: str) -> None:
+    """Check a value by its kind; of a mapping every entry that it has."""
+    group = _group(kind)
+    if isinstance(value, str) and "${" in value:
+        return  # an interpolation: its value is still to come
+    if group is None or not isinstance(value, dict):
+        kind.read(value, key)
+        return
+    for name, item in value.items():
+        if name not in group.options:
+            raise unknown_key(join(key, name), [join(key, known) for known in group.options])
+        _check(group.options[name].kind, item, join(key, name))
 
 
-def _checked(key: str, value: Any, default: Any) -> Any:
-    """Compare a value with the default it replaces; a whole number for a decimal one is converted."""
-    if value is None or default is None or any(isinstance(item, str) and _open(item) for item in (value, default)):
-        return value
-    if isinstance(value, str) and not isinstance(default, str) and (endless := infinity(value)) is not None:
-        value = endless
-    if key in DIALS and all(isinstance(item, dict) or _number(item) for item in (value, default)):
-        return float(value) if _number(value) else value
-    if _number(default):
-        return _checked_number(key, value, default)
-    words = {bool: "true or false", str: "text", list: "a list", dict: "a mapping {key: value}"}
-    if not isinstance(value, type(default)) and not (isinstance(default, list) and _number(value)):
-        raise UserError(f"{key} must be {words[type(default)]}, not {value!r}")
-    return value
+def _set(node: dict[str, Any], name: str, kind: Kind, value: Any) -> None:
+    """Set a value; a mapping changes those keys of a group that it has."""
+    group = _group(kind)
+    if group is None or not isinstance(value, dict):
+        node[name] = value
+        return
+    if not isinstance(node.get(name), dict):
+        node[name] = _start(group, node.get(name))
+    for inner, item in value.items():
+        _set(node[name], inner, group.options[inner].kind, item)
 
 
-def _checked_number(key: str, value: Any, default: float) -> Any:
-    if isinstance(value, list) and all(map(_number, value)):
-        return value  # one number per dimension, where the annotation allows it
-    if isinstance(value, list) or not _number(value):
-        raise UserError(f"{key} must be a number, not {value!r}")
-    number = float(value)
-    if isinstance(default, int) and not number.is_integer():
-        raise UserError(f"{key} must be a whole number, not {value!r}")
-    return int(number) if isinstance(default, int) else number
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _open(text: str) -> bool:
-    """Whether a text is a value still to come: missing, or an interpolation."""
-    return text == MISSING or "${" in text
+def _start(group: Group, value: Any) -> dict[str, Any]:
+    """What a group keeps of the number whose place it takes: where a schedule begins, unless that is 0."""
+    return {group.number: float(value)} if group.number and is_number(value) and value > 0 else {}

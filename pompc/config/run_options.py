@@ -1,11 +1,14 @@
-"""What every run has, whatever the algorithm and the environment: the top of ``configs/config.yaml``."""
+"""What every run has, whatever the algorithm and the environment: the options at the top of a configuration."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Lt
+
+from pompc.config.options import Options
 from pompc.errors import UserError
 
 SEEDS = 2**31
@@ -14,35 +17,35 @@ FRESH = 1_000_000
 """From the seed of the evaluations in training to that of ``pompc eval``: more than an evaluation has episodes, because an
 environment may count on from its seed."""
 
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(SEEDS)]
+
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig:
+class EvalConfig(Options):
     """Evaluation during training.
 
     Attributes:
         every: environment steps between evaluations.
         episodes: episodes per evaluation.
-        num_envs: copies of the environment that an evaluation makes at once, at most; none for as many as the training
-            has. A family with a batched environment of its own always plays all episodes at once.
-        max_steps: environment steps after which an evaluation episode is cut, which is counted; none for the environment's
-            own limit, and 5,000 where it has none.
-        seed: seed of the episodes, the same at every evaluation.
+        num_envs: copies of the environment that an evaluation makes at once, at most; null for as many as the training has.
+            A family with its own batched environment always plays all episodes at once.
+        max_steps: environment steps after which an evaluation episode is cut, which is counted; null for the environment's
+            own limit, or 5,000 without one.
+        seed: seed of the episodes, the same at every evaluation; ``pompc eval`` plays others.
         video: record an episode.
         at_start: also evaluate before training.
     """
 
-    every: int = 50_000
-    episodes: int = 20
-    num_envs: int | None = None
-    max_steps: int | None = None
-    seed: int = 1000
+    section = "eval"
+
+    every: Count = 50_000
+    episodes: Count = 20
+    num_envs: Count | None = None
+    max_steps: Count | None = None
+    seed: Seed = 1000
     video: bool = True
     at_start: bool = True
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("num_envs", "max_steps") if getattr(self, name) is not None]
-        _positive("eval.", self, "every", "episodes", *given)
-        _seed("eval.seed", self.seed)
 
     @property
     def fresh_seed(self) -> int:
@@ -51,29 +54,30 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
+class CheckpointConfig(Options):
     """Checkpoints.
 
     Attributes:
         every: environment steps between checkpoints.
     """
 
-    every: int = 50_000
+    section = "checkpoint"
 
-    def __post_init__(self) -> None:
-        _positive("checkpoint.", self, "every")
+    every: Count = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class WandbConfig:
+class WandbConfig(Options):
     """The Weights & Biases run.
 
     Attributes:
-        mode: ``auto`` is online where a login is found and offline elsewhere.
+        mode: of its log. ``auto`` is online after a login and offline without one.
         project: its project.
         group: runs to show together.
         tags: free labels.
     """
+
+    section = "wandb"
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "pompc"
@@ -82,34 +86,33 @@ class WandbConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What every run has, whatever the algorithm and the environment: the top of ``configs/config.yaml``.
+class RunConfig(Options):
+    """What every run has, whatever the algorithm and the environment.
 
     Attributes:
         steps: environment steps over all environments, action repeat counted.
         num_envs: environments stepped as one batch.
         seed: of every random generator.
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` (cuda where there is one).
-        threads: torch threads.
-        run_dir: where the run writes; None is ``run_directory``'s choice.
+        threads: torch threads. More of them can be 10 to 30 times slower on few cores; ``pompc bench`` measures it.
+        run_dir: where the run writes; null is ``runs/<algo>/<env>/seed<seed>-<hash of the configuration>``.
         eval: evaluation during training.
         checkpoint: checkpoints.
         wandb: the Weights & Biases run.
     """
 
-    steps: int = 500_000
-    num_envs: int = 16
-    seed: int = 0
+    steps: Count = 500_000
+    num_envs: Count = 16
+    seed: Seed = 0
     device: str = "cpu"
-    threads: int = 1
+    threads: Count = 1
     run_dir: str | None = None
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        _positive("", self, "steps", "num_envs", "threads")
-        _seed("seed", self.seed)
+        super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"device must be cpu, cuda, cuda:N or auto, not {self.device!r}")
 
@@ -117,14 +120,3 @@ class RunConfig:
     def evaluated_at_once(self) -> int:
         """Copies of the environment that an evaluation makes at once, at most."""
         return self.eval.num_envs or self.num_envs
-
-
-def _positive(prefix: str, config: object, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UserError(f"{prefix}{name} must be at least 1, not {getattr(config, name)}")
-
-
-def _seed(key: str, value: int) -> None:
-    if not 0 <= value < SEEDS:
-        raise UserError(f"{key} must lie in [0, 2^31), not {value}")

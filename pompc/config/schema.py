@@ -50,7 +50,7 @@ def group(cls: type) -> Group:
                 text=texts.get(entry.name, ""),
                 top=any(isinstance(mark, Top) for mark in _marks(hints[entry.name])),
             )
-    return Group(options, getattr(cls, "number", None), cls)
+    return Group(options, getattr(cls, "plain_number", None), cls)
 
 
 def build(cls: type[T], node: Mapping[str, Any], prefix: str = "") -> T:
@@ -111,7 +111,7 @@ def kind_of(hint: Any, where: str = "") -> Kind:
 
 def first_sentence(text: str) -> str:
     """What an option means, in one sentence without its full stop."""
-    return re.split(r"(?<=[^.]\.)\s", f"{text} ", maxsplit=1)[0].strip().rstrip(".")
+    return re.split(r"(?<=[^.]\.)\s+(?=[A-Z`]|$)", f"{text} ", maxsplit=1)[0].strip().rstrip(".")
 
 
 def classes(cls: type) -> Iterator[type]:

@@ -9,37 +9,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from pompc.config.compose import run_config, to_yaml, with_absolute_files, with_overrides
+from pompc.config.spec import RunSpec
 from pompc.convert import released as official
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
-from pompc.models.world_model import SIZES, ModelSize
+from pompc.models.config import SIZES, ModelSize
 from pompc.networks.scale import RunningScale
-from pompc.registry import environment_label
 from pompc.system.process import prepare
 from pompc.training import checkpoint
 from pompc.training.assemble import Assembly, assemble, make_family
 from pompc.training.directory import RunDirectory
 from pompc.training.seeding import random_state, seed_everything
-from pompc.training.session import LOGS, Counters, identity
+from pompc.training.session import LOGS, Counters
 
 if TYPE_CHECKING:
     from pompc.agent import MPPIRL, Problem
     from pompc.environment import Tasks
 
 
-def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequence[str] = ()) -> int:
+def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequence[str] = ()) -> int:
     """What ``pompc convert`` does: write a run directory with the weights of a released checkpoint, and say what is in it.
 
     Args:
         file: a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC.
-        cfg: the composed configuration; the weights decide its sizes.
+        spec: the configuration; the weights decide its sizes.
         out: the run directory, ``None`` for the configuration's or ``runs/<algo>/<env>/converted-<name of the file>``.
-        given: the arguments that composed ``cfg``, for the command that goes on training.
+        given: the arguments that composed ``spec``, for the command that goes on training.
 
     Returns:
         The exit code 0.
@@ -47,32 +45,30 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
     Raises:
         UserError: the file is no such checkpoint, does not fit the algorithm or the environment, or ``out`` is in use.
     """
-    directory = _unused(out or cfg.run_dir or _default(file, cfg))
+    directory = _unused(out or spec.options.run_dir or _default(file, spec))
     state = official.read(file)
     found, bounds = official.sizes(state), official.spreads(state)
-    _require_algorithm(cfg.algo.name, found)
-    settings = _settings(cfg, found, bounds, given)
-    cfg = with_absolute_files(with_overrides(cfg, settings))
-    cfg.run_dir = str(directory.path)
-    env = environment_label(cfg.env)
-    _require_tasks(found, make_family(cfg).tasks, env)
-    prepare(run_config(cfg).threads)
-    seed_everything(cfg.seed)
-    parts = assemble(cfg)
+    _require_algorithm(spec.algorithm, found)
+    settings = _settings(spec.values["algo"], found, bounds, given)
+    spec = spec.changed([*settings, f"run_dir={json.dumps(str(directory.path))}"])
+    _require_tasks(found, make_family(spec).tasks, spec.label)
+    prepare(spec.options.threads)
+    seed_everything(spec.options.seed)
+    parts = assemble(spec)
     collector = make_collector(parts.env, parts.agent, parts.agent.frames_per_batch)
     try:
-        _require_shapes(found, parts.agent.problem, env)
+        _require_shapes(found, parts.agent.problem, spec.label)
         weights, unknown = official.translate(state)
         targets = with_targets(weights)
         load(parts.agent, targets)
         with directory.locked():
-            _write(directory, cfg, parts, collector.snapshot())
+            _write(directory, spec, parts, collector.snapshot())
     finally:
         collector.shutdown()
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{len(weights)} tensors of {file} are in {directory.path}")
     bounded, copied = "log_std_min" in bounds, len(targets) > len(weights)
-    for line in _report(cfg, settings, unknown, bounded=bounded, copied=copied):
+    for line in _report(spec.values["algo"], settings, unknown, bounded=bounded, copied=copied):
         console.print(line)
     where = [text for text in given if not text.startswith("run_dir=")]
     again = shlex.join(["pompc", "run", *where, *settings, f"run_dir={directory.path}"])
@@ -80,8 +76,8 @@ def convert(file: Path, cfg: DictConfig, *, out: Path | None = None, given: Sequ
     return 0
 
 
-def _default(file: Path, cfg: DictConfig) -> Path:
-    return Path("runs", cfg.algo.name, environment_label(cfg.env), f"converted-{file.stem}")
+def _default(file: Path, spec: RunSpec) -> Path:
+    return Path("runs", spec.algorithm, spec.label, f"converted-{file.stem}")
 
 
 def _unused(path: str | Path) -> RunDirectory:
@@ -100,21 +96,21 @@ def _require_algorithm(name: str, found: official.Sizes) -> None:
         raise UserError(f"the weights hold {what}: take --algo {' or '.join(fitting)}, not {name}")
 
 
-def _settings(cfg: DictConfig, found: official.Sizes, bounds: dict[str, float], given: Sequence[str]) -> list[str]:
-    """``key=value`` texts of what the weights decide, as far as ``cfg`` has it otherwise.
+def _settings(algo: dict[str, Any], found: official.Sizes, bounds: dict[str, float], given: Sequence[str]) -> list[str]:
+    """``key=value`` texts of what the weights decide, as far as the algorithm's values say otherwise.
 
     Raises:
         UserError: one of the keys was given.
     """
     rest = {name: value for name, value in found["config"].items() if name not in _WIDTHS}
     decided: dict[str, Any] = {**published_size(found["config"]), **rest, **bounds}
-    if "state_values" in cfg.algo:
+    if "state_values" in algo:
         decided["state_values"] = not found["values_see_actions"]
     keys = {text.partition("=")[0] for text in given}
     for name, value in decided.items():
         if f"algo.{name}" in keys:
             raise UserError(f"the weights decide algo.{name} ({json.dumps(value)}): leave it out")
-    return [f"algo.{name}={json.dumps(value)}" for name, value in decided.items() if cfg.algo[name] != value]
+    return [f"algo.{name}={json.dumps(value)}" for name, value in decided.items() if algo[name] != value]
 
 
 _WIDTHS = tuple(field.name for field in dataclasses.fields(ModelSize))
@@ -191,11 +187,11 @@ def load(agent: MPPIRL, weights: dict[str, Tensor]) -> None:
     agent.load_state_dict(weights, strict=False)
 
 
-def _write(directory: RunDirectory, cfg: DictConfig, parts: Assembly, collector: dict[str, Any]) -> None:
+def _write(directory: RunDirectory, spec: RunSpec, parts: Assembly, collector: dict[str, Any]) -> None:
     """``config.yaml`` and ``checkpoints/last.pt`` of a run at its step 0; see ``Session``."""
     state = {
-        "manifest": checkpoint.manifest(**identity(cfg), step=0),
-        "config": OmegaConf.to_container(cfg, resolve=True),
+        "manifest": checkpoint.manifest(**spec.identity, step=0),
+        "config": dict(spec.values),
         "agent": dict(parts.agent.state_dict()),
         "training": parts.agent.training_state(),
         "collector": collector,
@@ -203,15 +199,17 @@ def _write(directory: RunDirectory, cfg: DictConfig, parts: Assembly, collector:
         "counters": dataclasses.asdict(Counters()),
         "logs": dict.fromkeys(LOGS, 0),
     }
-    checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
+    checkpoint.write_atomic(directory / "config.yaml", spec.to_yaml().encode())
     checkpoint.save(directory.last, state)
 
 
-def _report(cfg: DictConfig, settings: list[str], unknown: list[str], *, bounded: bool, copied: bool) -> Iterator[str]:
+def _report(
+    algo: dict[str, Any], settings: list[str], unknown: list[str], *, bounded: bool, copied: bool
+) -> Iterator[str]:
     """What was decided by the weights, and what they do not have: one line of each kind."""
     yield f"from the weights: {' '.join(settings) or 'nothing but what the configuration says'}"
     if not bounded:
-        low, high = cfg.algo.log_std_min, cfg.algo.log_std_max
+        low, high = algo["log_std_min"], algo["log_std_max"]
         yield f"not stored: bounds of the policy's log-spread; algo.log_std_min={low} algo.log_std_max={high} are taken"
     if copied:
         yield "not stored: the slow copies of the values; they start at the values"

@@ -36,7 +36,7 @@ class Sizes(TypedDict):
     """What weights say about their model and the problem it was trained on.
 
     Attributes:
-        config: keys of :class:`~pompc.offpolicy.config.LatentConfig`.
+        config: keys of :class:`~pompc.offpolicy.config.OffPolicyConfig`.
         pixels: whether the observations are pictures.
         observation_dim: numbers of an observation (without the task's index), or channels of a picture.
         action_dim: numbers of an action, of the task with most of them.

@@ -1,9 +1,14 @@
-"""What a planner rolls out."""
+"""What a planner rolls out. The sizes of the learned model import without torch."""
 
-from pompc.models.functions import FunctionModel
-from pompc.models.known import KnownModel
-from pompc.models.protocols import Cost, Dynamics, Judge, Model, TaskModel, TerminalValue, Terminating
-from pompc.models.rollout import rollout_policy
+from typing import TYPE_CHECKING
+
+from pompc.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from pompc.models.functions import FunctionModel
+    from pompc.models.known import KnownModel
+    from pompc.models.protocols import Cost, Dynamics, Judge, Model, TaskModel, TerminalValue, Terminating
+    from pompc.models.rollout import rollout_policy
 
 __all__ = [
     "Cost",
@@ -17,3 +22,16 @@ __all__ = [
     "Terminating",
     "rollout_policy",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "FunctionModel": "pompc.models.functions",
+        "KnownModel": "pompc.models.known",
+        "rollout_policy": "pompc.models.rollout",
+        **dict.fromkeys(
+            ("Cost", "Dynamics", "Judge", "Model", "TaskModel", "TerminalValue", "Terminating"),
+            "pompc.models.protocols",
+        ),
+    },
+)

@@ -19,7 +19,7 @@ from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
 from pompc.offpolicy.acting import MixtureActs, PlannerActs, act_randomly, mask_actions, near_the_action
-from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
@@ -60,14 +60,14 @@ class OffPolicyAgent(MPPIRL):
             C++ compiler.
     """
 
-    Config = LatentConfig
+    Config = OffPolicyConfig
     takes_images = True
     counts = (*MPPIRL.counts, "policy_share")
     values_of: type[ActionValues] = ActionValues
     learns_policy_in_burst = True
     reanalyzer: Reanalyzer | None = None
 
-    def __init__(self, config: LatentConfig, problem: Problem) -> None:
+    def __init__(self, config: OffPolicyConfig, problem: Problem) -> None:
         super().__init__(config, problem)
         mixes = {"policy_share": config.policy_share} if highest_value(config.policy_share) > 0 else {}
         self.dials = Dials(config, **mixes)

@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pompc.config.options import Finite, NonNegativeInt, PositiveInt, Share, Top
+from annotated_types import Ge, Interval
+
+from pompc.config.options import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Top,
+)
 from pompc.dials import AgentConfig
 from pompc.errors import UserError
-from pompc.models.world_model import SIZES, ModelSize
-from pompc.networks.layers import INITIALISERS
-from pompc.networks.policies import POLICIES
-from pompc.planner import MPPIConfig
+from pompc.models.config import SIZES, ModelSize
+from pompc.planner.config import MPPIConfig
 from pompc.schedules import ScheduleConfig, check_setting
-from pompc.system.precision import check_precision
 
 WIDE_ACTION = 20
-POSITIVE = (
-    *(
-        "encoder_dim",
-        "encoder_layers",
-        "mlp_dim",
-        "latent_dim",
-        "ensemble_size",
-        "simnorm_group",
-        "task_dim",
-        "batch_size",
-    ),
-    *(
-        "buffer_size",
-        "learning_rate",
-        "kl_scale_min",
-        "update_to_data",
-        "log_every",
-        "max_grad_norm",
-        "virtual_count",
-        "discount_denominator",
-    ),
-)
-NOT_NEGATIVE = (
-    *("seed_steps", "pretrain_updates", "encoder_lr_scale", "consistency_coef", "reward_coef", "value_coef"),
-    *("termination_coef", "entropy_coef", "wide_action_iterations", "random_value_scale"),
-)
-SHARES = ("dropout", "target_rate", "scale_rate", "temporal_decay", "discount_min", "discount_max")
-LIMITS = {"log_std_min": 20, "log_std_max": 20, "bin_low": 80, "bin_high": 80}  # what exp keeps inside float32
 ORDERED = (("bin_low", "bin_high"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max"))
 
+Symlog = Annotated[float, Interval(ge=-80, le=80)]  # what exp keeps inside float32
+LogStd = Annotated[float, Interval(ge=-20, le=20)]
+PolicyName = Literal["squashed", "clamped"]
 
-def latent_planner() -> MPPIConfig:
+
+def tdmpc2_planner() -> MPPIConfig:
     """The planner of TD-MPC2 (table of hyperparameters): 6 iterations of 512 samples, 64 elites, 3 steps."""
     return MPPIConfig(
         horizon=3,
@@ -72,16 +53,16 @@ PolicyShare = Annotated[Share | ScheduleConfig, Top()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentConfig(AgentConfig):
-    """Options of :class:`~pompc.offpolicy.latent.LatentMPPIRL`; the defaults are TD-MPC2's.
+class OffPolicyConfig(AgentConfig):
+    """Options of :class:`~pompc.offpolicy.agent.OffPolicyAgent`; the defaults are TD-MPC2's.
 
     Attributes:
-        policy_share: the share of the steps in which the policy acts instead of the planner, while collecting.
+        policy_share: share of the steps in which the policy acts instead of the planner, while collecting.
         policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
         planner: options of the planner; ``horizon`` is also the length of the training sequences, and its discount is
             ``discount`` below.
         model_size: millions of parameters, one of the published sizes.
-        encoder_dim: hidden width of the encoder; null takes the size's, here and below.
+        encoder_dim: hidden width of the encoder; null takes the size's, as for the next four.
         encoder_layers: layers of the encoder.
         mlp_dim: hidden width of all other networks.
         latent_dim: size of the latent state.
@@ -92,123 +73,105 @@ class LatentConfig(AgentConfig):
         bin_low: symlog value of the first bin.
         bin_high: symlog value of the last bin.
         dropout: on the first hidden layer of the values.
-        critic_init: initialisation of the values' hidden layers, ``trunc_normal`` or ``uniform`` (the released codes
-            from the ensemble's rewrite to July 2026 had the latter).
+        critic_init: initialisation of the values' hidden layers. The released codes had ``uniform`` from the ensemble's
+            rewrite to July 2026.
         average_target: targets from the average of two target heads instead of the lesser.
         policy: ``squashed`` (tanh of a Gaussian) or ``clamped`` (bounded mean, clamped draws).
-        log_std_min: lower end of the policy's log-spread.
-        log_std_max: upper end.
-        random_value_scale: scale of the frozen random network added to each value head (randomised priors), so that heads
-            disagree where they have no data; 0 adds none (:class:`~pompc.networks.critics.RandomisedCritic`).
-        episodic: learn terminations, which the planner and targets made by the model then end at; null follows the
-            environment (:meth:`episodic_for`).
+        log_std_min: smallest log standard deviation of the policy.
+        log_std_max: largest log standard deviation of the policy.
+        random_value_scale: scale of the frozen random network added to each value head; 0 adds none. Heads then disagree
+            about states without data (:class:`~pompc.networks.critics.RandomisedCritic`).
+        episodic: learn terminations, at which the planner and the model's targets then end; null follows the environment
+            (:meth:`episodic_for`).
         batch_size: sequences per update.
         buffer_size: observations kept for replay, over all environments.
-        seed_steps: transitions by random actions at the start, over all environments; null: five episodes, at least 1000.
-        pretrain_updates: updates made when they are collected; null: as many as seed steps.
+        seed_steps: transitions by random actions at the start, over all environments; null takes five episodes, at least
+            1000.
+        pretrain_updates: updates right after the seed steps; null makes as many as seed steps.
         update_to_data: updates per transition afterwards.
         learning_rate: of Adam.
-        encoder_lr_scale: factor on it for the encoder.
+        encoder_lr_scale: factor on the learning rate of the encoder.
         max_grad_norm: largest gradient norm, of the model and of the policy.
         target_rate: of the values' targets (Polyak).
         scale_rate: of the running scales.
-        kl_scale_min: floor of the divergence's running scale; the published 1 only ever shrinks the divergence.
-        discount: null: from the episode's length, :meth:`discount_for`.
+        kl_scale_min: smallest running scale of the divergence. The published 1 only ever shrinks the divergence.
+        discount: gamma per agent step; null derives it from the episode's length (:meth:`discount_for`).
         discount_denominator: share of an episode that the effective horizon spans, inverted.
-        discount_min: lower bound of that rule.
-        discount_max: upper bound.
+        discount_min: lower bound of the derived discount.
+        discount_max: upper bound of the derived discount.
         temporal_decay: weight of a loss per step into the future (TD-MPC2's rho).
-        consistency_coef: of the latent dynamics' loss.
-        reward_coef: of the reward's.
-        value_coef: of the values'.
-        termination_coef: of the terminations'.
+        consistency_coef: weight of the latent dynamics' loss.
+        reward_coef: weight of the reward's loss.
+        value_coef: weight of the values' loss.
+        termination_coef: weight of the terminations' loss.
         entropy_coef: weight of the policy's entropy.
-        num_proposals: policy rollouts among the planner's samples.
-        wide_action_iterations: further iterations of the planner where an action has 20 entries or more.
-        virtual_count: sampled sequences of each plan kept for virtual value targets, where ``virtual_ratio`` > 0.
+        num_proposals: policy rollouts among the planner's samples; fewer than ``planner.num_samples``.
+        wide_action_iterations: further iterations of the planner for actions with 20 entries or more.
+        virtual_count: sampled sequences of each plan kept for virtual value targets, for ``virtual_ratio`` > 0.
         greedy_evaluation: evaluation takes the best elite; otherwise one drawn by its weight, as published.
-        matmul_precision: of matrix products while learning: ``highest``, ``high`` or ``medium`` (bfloat16 factors; TF32 on
-            CUDA).
-        compile: compile the networks' activation into one kernel (needs a C++ compiler).
+        matmul_precision: of matrix products while learning. ``highest`` is float32, ``high`` TF32 on devices that have it,
+            ``medium`` bfloat16 factors (TF32 on CUDA).
+        compile: compile the networks' activation into one kernel; needs a C++ compiler.
         log_every: transitions per row of metrics, over all environments.
     """
 
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1
-    planner: MPPIConfig = field(default_factory=latent_planner)
-    model_size: int = 5
-    encoder_dim: int | None = None
-    encoder_layers: int | None = None
-    mlp_dim: int | None = None
-    latent_dim: int | None = None
-    ensemble_size: int | None = None
-    simnorm_group: int = 8
-    task_dim: int = 96
-    num_bins: int = 101
-    bin_low: float = -10.0
-    bin_high: float = 10.0
-    dropout: float = 0.01
-    critic_init: str = "trunc_normal"
+    planner: Annotated[MPPIConfig, Top()] = field(default_factory=tdmpc2_planner)
+    model_size: Literal[1, 5, 19, 48, 317] = 5
+    encoder_dim: PositiveInt | None = None
+    encoder_layers: PositiveInt | None = None
+    mlp_dim: PositiveInt | None = None
+    latent_dim: PositiveInt | None = None
+    ensemble_size: PositiveInt | None = None
+    simnorm_group: PositiveInt = 8
+    task_dim: PositiveInt = 96
+    num_bins: Annotated[int, Ge(2)] = 101
+    bin_low: Symlog = -10.0
+    bin_high: Symlog = 10.0
+    dropout: Share = 0.01
+    critic_init: Literal["trunc_normal", "uniform"] = "trunc_normal"
     average_target: bool = False
-    policy: str = "squashed"
-    log_std_min: float = -10.0
-    log_std_max: float = 2.0
-    random_value_scale: float = 0.0
+    policy: PolicyName = "squashed"
+    log_std_min: LogStd = -10.0
+    log_std_max: LogStd = 2.0
+    random_value_scale: NonNegativeFloat = 0.0
     episodic: bool | None = None
-    batch_size: int = 256
-    buffer_size: int = 1_000_000
-    seed_steps: int | None = None
-    pretrain_updates: int | None = None
-    update_to_data: float = 1.0
-    learning_rate: float = 3e-4
-    encoder_lr_scale: float = 0.3
-    max_grad_norm: float = 20.0
-    target_rate: float = 0.01
-    scale_rate: float = 0.01
-    kl_scale_min: float = 1.0
-    discount: float | None = None
-    discount_denominator: float = 5.0
-    discount_min: float = 0.95
-    discount_max: float = 0.995
-    temporal_decay: float = 0.5
-    consistency_coef: float = 20.0
-    reward_coef: float = 0.1
-    value_coef: float = 0.1
-    termination_coef: float = 1.0
-    entropy_coef: float = 1e-4
-    num_proposals: int = 24
-    wide_action_iterations: int = 2
-    virtual_count: int = 1
+    batch_size: PositiveInt = 256
+    buffer_size: PositiveInt = 1_000_000
+    seed_steps: NonNegativeInt | None = None
+    pretrain_updates: NonNegativeInt | None = None
+    update_to_data: PositiveFloat = 1.0
+    learning_rate: PositiveFloat = 3e-4
+    encoder_lr_scale: NonNegativeFloat = 0.3
+    max_grad_norm: PositiveFloat = 20.0
+    target_rate: Share = 0.01
+    scale_rate: Share = 0.01
+    kl_scale_min: PositiveFloat = 1.0
+    discount: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    discount_denominator: PositiveFloat = 5.0
+    discount_min: Share = 0.95
+    discount_max: Share = 0.995
+    temporal_decay: Share = 0.5
+    consistency_coef: NonNegativeFloat = 20.0
+    reward_coef: NonNegativeFloat = 0.1
+    value_coef: NonNegativeFloat = 0.1
+    termination_coef: NonNegativeFloat = 1.0
+    entropy_coef: NonNegativeFloat = 1e-4
+    num_proposals: NonNegativeInt = 24
+    wide_action_iterations: NonNegativeInt = 2
+    virtual_count: PositiveInt = 1
     greedy_evaluation: bool = False
-    matmul_precision: str = "highest"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
     compile: bool = False
-    log_every: int = 100
+    log_every: PositiveInt = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_setting("policy_share", self.policy_share, highest=1.0)
-        for name in POSITIVE:
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"algo.{name} must be positive, not {getattr(self, name)}")
-        for name in NOT_NEGATIVE:
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"algo.{name} must be at least 0, not {getattr(self, name)}")
-        for name in SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"algo.{name} must lie in [0, 1], not {getattr(self, name)}")
         for low, high in ORDERED:
             if not getattr(self, low) < getattr(self, high):
                 raise UserError(f"algo.{low}={getattr(self, low)} must be below algo.{high}={getattr(self, high)}")
-        for name, limit in LIMITS.items():
-            if abs(getattr(self, name)) > limit:
-                raise UserError(f"algo.{name} must lie in [-{limit}, {limit}], not {getattr(self, name)}")
-        if self.num_bins < 2:
-            raise UserError(f"algo.num_bins must be at least 2, not {self.num_bins}")
-        for name, table in (("model_size", SIZES), ("critic_init", INITIALISERS), ("policy", POLICIES)):
-            if getattr(self, name) not in table:
-                known = ", ".join(map(str, table))
-                raise UserError(f"unknown algo.{name} {getattr(self, name)!r}; there are: {known}")
-        check_precision("algo.matmul_precision", self.matmul_precision)
         if self.planner.min_std <= 0:
             raise UserError(f"planner.min_std must be positive, not {self.planner.min_std}: divergences divide by it")
         self.require_ensemble(self.size.ensemble_size)
@@ -216,13 +179,11 @@ class LatentConfig(AgentConfig):
             raise UserError("algo.batch_size must be at least 2 if a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
             raise UserError("planner.discount has no effect here: set algo.discount, which the planner follows")
-        if self.discount is not None and not 0 < self.discount < 1:
-            raise UserError(f"algo.discount must lie in (0, 1), not {self.discount}")
         if self.size.latent_dim % self.simnorm_group:
             raise UserError(
                 f"algo.latent_dim={self.size.latent_dim} is no multiple of simnorm_group={self.simnorm_group}"
             )
-        if not 0 <= self.num_proposals < self.planner.num_samples:
+        if self.num_proposals >= self.planner.num_samples:
             raise UserError(
                 f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
                 "(planner.num_samples)"
@@ -274,7 +235,7 @@ class LatentConfig(AgentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReanalyzeConfig(LatentConfig):
+class ReanalyzeConfig(OffPolicyConfig):
     """Options of :class:`~pompc.offpolicy.reanalyze.Reanalyzer` beside those of off-policy learning.
 
     Attributes:
@@ -286,8 +247,8 @@ class ReanalyzeConfig(LatentConfig):
 
     reanalyze_interval: NonNegativeInt = 10
     reanalyze_sequences: PositiveInt = 20
-    reanalyze_log_std_min: Finite = -2.0
-    reanalyze_log_std_max: Finite = 1.0
+    reanalyze_log_std_min: LogStd = -2.0
+    reanalyze_log_std_max: LogStd = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

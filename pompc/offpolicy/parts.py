@@ -23,10 +23,10 @@ from pompc.system.precision import warn_of_slow_products
 from pompc.system.process import require_compiler, require_memory
 
 if TYPE_CHECKING:
-    from pompc.offpolicy.config import LatentConfig
+    from pompc.offpolicy.config import OffPolicyConfig
 
 
-def make_world_model(config: LatentConfig, problem: Problem) -> WorldModel:
+def make_world_model(config: OffPolicyConfig, problem: Problem) -> WorldModel:
     """Build the world model that fits an environment."""
     return WorldModel(
         problem.image_shape or (problem.observation_dim,),
@@ -39,7 +39,7 @@ def make_world_model(config: LatentConfig, problem: Problem) -> WorldModel:
     )
 
 
-def _task_embedding(config: LatentConfig, problem: Problem) -> TaskEmbedding | None:
+def _task_embedding(config: OffPolicyConfig, problem: Problem) -> TaskEmbedding | None:
     if problem.tasks is None:
         return None
     columns = torch.arange(problem.action_dim)
@@ -48,7 +48,7 @@ def _task_embedding(config: LatentConfig, problem: Problem) -> TaskEmbedding | N
     return TaskEmbedding(masks, discounts, config.task_dim)
 
 
-def make_policy(config: LatentConfig, problem: Problem, model: WorldModel) -> LatentPolicy:
+def make_policy(config: OffPolicyConfig, problem: Problem, model: WorldModel) -> LatentPolicy:
     """Build a policy over the states of a model."""
     return POLICIES[config.policy](
         model.input_dim,
@@ -60,7 +60,7 @@ def make_policy(config: LatentConfig, problem: Problem, model: WorldModel) -> La
     )
 
 
-def make_critic_of(config: LatentConfig, model: WorldModel, input_dim: int) -> Critic:
+def make_critic_of(config: OffPolicyConfig, model: WorldModel, input_dim: int) -> Critic:
     """Build the value ensemble over inputs of a size."""
     return make_critic(
         input_dim,
@@ -73,7 +73,7 @@ def make_critic_of(config: LatentConfig, model: WorldModel, input_dim: int) -> C
     )
 
 
-def make_planner(config: LatentConfig, problem: Problem, model: WorldModel, discount: float) -> MPPI:
+def make_planner(config: OffPolicyConfig, problem: Problem, model: WorldModel, discount: float) -> MPPI:
     """Make the planner over a world model."""
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
@@ -95,7 +95,7 @@ def fuse(agent: nn.Module, compiled: bool, device: torch.device) -> None:
     fuse_activations(agent)
 
 
-def model_optimizer(config: LatentConfig, model: WorldModel, critic: Critic) -> torch.optim.Optimizer:
+def model_optimizer(config: OffPolicyConfig, model: WorldModel, critic: Critic) -> torch.optim.Optimizer:
     """Make Adam for the world model and the value heads; the encoder learns more slowly."""
     encoder = list(model.encoder.parameters())
     slow = {id(parameter) for parameter in encoder}
@@ -104,12 +104,12 @@ def model_optimizer(config: LatentConfig, model: WorldModel, critic: Critic) -> 
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
-def policy_optimizer(config: LatentConfig, policy: nn.Module) -> torch.optim.Optimizer:
+def policy_optimizer(config: OffPolicyConfig, policy: nn.Module) -> torch.optim.Optimizer:
     """Make Adam as TD-MPC2 sets it for policies."""
     return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
 
 
-def make_replay(config: LatentConfig, problem: Problem, horizon: int, extras: tuple[str, ...]) -> SliceReplay:
+def make_replay(config: OffPolicyConfig, problem: Problem, horizon: int, extras: tuple[str, ...]) -> SliceReplay:
     """Make a replay of sequences of ``horizon`` transitions.
 
     An episode can be sampled when it has ended: by then its first steps must still be there.
@@ -126,7 +126,7 @@ def make_replay(config: LatentConfig, problem: Problem, horizon: int, extras: tu
     return SliceReplay(config.buffer_size, envs, horizon, device=problem.device, extras=extras)
 
 
-def require_replay_memory(config: LatentConfig, problem: Problem) -> None:
+def require_replay_memory(config: OffPolicyConfig, problem: Problem) -> None:
     """Refuse a replay whose observations do not fit into the memory.
 
     Raises:

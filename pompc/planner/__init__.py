@@ -1,7 +1,14 @@
-"""The shared batched planner. Usable alone: it knows nothing of learning."""
+"""The shared batched planner. Usable alone: it knows nothing of learning. Its options import without torch."""
+
+from typing import TYPE_CHECKING
 
 from pompc.planner.config import MPPIConfig
-from pompc.planner.mppi import MPPI
-from pompc.planner.plan import Plan
+from pompc.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from pompc.planner.mppi import MPPI
+    from pompc.planner.plan import Plan
 
 __all__ = ["MPPI", "MPPIConfig", "Plan"]
+
+__getattr__ = lazy(__name__, {"MPPI": "pompc.planner.mppi", "Plan": "pompc.planner.plan"})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Literal
 
+from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, Share
 from pompc.errors import UserError
-from pompc.planner.noise import NOISES
-from pompc.system.precision import PLANNING, check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPIConfig:
+class MPPIConfig(Options):
     """Options of :class:`MPPI`.
 
     Attributes:
@@ -21,81 +20,71 @@ class MPPIConfig:
         num_iterations: rounds of sample and update per plan.
         temperature: of the weights ``exp(-cost / temperature)``, in units of cost (TD-MPC2 writes its inverse).
         discount: of cost per model step.
-        noise: ``white``, ``coloured`` or ``spline``.
-        noise_exponent: spectral exponent of coloured noise.
+        noise: of the samples, over time.
+        noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
         noise_knots: support points of spline noise.
-        init_std: spread of the samples at the start of a plan, per action dimension or one for all; at most ``max_std``.
-        min_std: floor of the adapted spread.
-        max_std: ceiling of the spread.
-        adapt_std: re-estimate the spread from the weighted samples after every iteration.
+        init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most
+            ``max_std``.
+        min_std: smallest adapted standard deviation.
+        max_std: largest standard deviation.
+        adapt_std: estimate the standard deviation from the weighted samples after every iteration.
         num_zero_mean: samples drawn around zero instead of the running mean, so that a warm start cannot lock in.
         include_mean: one sample is the running mean itself.
         repeat_last: a shifted warm start repeats its last action; otherwise it ends in zeros.
-        control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017), in
-            [0, 1]: plans are pulled towards what is done without control, ``1 - control_cost`` times the mean
-            (:class:`~pompc.planner.importance.Importance`).
+        control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017). Plans are
+            pulled towards no control, ``1 - control_cost`` times the mean (:class:`~pompc.planner.importance.Importance`).
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
-        drop_nonfinite: give samples of non-finite cost weight zero as long as one finite sample is left; what the
-            planner is given must be finite all the same.
-        compile: compile rollout and cost with ``torch.compile`` into one graph (needs a C++ compiler; on the first plan
-            seconds, more for a long horizon).
-        matmul_precision: of matrix products while planning: ``highest`` (float32), ``high`` (TF32 where the device has
-            it), ``medium`` (bfloat16 factors, float32 sums; on CUDA TF32) or ``centred`` (bfloat16 for what samples
-            differ in, float32 for what they share).
+        drop_nonfinite: give samples of non-finite cost weight zero while a finite sample is left. The planner's inputs must
+            be finite all the same.
+        compile: compile rollout and cost with ``torch.compile`` into one graph. This needs a C++ compiler, and the first plan
+            takes seconds, more for a long horizon.
+        matmul_precision: of matrix products while planning. ``highest`` is float32, ``high`` TF32 on devices that have it,
+            ``medium`` bfloat16 factors with float32 sums (TF32 on CUDA), ``centred`` bfloat16 for the differences between
+            samples and float32 for the rest.
     """
 
-    horizon: int = 20
-    num_samples: int = 64
-    num_elites: int = 0
-    num_iterations: int = 1
-    temperature: float = 1.0
-    discount: float = 1.0
-    noise: str = "white"
-    noise_exponent: float = 1.0
-    noise_knots: int = 5
-    init_std: float | tuple[float, ...] = 0.5
-    min_std: float = 0.05
-    max_std: float = 2.0
+    section = "planner"
+
+    horizon: PositiveInt = 20
+    num_samples: PositiveInt = 64
+    num_elites: NonNegativeInt = 0
+    num_iterations: PositiveInt = 1
+    temperature: PositiveFloat = 1.0
+    discount: NonNegativeFloat = 1.0
+    noise: Literal["white", "coloured", "spline"] = "white"
+    noise_exponent: NonNegativeFloat = 1.0
+    noise_knots: PositiveInt = 5
+    init_std: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.5
+    min_std: NonNegativeFloat = 0.05
+    max_std: PositiveFloat = 2.0
     adapt_std: bool = False
-    num_zero_mean: int = 4
+    num_zero_mean: NonNegativeInt = 4
     include_mean: bool = True
     repeat_last: bool = True
-    control_cost: float = 0.0
+    control_cost: Share = 0.0
     stochastic: bool = False
     drop_nonfinite: bool = False
     compile: bool = False
-    matmul_precision: str = "highest"
+    matmul_precision: Literal["highest", "high", "medium", "centred"] = "highest"
 
     def __post_init__(self) -> None:
-        positive = ("horizon", "num_samples", "num_iterations", "temperature", "max_std", "noise_knots")
-        for name in positive:
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"planner.{name} must be positive, not {getattr(self, name)}")
-        for name in ("discount", "noise_exponent", "num_zero_mean"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"planner.{name} must be at least 0, not {getattr(self, name)}")
-        if self.noise not in NOISES:
-            raise UserError(f"unknown planner.noise {self.noise!r}; there are: {', '.join(NOISES)}")
-        check_precision("planner.matmul_precision", self.matmul_precision, PLANNING)
-        self._check_spread()
+        super().__post_init__()
+        self._check_std()
         self._check_numbers_of_samples()
-        if not 0 <= self.control_cost <= 1:
-            raise UserError(
-                f"planner.control_cost must lie in [0, 1] (1: what is done without control is nothing), not "
-                f"{self.control_cost}"
-            )
         if self.control_cost and self.adapt_std and self.min_std == 0:
             raise UserError(
-                "planner.control_cost divides by the spread, which planner.adapt_std may take to 0: raise planner.min_std"
+                "planner.control_cost divides by the standard deviation, which planner.adapt_std may take to 0: raise "
+                "planner.min_std"
             )
 
-    def _check_spread(self) -> None:
-        spreads = self.init_std if isinstance(self.init_std, (tuple, list)) else (self.init_std,)
-        if not all(0 <= spread < math.inf for spread in spreads):
-            raise UserError(f"planner.init_std must be at least 0, not {self.init_std}")
-        if not 0 <= self.min_std <= self.max_std:
-            raise UserError(f"planner.min_std={self.min_std} must lie in [0, {self.max_std}] (planner.max_std)")
-        if max(spreads, default=0.0) > self.max_std:
+    def _check_std(self) -> None:
+        largest = max(self.init_std, default=0.0) if isinstance(self.init_std, (tuple, list)) else self.init_std
+        if self.min_std > self.max_std:
+            raise UserError(
+                f"planner.min_std={self.min_std} is above planner.max_std={self.max_std}: raise planner.max_std or lower "
+                "planner.min_std"
+            )
+        if largest > self.max_std:
             raise UserError(
                 f"planner.init_std={self.init_std} is above planner.max_std={self.max_std}: raise planner.max_std or lower "
                 "planner.init_std"
@@ -107,7 +96,8 @@ class MPPIConfig:
                 f"planner.num_zero_mean ({self.num_zero_mean}) and the mean do not fit into num_samples "
                 f"({self.num_samples}): lower num_zero_mean or raise num_samples"
             )
-        if not 0 <= self.num_elites <= self.num_samples:
+        if self.num_elites > self.num_samples:
             raise UserError(
-                f"planner.num_elites must be in [0, {self.num_samples}] (num_samples), not {self.num_elites}"
+                f"planner.num_elites={self.num_elites} is above planner.num_samples={self.num_samples}: lower "
+                "planner.num_elites, or give 0 for all"
             )

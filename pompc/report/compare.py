@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from pompc.config.compose import UNHASHED
-from pompc.config.overrides import flatten
+from pompc.config.spec import UNHASHED
+from pompc.config.values import flatten
 from pompc.errors import UserError
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published

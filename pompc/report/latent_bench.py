@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from pompc.agent import Problem
-from pompc.offpolicy.config import latent_planner
+from pompc.offpolicy.config import tdmpc2_planner
 from pompc.registry import ALGORITHMS
 from pompc.system.timing import durations
 
@@ -34,7 +34,7 @@ def latent_agent(
     ``precision`` is that of all matrix products, ``planning`` where given that of the planner's.
     """
     cls = ALGORITHMS.resolve(ALGORITHM)
-    planner = replace(latent_planner(), compile=compiled, matmul_precision=planning or precision)
+    planner = replace(tdmpc2_planner(), compile=compiled, matmul_precision=planning or precision)
     options = {"model_size": size, "discount": 0.99, "batch_size": batch, "compile": compiled}
     problem = Problem(
         observation_dim=OBSERVATION, action_dim=ACTION, num_envs=1, task_model=_none, device=torch.device(device)

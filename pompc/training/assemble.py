@@ -1,4 +1,4 @@
-"""A configuration -> the objects it names."""
+"""A resolved configuration -> the objects it names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from omegaconf import DictConfig
 
 from pompc.agent import Problem
-from pompc.config.compose import algorithm_config, environment_config, run_config
+from pompc.config.spec import RunSpec
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
@@ -55,35 +54,34 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def make_family(cfg: DictConfig) -> EnvironmentFamily:
-    """The environment family of a configuration."""
-    return ENVIRONMENTS.resolve(cfg.env.name)(environment_config(cfg))
+def make_family(spec: RunSpec) -> EnvironmentFamily:
+    """Make the environment family of a configuration."""
+    return ENVIRONMENTS.resolve(spec.environment)(spec.environment_config)
 
 
-def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
+def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
     """Build the environment and the agent.
 
     Args:
-        cfg: the configuration.
-        playing: nothing will be collected: the environment has one row, or where rows are few those that there are.
+        spec: the configuration.
+        playing: nothing will be collected. The environment has one copy, or as many as a family with a limit offers.
 
     Raises:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
     """
-    options = run_config(cfg)
+    options, algorithm = spec.options, ALGORITHMS.resolve(spec.algorithm)
     device = resolve_device(options.device)
-    config = algorithm_config(cfg)
-    family = make_family(cfg)
-    rows = min(options.num_envs, family.max_envs or 1) if playing else options.num_envs
-    env = family.vectorise(rows, seed=options.seed, device=device)
+    family = make_family(spec)
+    num_envs = min(options.num_envs, family.max_envs or 1) if playing else options.num_envs
+    env = family.vectorise(num_envs, seed=options.seed, device=device)
     shape = _observation_shape(env)
     flat = family.flattened()
-    if len(shape) > 1 and flat is not None and not ALGORITHMS.resolve(cfg.algo.name).takes_images:
+    if len(shape) > 1 and flat is not None and not algorithm.takes_images:
         env.close()
-        family, env = flat, flat.vectorise(rows, seed=options.seed, device=device)
+        family, env = flat, flat.vectorise(num_envs, seed=options.seed, device=device)
         shape = _observation_shape(env)
         warnings.warn(
-            f"{cfg.algo.name} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; take "
+            f"{spec.algorithm} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; take "
             f"one of {_image_algorithms()}, or say with env.pictures=false that it is meant so"
         )
     problem = Problem(
@@ -98,8 +96,8 @@ def assemble(cfg: DictConfig, *, playing: bool = False) -> Assembly:
         action_repeat=family.action_repeat,
         terminates=family.terminates,
     )
-    _require_fitting(cfg.algo.name, problem)
-    agent = ALGORITHMS.resolve(cfg.algo.name)(config, problem).to(device)
+    _require_fitting(spec.algorithm, problem)
+    agent = algorithm(spec.algorithm_config, problem).to(device)
     return Assembly(family, env, agent, device)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from pompc.config.compose import RunConfig, config_hash, environment_files, run_config, with_overrides
+from pompc.config.compose import with_overrides
+from pompc.config.run_options import RunConfig
+from pompc.config.spec import RunSpec, resolve
 from pompc.errors import UserError
 from pompc.system.files import require_writable
 from pompc.system.process import prepare
@@ -80,12 +81,12 @@ def evaluate_checkpoint(
     if video is not None:
         require_writable(Path(video))
     state = checkpoint.load(file)
-    cfg = with_overrides(DictConfig(state["config"]), overrides)
+    spec = resolve(with_overrides(state["config"], overrides))
     if not overrides:
-        _warn_of_changed_files(file, cfg, state["manifest"]["config_hash"])
-    options = run_config(cfg)
+        _warn_of_changed_files(file, spec, state["manifest"]["config_hash"])
+    options = spec.options
     prepare(options.threads)
-    parts = assemble(cfg, playing=True)
+    parts = assemble(spec, playing=True)
     _load(file, state, parts)
     episodes = episodes or options.eval.episodes
     seed = options.eval.fresh_seed if seed is None else seed
@@ -111,10 +112,10 @@ def evaluate_checkpoint(
     return 0
 
 
-def _warn_of_changed_files(file: Path, cfg: DictConfig, trained_with: str) -> None:
+def _warn_of_changed_files(file: Path, spec: RunSpec, trained_with: str) -> None:
     """Say that a file that the environment reads is not what it was in training."""
-    if (files := environment_files(cfg)) and config_hash(cfg) != trained_with:
-        keys = ", ".join(f"env.{key}" for key in files)
+    if spec.files and spec.config_hash != trained_with:
+        keys = ", ".join(f"env.{key}" for key in spec.files)
         warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
 
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 
-from omegaconf import DictConfig
 from rich.console import Console
 
-from pompc.config.compose import run_config, run_directory, with_absolute_files
+from pompc.config.spec import RunSpec
 from pompc.errors import Unavailable
 from pompc.system.process import prepare
 from pompc.training import checkpoint
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import train
 from pompc.training.progress import RunConsole, RunProgress
-from pompc.training.session import Session, identity
+from pompc.training.session import Session
 from pompc.training.stopping import FILMING, Stopped, StopRequest
 from pompc.training.video import record_episode
 
 DONE, INTERRUPTED = 0, 130
 
 
-def run(cfg: DictConfig) -> int:
-    """Train, evaluate, plot and film what ``cfg`` says, continuing from the checkpoint of an earlier start.
+def run(spec: RunSpec) -> int:
+    """Train, evaluate, plot and film what ``spec`` says, continuing from the checkpoint of an earlier start.
 
     Returns:
         0 when the run is done (or was already), 130 when a signal stopped it.
@@ -33,19 +32,19 @@ def run(cfg: DictConfig) -> int:
         Unavailable: what the environment depends on is gone; the run is saved.
         NonFiniteError: a number stopped the training.
     """
-    options, cfg = run_config(cfg), with_absolute_files(cfg)
+    options = spec.options
     prepare(options.threads)
     console = RunConsole()
-    directory = RunDirectory(run_directory(cfg))
+    directory = RunDirectory(spec.directory)
     with directory.locked():
-        directory.claim(identity(cfg))
+        directory.claim(spec.identity)
         known = directory.status()
         if known.get("status") == "finished" and known["step"] >= options.steps:
             console.print(f"{directory.path} is finished ({known['step']:,} steps)", highlight=False, soft_wrap=True)
             return DONE
         stop = StopRequest()
         with stop.listening():
-            session = Session(cfg, directory, stop)
+            session = Session(spec, directory, stop)
             try:
                 return _work(session, console)
             except (Stopped, KeyboardInterrupt):

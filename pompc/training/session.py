@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 
-from pompc.config.compose import EvalConfig, RunConfig, config_hash, run_config, to_yaml
+from pompc.config.run_options import EvalConfig, RunConfig
+from pompc.config.spec import RunSpec
 from pompc.data.broken import BROKEN, count, intact
 from pompc.data.collector import make_collector
-from pompc.registry import environment_label
 from pompc.report.curves import plot_learning_curve
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
@@ -46,17 +45,11 @@ class Counters:
     wall_s: float = 0.0
 
 
-def identity(cfg: DictConfig) -> dict[str, Any]:
-    """What makes a run this run and no other."""
-    label = environment_label(OmegaConf.to_container(cfg.env))  # type: ignore[arg-type]
-    return {"algo": cfg.algo.name, "env": label, "seed": cfg.seed, "config_hash": config_hash(cfg)}
-
-
 class Session:
     """The objects of a run and its state.
 
     Args:
-        cfg: the resolved configuration.
+        spec: the resolved configuration.
         directory: the run directory, locked by the caller.
         stop: who hears that the run should stop; nobody by default.
 
@@ -67,15 +60,15 @@ class Session:
         set_aside: where the files of an earlier start are that has left no checkpoint; none where there was none.
     """
 
-    def __init__(self, cfg: DictConfig, directory: RunDirectory, stop: StopRequest | None = None) -> None:
-        self.cfg = cfg
+    def __init__(self, spec: RunSpec, directory: RunDirectory, stop: StopRequest | None = None) -> None:
+        self.spec = spec
         self.stop = stop or StopRequest()
         self.whole, self.saved = True, cast(Counters | None, None)
-        self.identity = identity(cfg)  # now: a file of the environment's may change while the run reads it no more
-        self.options: RunConfig = run_config(cfg)
+        self.identity = spec.identity
+        self.options: RunConfig = spec.options
         self.directory = directory
         seed_everything(self.options.seed)
-        parts = assemble(cfg)
+        parts = assemble(spec)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
         self.agent.require_memory()
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
@@ -89,10 +82,10 @@ class Session:
             self.set_aside = directory.set_aside([log.path for log in self.logs.values()])
             for log in self.logs.values():
                 log.truncate(0)
-        checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
+        checkpoint.write_atomic(directory / "config.yaml", spec.to_yaml().encode())
         name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, anew=self.counters.step == 0)
+        values: Any = spec.values
+        self.wandb = WandbLog(directory.path, name, values["wandb"], values, anew=self.counters.step == 0)
         self._tick = time.perf_counter()
 
     def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:
@@ -196,7 +189,7 @@ class Session:
     def _state(self, *, replay: bool = True) -> dict[str, Any]:
         return {
             "manifest": checkpoint.manifest(**self.identity, step=self.counters.step),
-            "config": OmegaConf.to_container(self.cfg, resolve=True),
+            "config": dict(self.spec.values),
             "agent": dict(self.agent.state_dict()),
             "training": self.agent.training_state(replay=replay),
             "collector": self.collector.snapshot(),

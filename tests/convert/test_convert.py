@@ -15,7 +15,7 @@ from pompc import cli
 from pompc.config.compose import compose
 from pompc.convert.convert import published_size
 from pompc.convert.released import read, sizes, translate
-from pompc.models.world_model import SIZES
+from pompc.models.config import SIZES
 from pompc.registry import ENVIRONMENTS, Entry
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate

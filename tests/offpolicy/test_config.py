@@ -11,37 +11,37 @@ from pompc.algorithms.pompc import POMPC
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
-from pompc.models.world_model import SIZES
+from pompc.models.config import SIZES
 from pompc.networks.layers import SimNorm, mish
-from pompc.offpolicy.config import LatentConfig, latent_planner
+from pompc.offpolicy.config import OffPolicyConfig, tdmpc2_planner
 
 
 @pytest.mark.parametrize(
     ("length", "discount"), [(500, 0.99), (1000, 0.995), (100, 0.95), (10_000, 0.995), (1, 0.95), (250, 0.98)]
 )
 def test_the_discount_follows_from_the_episode(length, discount):
-    assert LatentConfig().discount_for(length) == pytest.approx(discount)
+    assert OffPolicyConfig().discount_for(length) == pytest.approx(discount)
 
 
 def test_the_rule_of_the_discount_has_options_and_a_given_one_wins():
-    wide = LatentConfig(discount_denominator=10, discount_min=0.5, discount_max=0.999)
+    wide = OffPolicyConfig(discount_denominator=10, discount_min=0.5, discount_max=0.999)
     assert wide.discount_for(1000) == pytest.approx(0.99)
     assert wide.discount_for(20) == pytest.approx(0.5)
     assert wide.discount_for(10**9) == pytest.approx(0.999)
-    assert LatentConfig(discount=0.8).discount_for(500) == 0.8
-    assert LatentConfig(discount=0.8).discount_for(None) == 0.8
+    assert OffPolicyConfig(discount=0.8).discount_for(500) == 0.8
+    assert OffPolicyConfig(discount=0.8).discount_for(None) == 0.8
 
 
 @pytest.mark.parametrize(("length", "steps"), [(500, 2500), (1000, 5000), (100, 1000), (200, 1000), (None, 1000)])
 def test_five_episodes_and_at_least_a_thousand_steps_are_random(length, steps):
-    assert LatentConfig().seed_steps_for(length) == steps
-    assert LatentConfig(seed_steps=0).seed_steps_for(length) == 0
-    assert LatentConfig(seed_steps=77).seed_steps_for(length) == 77
+    assert OffPolicyConfig().seed_steps_for(length) == steps
+    assert OffPolicyConfig(seed_steps=0).seed_steps_for(length) == 0
+    assert OffPolicyConfig(seed_steps=77).seed_steps_for(length) == 77
 
 
 def test_without_a_time_limit_a_discount_must_be_given():
     with pytest.raises(UserError, match=r"no time limit .* set algo\.discount"):
-        LatentConfig().discount_for(None)
+        OffPolicyConfig().discount_for(None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_without_a_time_limit_a_discount_must_be_given():
         ({"log_std_max": 1000.0}, r"algo\.log_std_max must lie in \[-20, 20\], not 1000"),
         ({"bin_high": math.inf}, r"algo\.bin_high must lie in \[-80, 80\], not inf"),
         (
-            {"planner": dataclasses.replace(latent_planner(), min_std=0.0)},
+            {"planner": dataclasses.replace(tdmpc2_planner(), min_std=0.0)},
             r"planner\.min_std must be positive, not 0\.0",
         ),
         (
@@ -83,7 +83,7 @@ def test_without_a_time_limit_a_discount_must_be_given():
             r"algo\.ensemble_size=1: .* needs at least 2 of them",
         ),
         ({"kl_weight": ScheduleConfig(schedule="ratio"), "batch_size": 1}, r"algo\.batch_size must be at least 2"),
-        ({"planner": dataclasses.replace(latent_planner(), discount=0.99)}, r"planner\.discount .* set algo\.discount"),
+        ({"planner": dataclasses.replace(tdmpc2_planner(), discount=0.99)}, r"planner\.discount .* set algo\.discount"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(options, words):
@@ -105,11 +105,11 @@ def test_a_bad_dial_and_a_small_buffer_are_named_where_the_agent_is_made():
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_the_published_one_where_nothing_else_is_given(size):
-    assert LatentConfig(model_size=size).size == SIZES[size]
+    assert OffPolicyConfig(model_size=size).size == SIZES[size]
 
 
 def test_given_widths_replace_those_of_the_size():
-    size = LatentConfig(model_size=1, mlp_dim=24, ensemble_size=7).size
+    size = OffPolicyConfig(model_size=1, mlp_dim=24, ensemble_size=7).size
     assert size == dataclasses.replace(SIZES[1], mlp_dim=24, ensemble_size=7)
 
 
@@ -199,5 +199,5 @@ def test_the_encoder_learns_slower_and_every_parameter_is_learned_once():
 )
 def test_values_out_of_range_are_one_line(options, message):
     with pytest.raises(UserError, match=message) as error:
-        LatentConfig(**options)
+        OffPolicyConfig(**options)
     assert "\n" not in str(error.value)

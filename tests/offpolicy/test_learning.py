@@ -8,7 +8,7 @@ from line import Line, LineConfig
 
 from pompc.agent import Problem
 from pompc.data.collector import make_collector
-from pompc.offpolicy.config import latent_planner
+from pompc.offpolicy.config import tdmpc2_planner
 from pompc.registry import ALGORITHMS
 from pompc.training.evaluate import evaluate
 
@@ -18,7 +18,7 @@ from pompc.training.evaluate import evaluate
 # default; with four seeds it was behind by at most 2.0 and told apart with at least 0.79.
 LATENT = {"tdmpc2": (2, 0.95), "bmpc": (2, 0.95), "adaptive_pompc": (6, 0.5)}
 OPTIONS = {"adaptive_pompc": {"random_value_scale": 0.3}}
-PLANNER = dataclasses.replace(latent_planner(), num_samples=64, num_elites=16, num_iterations=3)
+PLANNER = dataclasses.replace(tdmpc2_planner(), num_samples=64, num_elites=16, num_iterations=3)
 SIZES = {"encoder_dim": 32, "mlp_dim": 32, "latent_dim": 32, "ensemble_size": 2, "num_proposals": 8}
 
 

@@ -9,7 +9,7 @@ from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 from line import Line, LineConfig
 
 from pompc.config.compose import compose, follow_family
-from pompc.offpolicy.config import LatentConfig
+from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
@@ -33,7 +33,7 @@ def latent_agent(name, **options):
     ],
 )
 def test_terminations_are_learned_as_given_or_unless_the_family_has_none(given, family, learned):
-    assert LatentConfig(episodic=given).episodic_for(family) is learned
+    assert OffPolicyConfig(episodic=given).episodic_for(family) is learned
     assert (tiny.agent(episodic=given, terminates=family).model.termination_head is not None) is learned
 
 

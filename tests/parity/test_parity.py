@@ -15,7 +15,7 @@ from tensordict import TensorDict
 
 from pompc.agent import Problem
 from pompc.convert.released import sizes, translate
-from pompc.offpolicy.config import latent_planner
+from pompc.offpolicy.config import tdmpc2_planner
 from pompc.registry import ALGORITHMS
 
 OWN = Path(__file__).parent / "data"
@@ -32,7 +32,7 @@ class Case:
         found = sizes(self.data["state_dict"])
         cls = ALGORITHMS.resolve(ALGORITHM[self.data["kind"]])
         planner = dataclasses.replace(
-            latent_planner(),
+            tdmpc2_planner(),
             horizon=official["horizon"],
             num_samples=official["num_samples"],
             num_elites=official["num_elites"],

@@ -10,7 +10,7 @@ import torch
 
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
-from pompc.offpolicy.config import latent_planner
+from pompc.offpolicy.config import tdmpc2_planner
 from pompc.report import bench as module
 from pompc.report import latent_bench
 from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, bench, machine
@@ -38,7 +38,7 @@ def _folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name not in ON_REQUEST])
 def test_a_measurement_gives_finite_positive_numbers_with_units(name, monkeypatch):
-    monkeypatch.setattr(latent_bench, "latent_planner", lambda: replace(latent_planner(), num_samples=64))
+    monkeypatch.setattr(latent_bench, "tdmpc2_planner", lambda: replace(tdmpc2_planner(), num_samples=64))
     values = MEASUREMENTS[name](TINY)
     assert values
     for key, value in values.items():

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from pompc.agent import Problem
-from pompc.offpolicy.config import latent_planner
+from pompc.offpolicy.config import tdmpc2_planner
 
 HORIZON, BATCH, ACTIONS, OBSERVATION = 3, 16, 2, 5
 SIZES = {"encoder_dim": 16, "mlp_dim": 24, "latent_dim": 16, "ensemble_size": 5, "num_proposals": 4}
@@ -16,7 +16,7 @@ SQUASHED = {"policy": "squashed", "log_std_min": -10.0, "log_std_max": 2.0}
 
 def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
     """A small agent, always with the same weights, for an environment whose episodes end by their time limit."""
-    planner = dataclasses.replace(latent_planner(), num_samples=32, num_elites=8, num_iterations=2)
+    planner = dataclasses.replace(tdmpc2_planner(), num_samples=32, num_elites=8, num_iterations=2)
     config = config_cls(**{**SIZES, "planner": planner, "discount": 0.9, "batch_size": BATCH, **options})
     problem = Problem(
         observation_dim=OBSERVATION,

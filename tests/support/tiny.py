@@ -13,7 +13,7 @@ from pompc.agent import Problem
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.environment import Tasks
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import LatentConfig, latent_planner
+from pompc.offpolicy.config import OffPolicyConfig, tdmpc2_planner
 
 _PLANNER = {"num_samples": 16, "num_elites": 4, "num_iterations": 2}
 _WIDTHS = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 2, "task_dim": 4}
@@ -21,9 +21,9 @@ _LEARNING = {"num_proposals": 2, "batch_size": 8, "discount": 0.9, "buffer_size"
 _PROBLEM = {field.name for field in dataclasses.fields(Problem)}
 
 
-def config(planner: dict[str, Any] | None = None, of: type[LatentConfig] = TDMPC2Config, **options: Any) -> Any:
+def config(planner: dict[str, Any] | None = None, of: type[OffPolicyConfig] = TDMPC2Config, **options: Any) -> Any:
     """Networks of 16 units, two heads, plans of 2 x 16 samples."""
-    chosen = dataclasses.replace(latent_planner(), **{**_PLANNER, **(planner or {})})
+    chosen = dataclasses.replace(tdmpc2_planner(), **{**_PLANNER, **(planner or {})})
     return of(**{**_WIDTHS, **_LEARNING, "planner": chosen, **options})
 
 

@@ -1,0 +1,124 @@
+"""A digest of the source that the options of a dataclass are written in, without importing any of it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pompc
+
+
+def digest(where: str) -> str:
+    """Twelve hex digits of everything that decides the options of a dataclass of this package.
+
+    That is its fields and docstring, and in turn every name they use: bases, nested dataclasses, aliases of ranges, functions
+    that make defaults. Methods do not count.
+
+    Args:
+        where: ``"module:Class"``.
+
+    Returns:
+        The digest; empty where the source is not found.
+    """
+    module, _, name = where.partition(":")
+    parts: dict[tuple[str, str], str] = {}
+    open_names = [(module, name)]
+    while open_names:
+        place = open_names.pop()
+        if place in parts:
+            continue
+        statement = _statements(place[0]).get(place[1])
+        if statement is None:
+            continue
+        parts[place] = _text(place[0], statement)
+        open_names += _uses(place[0], place[1], statement)
+    if (module, name) not in parts:
+        return ""
+    text = "\n".join(f"{place} {part}" for place, part in sorted(parts.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def find(module: str) -> Path | None:
+    """The file of a module of this package; None where there is none."""
+    package, _, inner = module.partition(".")
+    if package != pompc.__name__:
+        return None
+    for root in pompc.__path__:
+        stem = Path(root, *inner.split("."))
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+@cache
+def _lines(module: str) -> list[str]:
+    path = find(module)
+    return [] if path is None else path.read_text(encoding="utf-8").splitlines()
+
+
+@cache
+def _statements(module: str) -> dict[str, ast.stmt]:
+    """The statement at the top of a module that gives each of its names a meaning."""
+    found: dict[str, ast.stmt] = {}
+    for statement in _flat(ast.parse("\n".join(_lines(module))).body):
+        for name in _defined(statement):
+            found[name] = statement
+    return found
+
+
+def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements, with those inside ``if`` (``TYPE_CHECKING``)."""
+    for statement in body:
+        yield from _flat(statement.body) if isinstance(statement, ast.If) else (statement,)
+
+
+def _defined(statement: ast.stmt) -> Iterator[str]:
+    match statement:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+            yield name
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            yield name
+        case ast.ImportFrom(names=names) | ast.Import(names=names):
+            yield from (alias.asname or alias.name for alias in names)
+
+
+def _text(module: str, statement: ast.stmt) -> str:
+    """The source of a statement, of a class that without its methods; what is imported counts, and not from where."""
+    if isinstance(statement, ast.ImportFrom | ast.Import):
+        return ""
+    lines = _lines(module)
+    return "\n".join(line for part in _parts(statement) for line in lines[part.lineno - 1 : part.end_lineno])
+
+
+def _parts(statement: ast.stmt) -> list[ast.stmt | ast.expr | ast.keyword]:
+    """The statement; of a class its decorators, bases and fields."""
+    if not isinstance(statement, ast.ClassDef):
+        return [statement]
+    fields = [part for part in statement.body if not isinstance(part, ast.FunctionDef)]
+    return [*statement.decorator_list, *statement.bases, *statement.keywords, *fields]
+
+
+def _uses(module: str, name: str, statement: ast.stmt) -> Iterator[tuple[str, str]]:
+    """The names that a statement uses, with the modules in which to look for them."""
+    if isinstance(statement, ast.ImportFrom):
+        original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == name)
+        yield _absolute(module, statement), original
+        return
+    for part in _parts(statement):
+        yield from ((module, node.id) for node in ast.walk(part) if isinstance(node, ast.Name))
+
+
+def _absolute(module: str, statement: ast.ImportFrom) -> str:
+    """The module that a statement imports from, relative ones included."""
+    if not statement.level:
+        return statement.module or ""
+    path = find(module)
+    package = module.split(".") if path is not None and path.name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - statement.level + 1]
+    return ".".join([*base, statement.module] if statement.module else base)
