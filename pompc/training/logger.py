@@ -42,10 +42,10 @@ class CSVLog:
         """
         self.close()
         lines = self._lines()
-        if len(lines) - 1 < rows:
+        there = max(len(lines) - 1, 0)
+        if there < rows:
             raise UserError(
-                f"{self.path} has {max(len(lines) - 1, 0)} rows, the checkpoint knows {rows}: restore it, or give another "
-                "run_dir="
+                f"{self.path} has {there} rows, the checkpoint knows {rows}: restore it, or give another run_dir="
             )
         kept = lines[: rows + 1] if rows else []
         self.path.parent.mkdir(parents=True, exist_ok=True)

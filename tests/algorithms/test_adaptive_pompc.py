@@ -7,6 +7,7 @@ from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 
 from pompc.algorithms.adaptive_pompc import AdaptivePOMPC, AdaptivePOMPCConfig
 from pompc.dials import ScheduleConfig, disagreement
+from pompc.offpolicy.losses import value_loss
 
 
 class TestAdaptive:
@@ -36,7 +37,7 @@ class TestAdaptive:
         data["encoded"] = agent.model.encode(data["observation"])
         virtual = agent.virtual_batch(data)
         assert virtual.batch_size == (HORIZON, 2 * BATCH)
-        loss = agent.value_loss(virtual["state"], virtual["action"], virtual["target"])
+        loss = value_loss(agent, virtual["state"], virtual["action"], virtual["target"])
         gradients = torch.autograd.grad(
             loss, [*agent.model.parameters(), *agent.policy.parameters()], allow_unused=True
         )

@@ -31,7 +31,7 @@ class TestLearnedPrior:
             spread = {"log_std_min": -5.0, "log_std_max": 1.0}
             agent = make(POMPC, POMPCConfig, actions=1, prior=prior, learning_rate=3e-3, **spread)
             with torch.no_grad():
-                agent.prior.net[-1].bias[0] = 0.1
+                agent.prior.network.net[-1].bias[0] = 0.1
             found[prior] = self.trained(agent, means, torch.full_like(means, 0.3))
         assert found["forward"][1] == pytest.approx(math.hypot(0.5, 0.3), rel=0.1)
         assert found["reverse"][1] < 0.4
@@ -44,7 +44,7 @@ class TestLearnedPrior:
         torch.manual_seed(0)
         for _ in range(400):
             agent.prior.learn(agent, data)
-        actions = agent.prior.sample(data["state"][0, :1].expand(4000, -1)).action
+        actions = agent.prior.network.sample(data["state"][0, :1].expand(4000, -1)).action
         return actions.mean().item(), actions.std().item()
 
     def test_it_does_not_learn_from_the_policys_loss(self):
@@ -76,7 +76,7 @@ class TestSoftTarget:
         with torch.no_grad():
             std = data["plan_std"][1:].clamp_min(1e-3)
             of_plan = soft.policy.divergence(sample, data["plan_mean"][1:], std)
-            expected = of_plan if prior == "plan" else sample.gaussian_kl(*soft.prior(data["encoded"][1:]))
+            expected = of_plan if prior == "plan" else sample.gaussian_kl(*soft.prior.network(data["encoded"][1:]))
         expected = 0.9 * 2.0 * (3.0 / 4.0) * expected
         expected[1, ::2] = 0  # nothing is counted after a termination
         if prior == "plan":

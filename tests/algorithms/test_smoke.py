@@ -50,7 +50,7 @@ def test_a_few_steps_of_the_latent_family(algo, env, tmp_path):
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [step * repeat for step in (16, 28, 32, 48)]
-    assert math.isnan(float(rows[0]["model_loss"]))
+    assert rows[0]["model_loss"] == ""
     for name in ("consistency_loss", "reward_loss", "value_loss", "policy_loss"):
         assert math.isfinite(float(rows[-1][name])), name
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 20

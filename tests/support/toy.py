@@ -16,6 +16,7 @@ from torchrl.data import Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from pompc.agent import MPPIRL
+from pompc.dials import AgentConfig
 from pompc.environment import EnvironmentFamily
 from pompc.errors import NonFiniteError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Entry
@@ -132,7 +133,7 @@ class Point(EnvironmentFamily):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyConfig:
+class ToyConfig(AgentConfig):
     """Attributes: ``steps_per_env`` per batch; ``nan_at`` the learn call that fails; two ways of a bad action."""
 
     steps_per_env: int = 4

@@ -60,10 +60,6 @@ def with_action(value: float) -> Callable[[Any], Any]:
     return change
 
 
-def with_loss(value: float) -> Callable[[Any], Any]:
-    return lambda metrics: {**metrics, "loss/policy": value}
-
-
 NAN, INF = float("nan"), float("inf")
 # What is spoiled, how, the error, the name in it, and the step at which the iteration began: batches have 16 steps, 4 per
 # environment.
@@ -74,7 +70,6 @@ FAULTS = [
     ("action", lambda patch: spoil_agent(patch, "act", with_action(NAN)), NonFiniteError, "action", 16),
     ("action inf", lambda patch: spoil_agent(patch, "act", with_action(INF)), NonFiniteError, "action", 16),
     ("bounds", lambda patch: spoil_agent(patch, "act", with_action(1.5)), ActionBoundsError, "action", 16),
-    ("loss", lambda patch: spoil_agent(patch, "learn", with_loss(NAN)), NonFiniteError, "loss/policy", 80),
 ]  # fmt: skip
 
 
@@ -90,9 +85,8 @@ def test_a_bad_number_stops_the_run_and_leaves_its_batch(spoil, kind, name, step
     for key in bad:
         batch = batch[key]
     assert batch.shape[0] == 4
-    if name != "loss/policy":
-        good = torch.isfinite(batch) & (batch.abs() <= 1.0 if name == "action" else torch.tensor(True))
-        assert (~good).nonzero()[0, 0] == (1 if name == "action" else 2)
+    good = torch.isfinite(batch) & (batch.abs() <= 1.0 if name == "action" else torch.tensor(True))
+    assert (~good).nonzero()[0, 0] == (1 if name == "action" else 2)
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
     assert len(rows) == (0 if step == 0 else 1 + step // 16)
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
@@ -269,7 +263,7 @@ def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monke
         with pytest.raises(Unavailable):
             run(cfg)
     saved = final_state(tmp_path)
-    assert saved["counters"]["step"] == saved["training"]["transitions"] == 2 * 29
+    assert saved["counters"]["step"] == saved["training"]["budget"]["transitions"] == 2 * 29
     complete(cfg)
     with open(tmp_path / "metrics.csv", newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
