@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from pompc.config.options import Options
 from pompc.errors import NonFiniteError, UserError
@@ -31,7 +30,7 @@ class ScheduleConfig(Options):
 
     plain_number = "initial"
 
-    schedule: Literal["fixed", "exp", "inv", "ratio", "prop"] = "inv"
+    schedule: str = "inv"
     initial: float = 0.3
     decay: float = 0.98
     minimum: float = 0.0
@@ -182,6 +181,8 @@ def make_schedule(dial: float | ScheduleConfig, *, name: str, highest: float = m
         UserError: unknown schedule, a value out of range, or an infinite one that should move.
     """
     config = dial if isinstance(dial, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(dial))
+    if config.schedule not in SCHEDULES:
+        raise UserError(f"unknown {name}.schedule {config.schedule!r}; there are: {', '.join(SCHEDULES)}")
     for value, label in ((config.initial, name), (config.minimum, f"{name}.minimum")):
         if not 0 <= value <= highest:
             raise UserError(f"{label} must be in [0, {highest:g}], not {value}")
