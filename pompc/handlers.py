@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """``pompc run``."""
-    spec = _resolved(args, fit_num_envs=True)
+    spec = _fitted(args)
     from pompc.training.run import run
 
     return run(spec)
@@ -28,24 +28,29 @@ def run(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """``pompc show``: the resolved configuration, what every option means, and the run directory."""
-    spec = _resolved(args, fit_num_envs=True)
+    spec = _fitted(args)
     from pompc.config.documentation import explained
 
     flush(f"# run directory: {spec.directory}\n{explained(spec.values)}")
     return 0
 
 
-def _resolved(args: argparse.Namespace, *, fit_num_envs: bool = False) -> RunSpec:
-    """The configuration that the arguments ask for; what is wrong in it is said before torch is imported."""
-    from pompc.config.compose import compose
-    from pompc.config.overrides import keys
-
-    seed = [] if args.seed is None else [f"seed={args.seed}"]
-    values = compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
+def _fitted(args: argparse.Namespace) -> RunSpec:
+    """The resolved configuration, with no more environments than there can be unless the arguments say how many."""
+    values = _composed(args)
     _prepare_graphics()
+    from pompc.config.overrides import keys
     from pompc.config.spec import resolve
 
-    return resolve(values, fit_num_envs=fit_num_envs and "num_envs" not in keys(args.overrides))
+    return resolve(values, fit_num_envs="num_envs" not in keys(args.overrides))
+
+
+def _composed(args: argparse.Namespace) -> dict[str, Any]:
+    """The values that the arguments ask for; what is wrong in them is said before torch is imported."""
+    from pompc.config.compose import compose
+
+    seed = [] if args.seed is None else [f"seed={args.seed}"]
+    return compose(args.algo, args.env, [*seed, *args.overrides], args.preset)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -69,14 +74,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     """``pompc convert``."""
+    values = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
-    spec = _resolved(args)
+    _prepare_graphics()
+    from pompc.config.spec import resolve
     from pompc.convert.convert import convert
 
     chosen = {"--algo": args.algo, "--env": args.env, "--seed": args.seed, "--preset": args.preset}
     given = [word for option, value in chosen.items() if value is not None for word in (option, value)]
-    return convert(args.checkpoint, spec, out=args.out, given=[*given, *args.overrides])
+    return convert(args.checkpoint, resolve(values), out=args.out, given=[*given, *args.overrides])
 
 
 def compare(args: argparse.Namespace) -> int:

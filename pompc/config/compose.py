@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pompc.config import overrides as texts
 from pompc.config.kinds import Group
 from pompc.config.layout import layout
+from pompc.config.run_options import RunConfig
+from pompc.config.schema import build, group
 from pompc.config.values import plain
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, nearest, parse_environment
@@ -52,7 +54,7 @@ def compose(
             raise UserError(f"no {registry.kind} given: add --{key} NAME; there are: {', '.join(registry)}")
     family, arguments = parse_environment(str(chosen["env"]))
     options = layout(str(chosen["algo"]), family)
-    parsed = texts.parse(rest, options)
+    parsed = _parsed(rest, options)
     values = _compose_groups(options, str(chosen["algo"]), family, chosen["preset"])
     values["env"] |= arguments
     return _with(values, parsed, options)
@@ -60,16 +62,20 @@ def compose(
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of the values of a configuration with ``key=value`` texts applied, checked as ``compose`` does."""
-    fixed = {*GROUPS, "algo.name", "env.name"} & texts.keys(overrides)
-    if fixed:
-        raise UserError(f"{min(fixed)} cannot be changed here: --algo and --env of `pompc run` choose it")
     options = layout(values["algo"]["name"], values["env"]["name"])
-    return _with(copy.deepcopy(dict(values)), texts.parse(overrides, options), options)
+    return _with(copy.deepcopy(dict(values)), _parsed(overrides, options), options)
 
 
 def presets() -> list[str]:
     """Names of the presets."""
     return sorted(path.stem for path in (_directory() / "preset").glob("*.yaml"))
+
+
+def _parsed(overrides: Sequence[str], options: Group) -> list[texts.Override]:
+    fixed = {*GROUPS, "algo.name", "env.name"} & texts.keys(overrides)
+    if fixed:
+        raise UserError(f"{min(fixed)} cannot be changed here: --algo and --env of `pompc run` choose it")
+    return texts.parse(overrides, options)
 
 
 def _with(values: dict[str, Any], overrides: Sequence[texts.Override], options: Group) -> dict[str, Any]:
@@ -78,7 +84,9 @@ def _with(values: dict[str, Any], overrides: Sequence[texts.Override], options: 
         resolved: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(_first_line(error)) from None
-    return plain(options.read(resolved, ""))
+    checked = plain(options.read(resolved, ""))
+    build(RunConfig, {key: checked[key] for key in group(RunConfig).options})  # for what its ranges do not say
+    return checked
 
 
 def _compose_groups(options: Group, algo: str, family: str, preset: str | None) -> dict[str, Any]:

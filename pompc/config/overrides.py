@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pompc.config.kinds import Choice, Either, Group, Kind, Scalar, Table
-from pompc.config.values import is_number, join, unknown_key
+from pompc.config.values import infinity, is_number, join, unknown_key
 from pompc.errors import UserError
 
 
@@ -121,7 +121,10 @@ def _read(key: str, text: str, kind: Kind) -> Any:
         value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException):
         raise UserError(f"cannot read the value of {text!r} for {key}: put it in quotes") from None
-    return text.strip() if value is not None and not isinstance(value, str) and _is_text(kind) else value
+    if _is_text(kind):
+        return value if value is None or isinstance(value, str) else text.strip()
+    endless = infinity(value) if isinstance(value, str) else None
+    return value if endless is None else endless
 
 
 def _is_text(kind: Kind) -> bool:

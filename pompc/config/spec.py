@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pompc.config.compose import with_overrides
+from pompc.config.compose import compose, with_overrides
 from pompc.config.layout import section_of
 from pompc.config.run_options import RunConfig
 from pompc.config.schema import build, group
@@ -75,6 +75,11 @@ class RunSpec:
             UserError: an unknown key, a wrong type, a value out of range.
         """
         return resolve(with_overrides(self.values, overrides))
+
+
+def configure(algo: str, env: str, overrides: Sequence[str] = (), preset: str | None = None) -> RunSpec:
+    """What `pompc run` is told by these names and texts; arguments and errors as :func:`pompc.config.compose.compose`."""
+    return resolve(compose(algo, env, overrides, preset))
 
 
 def resolve(values: Mapping[str, Any], *, fit_num_envs: bool = False) -> RunSpec:

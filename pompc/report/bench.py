@@ -23,8 +23,7 @@ from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from pompc import __version__
-from pompc.config.compose import compose
-from pompc.config.spec import resolve
+from pompc.config.spec import configure
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.planner import MPPI, MPPIConfig
@@ -216,7 +215,7 @@ def training(settings: BenchSettings) -> dict[str, float]:
 
 def _assembled(settings: BenchSettings, algo: str, *overrides: str) -> Assembly:
     common = (f"num_envs={settings.num_envs}", f"algo.batch_size={settings.batch_size}", f"device={settings.device}")
-    return assemble(resolve(compose(algo, ENV, [*common, *overrides])))
+    return assemble(configure(algo, ENV, [*common, *overrides]))
 
 
 def _trained(settings: BenchSettings, algo: str, *overrides: str) -> dict[str, float]:

@@ -9,26 +9,13 @@ from functools import cache
 
 import torch
 
-from pompc.errors import UserError
 from pompc.system.process import cpu_vendor, lacks_bfloat16
 
 PRECISIONS = ("highest", "high", "medium")
 PLANNING = (*PRECISIONS, "centred")
 SLOW_IN_MKL = "AuthenticAMD"  # MKL leaves half of these processors' vector units unused
 
-
 _centred = False
-
-
-def check_precision(key: str, value: str, known: tuple[str, ...] = PRECISIONS) -> None:
-    """A config value that :func:`matmul_precision` takes.
-
-    Raises:
-        UserError: it is none of the ``known``: ``highest`` (float32), ``high`` (TF32 where the device has it), ``medium``
-            (bfloat16; TF32 on CUDA) and, where samples are compared, ``centred``.
-    """
-    if value not in known:
-        raise UserError(f"unknown {key} {value!r}; there are: {', '.join(known)}")
 
 
 def warn_of_slow_products(planning: str, device: torch.device) -> None:

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
-from pompc.config.compose import with_overrides
+from pompc.config.spec import resolve
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
 from pompc.training.seeding import seed_everything
@@ -24,9 +23,9 @@ COLUMNS = ("kl", "kl_scale", "return_term", "kl_term", "return_grad_norm", "kl_g
 
 def measure(state, overrides):
     """Metrics of the measured updates of the last third, one dictionary each."""
-    cfg = with_overrides(OmegaConf.create(state["config"]), overrides)
+    spec = resolve(state["config"]).changed(overrides)
     seed_everything(0)
-    parts = assemble(cfg, playing=True)
+    parts = assemble(spec, playing=True)
     parts.env.close()
     agent = parts.agent
     agent.load_state_dict(state["agent"], strict=False)

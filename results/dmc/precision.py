@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
-from pompc.config.compose import with_overrides
+from pompc.config.spec import resolve
 from pompc.report.latent_bench import precision_effect
 from pompc.system.precision import matmul_precision
 from pompc.training import checkpoint
@@ -22,8 +21,8 @@ PLAIN = ("planner.compile=false", "algo.compile=false", "algo.dropout=0.0")
 
 def loaded(state, precision):
     """The checkpoint's agent, planning with that precision."""
-    cfg = with_overrides(DictConfig(state["config"]), [*PLAIN, f"planner.matmul_precision={precision}"])
-    agent = assemble(cfg).agent
+    spec = resolve(state["config"]).changed([*PLAIN, f"planner.matmul_precision={precision}"])
+    agent = assemble(spec).agent
     agent.load_state_dict(state["agent"])
     agent.load_training_state(state["training"])
     return agent

@@ -1,6 +1,7 @@
 """The command line: exit codes, messages, and what is not imported."""
 
 import importlib
+import re
 import subprocess
 import sys
 
@@ -47,10 +48,15 @@ def test_help_and_lists_import_nothing_heavy(arguments):
             ["run", "--algo", "pop", "--env", "acrobot"],
             "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc, ppo, mppi",
         ),
-        (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a number"),
+        (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a whole number"),
         (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
         (["run"], "no algorithm given"),
         (["show", "--algo", "ppo"], "no environment given"),
+        (
+            ["run", "--algo", "tdmpc2", "--env", "acrobot", "planner.noise=pink"],
+            "must be one of white, coloured, spline",
+        ),
+        (["run", "--algo", "tdmpc2", "--env", "acrobot", "algo.dropout=2"], "algo.dropout must lie in [0, 1], not 2.0"),
         (["eval", "no/such/run"], "there is no no/such/run"),
         (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
         (["eval", ".", "--seed", "5000000000"], "at least 0 and below 2147483648"),
@@ -78,15 +84,16 @@ def test_errors_are_one_line_with_code_2_and_no_torch(arguments, message):
 def test_show_prints_yaml_that_says_where_the_run_goes(capsys):
     from omegaconf import OmegaConf
 
-    from pompc.config.compose import compose, run_directory
+    from pompc.config.spec import configure
 
     assert (
         cli.main(["show", "planner.horizon=5", "--algo", "mppi", "num_envs=2", "--env", "acrobot", "--seed", "4"]) == 0
     )
     output = capsys.readouterr().out
-    cfg = compose("mppi", "acrobot", ["planner.horizon=5", "num_envs=2", "seed=4"])
-    assert OmegaConf.create(output) == cfg
-    assert output.startswith(f"# run directory: {run_directory(cfg)}\n")
+    spec = configure("mppi", "acrobot", ["planner.horizon=5", "num_envs=2", "seed=4"])
+    assert OmegaConf.to_container(OmegaConf.create(output)) == spec.values
+    assert output.startswith(f"# run directory: {spec.directory}\n")
+    assert re.search(r"^  horizon: 5 +# model steps to look ahead$", output, re.M)
 
 
 def fake(monkeypatch, module, name, function):
@@ -99,7 +106,12 @@ def fake(monkeypatch, module, name, function):
 
 
 def test_run_hands_over_the_composed_configuration(monkeypatch):
-    fake(monkeypatch, "pompc.training.run", "run", lambda cfg: 7 if cfg.steps == 9 and cfg.seed == 2 else 0)
+    fake(
+        monkeypatch,
+        "pompc.training.run",
+        "run",
+        lambda spec: 7 if (spec.options.steps, spec.options.seed) == (9, 2) else 0,
+    )
     assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 7
 
 
@@ -141,8 +153,8 @@ def test_a_folder_that_was_deleted_is_no_error(monkeypatch, tmp_path, capsys):
 def test_convert_hands_over_the_configuration_and_the_arguments_that_made_it(monkeypatch, tmp_path):
     seen = {}
 
-    def convert(file, cfg, **options):
-        seen.update(file=file, cfg=cfg, **options)
+    def convert(file, spec, **options):
+        seen.update(file=file, spec=spec, **options)
         return 0
 
     fake(monkeypatch, "pompc.convert.convert", "convert", convert)
@@ -150,15 +162,15 @@ def test_convert_hands_over_the_configuration_and_the_arguments_that_made_it(mon
     arguments = ["convert", str(tmp_path / "a.pt"), "--algo", "tdmpc2", "--env", "acrobot", "steps=9", "--out", "b"]
     assert cli.main([*arguments, "--seed", "3"]) == 0
     assert (seen["file"], str(seen["out"])) == (tmp_path / "a.pt", "b")
-    assert (seen["cfg"].algo.name, seen["cfg"].steps, seen["cfg"].seed) == ("tdmpc2", 9, 3)
+    assert (seen["spec"].algorithm, seen["spec"].options.steps, seen["spec"].options.seed) == ("tdmpc2", 9, 3)
     assert seen["given"] == ["--algo", "tdmpc2", "--env", "acrobot", "--seed", "3", "steps=9"]
 
 
 def test_interruption_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
-    def interrupted(cfg):
+    def interrupted(spec):
         raise KeyboardInterrupt
 
-    def broken(cfg):
+    def broken(spec):
         raise ZeroDivisionError
 
     fake(monkeypatch, "pompc.training.run", "run", interrupted)

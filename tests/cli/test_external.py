@@ -4,17 +4,22 @@ import importlib.metadata
 import sys
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Annotated
 
 import pytest
 
-from pompc.config.compose import algorithm_config, compose, environment_config, run_directory
+from pompc.config.compose import compose
+from pompc.config.options import Options, PositiveInt, Top
+from pompc.config.spec import configure
 from pompc.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TinyConfig:
-    kl_weight: float = 0.25
-    depth: int = 2
+class TinyConfig(Options):
+    section = "algo"
+
+    kl_weight: Annotated[float, Top()] = 0.25
+    depth: PositiveInt = 2
     widths: tuple[int, ...] = (8, 8)
 
 
@@ -44,19 +49,21 @@ def _installed(monkeypatch):
 
 
 def test_it_composes_and_builds():
-    cfg = compose("tiny", "room", ["algo.depth=3", "algo.widths=[4]", "env.size=5", "kl_weight=0.5"])
-    assert algorithm_config(cfg) == TinyConfig(kl_weight=0.5, depth=3, widths=(4,))
-    assert environment_config(cfg) == RoomConfig(size=5.0)
-    assert run_directory(cfg).parts[:3] == ("runs", "tiny", "room")
+    spec = configure("tiny", "room", ["algo.depth=3", "algo.widths=[4]", "env.size=5", "kl_weight=0.5"])
+    assert spec.algorithm_config == TinyConfig(kl_weight=0.5, depth=3, widths=(4,))
+    assert spec.environment_config == RoomConfig(size=5.0)
+    assert spec.directory.parts[:3] == ("runs", "tiny", "room")
 
 
 def test_it_mixes_with_the_builtin_ones():
-    assert compose("tiny", "acrobot").env.name == "acrobot"
-    assert compose("ppo", "room").env.size == 3.0
+    assert compose("tiny", "acrobot")["env"]["name"] == "acrobot"
+    assert compose("ppo", "room")["env"]["size"] == 3.0
 
 
 def test_its_keys_are_checked():
     with pytest.raises(UserError, match=r"unknown key 'algo.dept'; did you mean 'algo.depth'"):
         compose("tiny", "room", ["algo.dept=3"])
+    with pytest.raises(UserError, match=r"algo\.depth must be positive, not 0"):
+        compose("tiny", "room", ["algo.depth=0"])
     with pytest.raises(UserError, match=r"env\.size must be a number"):
         compose("tiny", "room", ["env.size=big"])

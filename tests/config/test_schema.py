@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pompc.config.schema import MISSING, build, defaults, plain
+from pompc.config.schema import build, first_sentence, group
+from pompc.config.values import MISSING, plain
 from pompc.errors import UserError
 
 
@@ -35,7 +36,7 @@ class Outer:
 
 
 def test_defaults_build_the_default():
-    values = defaults(Outer)
+    values = group(Outer).defaults()
     assert values["count"] == MISSING
     assert values["shape"] == [64, 64]
     values["count"] = 3
@@ -86,5 +87,28 @@ def test_wrong_values_are_named(values, message):
 def test_messages_say_where_a_field_lies():
     with pytest.raises(UserError, match=r"^env\.rate must"):
         build(Outer, {"count": 1, "rate": "x"}, "env")
-    with pytest.raises(UserError, match=r"^rate must"):
-        build(Outer, {"count": 1, "rate": "x"}, "env", top=("rate",))
+    with pytest.raises(UserError, match=r"^env\.inner\.decay must"):
+        build(Outer, {"count": 1, "inner": {"decay": "x"}}, "env")
+
+
+def test_an_annotation_that_says_nothing_to_a_user_is_a_bug():
+    @dataclass(frozen=True)
+    class Odd:
+        when: set[int] = field(default_factory=set)
+
+    with pytest.raises(TypeError, match=r"Odd\.when has an annotation that is not supported"):
+        group(Odd)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("of Adam.", "of Adam"),
+        ("of Adam. A second sentence.", "of Adam"),
+        ("a weight (Williams et al. 2017) of it. More.", "a weight (Williams et al. 2017) of it"),
+        ("of products. ``high`` is TF32.", "of products"),
+        ("1, 2, .. s; null for 0.5 of it.", "1, 2, .. s; null for 0.5 of it"),
+    ],
+)
+def test_the_first_sentence_of_a_text(text, sentence):
+    assert first_sentence(text) == sentence

@@ -12,7 +12,7 @@ from released import as_released
 from small import start_and_stop
 
 from pompc import cli
-from pompc.config.compose import compose
+from pompc.config.spec import configure
 from pompc.convert.convert import published_size
 from pompc.convert.released import read, sizes, translate
 from pompc.models.config import SIZES
@@ -64,7 +64,7 @@ def refusal(capsys, checkpoint, algo="tdmpc2", env=ENV, *arguments):
 
 def small_agent(env, *overrides, algo="tdmpc2"):
     """An agent with random weights, the last layers and the targets included."""
-    parts = assemble(compose(algo, env, [*SMALL, *PLAIN, *overrides]))
+    parts = assemble(configure(algo, env, [*SMALL, *PLAIN, *overrides]))
     parts.env.close()
     for parameter in parts.agent.parameters():
         parameter.data.normal_(std=0.3)
@@ -81,7 +81,7 @@ def test_weights_of_the_released_codes_play_as_the_agent_in_memory(kind, capsys)
 
     spread = [] if kind == "square" else ["algo.log_std_min=-7", "algo.log_std_max=-6.9"]
     widths = [f"algo.{name}={value}" for name, value in sizes(state)["config"].items()]
-    parts = assemble(compose(algo, ENV, [*PLAIN, *widths, *spread]))
+    parts = assemble(configure(algo, ENV, [*PLAIN, *widths, *spread]))
     play = partial(evaluate, parts.agent, parts.family, episodes=2, seed=4, noise_seed=0, at_once=1)  # as num_envs
     untrained = play().mean()["reward"]
     missing, unexpected = parts.agent.load_state_dict(translate(state)[0], strict=False)
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_what_a_run_would_have_saved_and_training_goes_on_from_i
     directory = Path("runs/tdmpc_square/gym-released-Seven-v0/converted-walker-walk-1")
     stored = torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
 
-    own = compose("tdmpc_square", ENV, [*PLAIN, *fast, *SMALL, "algo.episodic=false", "run_dir=own"])
+    own = configure("tdmpc_square", ENV, [*PLAIN, *fast, *SMALL, "algo.episodic=false", "run_dir=own"])
     start_and_stop(own, 3)
     usual = torch.load("own/checkpoints/last.pt", weights_only=True)
     assert stored.keys() == usual.keys()
@@ -288,7 +288,7 @@ def test_published_sizes_are_recognised():
 
 def test_a_published_size_stays_one_number(capsys):
     env = "released:Many-v0"
-    agent = assemble(compose("tdmpc2", env, [*PLAIN, "algo.model_size=1"])).agent
+    agent = assemble(configure("tdmpc2", env, [*PLAIN, "algo.model_size=1"])).agent
     assert converted(saved(as_released(agent)), "tdmpc2", env, "--out", "run", *PLAIN) == 0
     config = torch.load("run/checkpoints/last.pt", weights_only=True)["config"]["algo"]
     assert (config["model_size"], config["mlp_dim"], config["ensemble_size"]) == (1, None, None)

@@ -5,7 +5,9 @@ import types
 
 import pytest
 
-from pompc.config.compose import compose, config_hash, environment_config, fit_num_envs
+from pompc.config.compose import compose
+from pompc.config.overrides import keys
+from pompc.config.spec import configure, resolve
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.errors import UserError
 
@@ -71,15 +73,15 @@ def test_every_environment_needs_a_server():
     ],
 )
 def test_environments_are_as_many_as_servers_unless_given(algo, words, expected):
-    cfg = compose(algo, "carla_racing", words)
-    assert fit_num_envs(cfg, words).num_envs == expected
+    spec = resolve(compose(algo, "carla_racing", words), fit_num_envs="num_envs" not in keys(words))
+    assert spec.options.num_envs == expected
 
 
 def test_servers_come_from_the_command_line_and_may_move():
     words = ["env.backend=carla", "env.servers=[127.0.0.1:2000, gpu-box:3000]"]
-    cfg = compose("ppo", "carla_racing", words)
-    config = environment_config(cfg)
+    spec = configure("ppo", "carla_racing", words)
+    config = spec.environment_config
     assert [tuple(address) for address in config.addresses] == [("127.0.0.1", 2000), ("gpu-box", 3000)]
     elsewhere = ["env.servers=[other:1]", "env.timeout=30", "env.retries=9"]
-    moved = compose("ppo", "carla_racing", ["env.backend=carla", *elsewhere])
-    assert config_hash(moved) == config_hash(cfg) != config_hash(compose("ppo", "carla_racing"))
+    moved = configure("ppo", "carla_racing", ["env.backend=carla", *elsewhere])
+    assert moved.config_hash == spec.config_hash != configure("ppo", "carla_racing").config_hash

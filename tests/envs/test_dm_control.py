@@ -106,9 +106,9 @@ def test_names():
         make("walker-walk-backwards")  # not the suite's own
     with pytest.raises(UserError, match="unbounded"):
         make("lqr-lqr_2_1")
-    with pytest.raises(UserError, match="action_repeat=0"):
+    with pytest.raises(UserError, match="action_repeat must be positive, not 0"):
         family(action_repeat=0)
-    with pytest.raises(UserError, match="frame_stack=0"):
+    with pytest.raises(UserError, match="frame_stack must be positive, not 0"):
         family(frame_stack=0)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torchrl.envs.utils import check_env_specs
 
-from pompc.config.compose import compose, environment_config
+from pompc.config.compose import compose
+from pompc.config.spec import configure
 from pompc.environment import Tasks
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
@@ -106,13 +107,13 @@ def test_wrong_tasks_are_named():
         multitask("cup-catch", "walker-run", "ball_in_cup-catch")
     with pytest.raises(UserError, match="no task walker-wlak: take one of walker-walk"):
         multitask("cup-catch", "walker-wlak").vectorise(1, seed=0)
-    with pytest.raises(UserError, match="action_repeat=0"):
+    with pytest.raises(UserError, match="action_repeat must be positive, not 0"):
         multitask(action_repeat=0)
 
 
 def test_tasks_are_given_as_a_list():
-    cfg = compose("ppo", "multitask", ["env.tasks=[walker-walk,finger-turn-easy]"])
-    assert environment_config(cfg) == MultiTaskConfig(tasks=("walker-walk", "finger-turn-easy"))
+    spec = configure("ppo", "multitask", ["env.tasks=[walker-walk,finger-turn-easy]"])
+    assert spec.environment_config == MultiTaskConfig(tasks=("walker-walk", "finger-turn-easy"))
     with pytest.raises(UserError, match=r"env\.tasks must be a list"):
         compose("ppo", "multitask", ["env.tasks=walker-walk"])
 

@@ -8,7 +8,8 @@ import torch
 from latent import ACTIONS, BATCH, HORIZON, batch, deterministic, make
 from line import Line, LineConfig
 
-from pompc.config.compose import compose, follow_family
+from pompc.config.compose import compose
+from pompc.config.spec import configure
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
@@ -45,25 +46,22 @@ def test_terminations_are_learned_as_given_or_unless_the_family_has_none(given, 
     ],
 )
 def test_every_family_says_it_and_a_shown_configuration_has_what_follows(env, expected):
-    cfg = compose("bmpc", env)
-    assert cfg.algo.episodic is None
-    name, node = cfg.env.name, dict(cfg.env)
-    del node["name"]
-    family = ENVIRONMENTS.resolve(name)
-    assert family(family.Config(**node)).terminates is expected
-    assert follow_family(cfg).algo.episodic is (expected is not False)
-    given = compose("bmpc", env, ["algo.episodic=false"])
-    assert follow_family(given).algo.episodic is False
-    assert follow_family(compose("ppo", env)) == compose("ppo", env)
+    assert compose("bmpc", env)["algo"]["episodic"] is None
+    spec = configure("bmpc", env)
+    assert ENVIRONMENTS.resolve(spec.environment)(spec.environment_config).terminates is expected
+    assert spec.values["algo"]["episodic"] is spec.algorithm_config.episodic is (expected is not False)
+    assert configure("bmpc", env, ["algo.episodic=false"]).algorithm_config.episodic is False
+    assert configure("ppo", env).values == compose("ppo", env)
 
 
 def test_one_task_that_terminates_is_enough():
-    cfg = compose("tdmpc2", "multitask", ["env.tasks=[walker-walk,lqr-lqr_2_1]"])
-    assert follow_family(cfg).algo.episodic is True
+    spec = configure("tdmpc2", "multitask", ["env.tasks=[walker-walk,lqr-lqr_2_1]"])
+    assert spec.algorithm_config.episodic is True
 
 
 def test_what_cannot_be_built_leaves_the_null_to_the_run_that_says_why():
-    assert follow_family(compose("tdmpc2", "carla_racing", ["env.backend=none"])).algo.episodic is None
+    unusable = configure("tdmpc2", "carla_racing", ["env.observe_camera=true"])
+    assert unusable.algorithm_config.episodic is None
 
 
 def test_a_family_that_says_nothing_counts_as_one_that_terminates():

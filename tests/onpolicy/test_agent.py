@@ -11,7 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
-from pompc.config.compose import compose
+from pompc.config.spec import configure
 
 ROWS = 3 * 16
 
@@ -115,15 +115,15 @@ def test_the_learning_rate_falls_to_a_floor_so_that_a_longer_run_still_learns():
 @pytest.mark.parametrize("algo", ["ppo", "adaptive_hrl"])
 def test_a_default_run_makes_sixty_updates_of_equal_environment_steps(algo, env):
     """In every environment: what a batch holds is counted as ``steps`` are, with repeated actions."""
-    cfg = compose(algo, env)
-    repeat = cfg.env.get("action_repeat", 1)
-    sizes = {"observation_dim": 2, "action_dim": 2, "num_envs": cfg.num_envs, "device": torch.device("cpu")}
+    spec = configure(algo, env)
+    repeat, num_envs = spec.values["env"].get("action_repeat", 1), spec.options.num_envs
+    sizes = {"observation_dim": 2, "action_dim": 2, "num_envs": num_envs, "device": torch.device("cpu")}
     problem = Problem(**sizes, task_model=lambda: None, action_repeat=repeat)
-    agent = PPO(PPOConfig(batch_size=cfg.algo.batch_size), problem)
+    agent = PPO(PPOConfig(batch_size=spec.algorithm_config.batch_size), problem)
     steps = agent.frames_per_batch * repeat
-    assert 8192 <= steps < 8192 + cfg.num_envs * repeat
-    assert agent.frames_per_batch % cfg.num_envs == 0
-    assert cfg.steps / steps > 60
+    assert 8192 <= steps < 8192 + num_envs * repeat
+    assert agent.frames_per_batch % num_envs == 0
+    assert spec.options.steps / steps > 60
 
 
 def test_one_gradient_step_moves_policy_and_values_by_the_learning_rate_and_downhill():

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from pompc.config.compose import compose
+from pompc.config.spec import RunSpec, configure
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import Record, train
 from pompc.training.run import run
-from pompc.training.session import Session, identity
+from pompc.training.session import Session
 
 # Files that must not depend on where a run was stopped, nor on the machine's speed.
 COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
@@ -49,24 +49,24 @@ ENVIRONMENTS = {
 }
 
 
-def config(directory: Path, algo: str, env: str, *overrides: str) -> Any:
+def config(directory: Path, algo: str, env: str, *overrides: str) -> RunSpec:
     """A run of four batches of 32 transitions in ``directory``."""
     small = (*_RUN, "algo.batch_size=32", *ALGORITHMS[algo], *ENVIRONMENTS[env], f"run_dir={directory}")
-    return compose(algo, env, [*small, *overrides])
+    return configure(algo, env, [*small, *overrides])
 
 
-def complete(cfg: Any) -> Path:
+def complete(spec: RunSpec) -> Path:
     """Run to the end and return the run directory."""
-    assert run(cfg) == 0
-    return Path(cfg.run_dir)
+    assert run(spec) == 0
+    return spec.directory
 
 
-def start_and_stop(cfg: Any, records: int, *, save: bool = True) -> list[Record]:
+def start_and_stop(spec: RunSpec, records: int, *, save: bool = True) -> list[Record]:
     """A start that stops after some records: saving as a signal makes it, or not, as a kill does."""
-    directory = RunDirectory(Path(cfg.run_dir))
+    directory = RunDirectory(spec.directory)
     with directory.locked():
-        session = Session(cfg, directory)
-        directory.write_status("running", **identity(cfg), step=session.counters.step)
+        session = Session(spec, directory)
+        directory.write_status("running", **spec.identity, step=session.counters.step)
         try:
             seen = list(islice(train(session), records))
             if save:

@@ -199,11 +199,11 @@ def register() -> None:
 
 def toy_config(directory: Any, *overrides: str) -> Any:
     """A small run of the toy in ``directory``: 4 environments x 4 steps a batch, 320 steps."""
-    from pompc.config.compose import compose
+    from pompc.config.spec import configure
 
     register()
     small = ("num_envs=4", "steps=320", "eval.every=96", "eval.episodes=3", "checkpoint.every=64")
-    return compose("toy", "point", [*small, "wandb.mode=disabled", f"run_dir={directory}", *overrides])
+    return configure("toy", "point", [*small, "wandb.mode=disabled", f"run_dir={directory}", *overrides])
 
 
 def run_toy(output: str, directory: str, *overrides: str) -> None:

@@ -14,7 +14,7 @@ from small import assert_same, complete, config, environment, final_state
 from toy import Point, PointEnv, Toy, toy_config
 
 from pompc import cli
-from pompc.config.compose import compose
+from pompc.config.spec import configure
 from pompc.data.collector import ActionBoundsError, ResumableCollector
 from pompc.errors import NonFiniteError, Unavailable, UserError
 from pompc.planner import MPPI
@@ -218,7 +218,7 @@ def test_a_directory_without_permission_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(locking, "open", refused, raising=False)
     with pytest.raises(UserError, match=r"cannot write .* \(Permission denied\): give another run_dir="):
-        run(compose("ppo", "acrobot", [f"run_dir={tmp_path}"]))
+        run(configure("ppo", "acrobot", [f"run_dir={tmp_path}"]))
 
 
 def test_an_episode_that_never_ends_is_said_to(tmp_path, monkeypatch):
