@@ -211,7 +211,7 @@ class TestBadInput:
             ),
             (TDMPCSquareConfig, {"reference_actions": 0}, "reference_actions must be positive"),
             (BMPCConfig, {"reanalyze_log_std_min": 2.0}, "must be below algo.reanalyze_log_std_max"),
-            (POMPCConfig, {"prior": "plans"}, "there are: plan, forward, reverse"),
+            (POMPCConfig, {"prior": "plans"}, "one of plan, forward, reverse"),
         ],
     )
     def test_it_is_one_line(self, config_cls, options, message):
