@@ -278,11 +278,12 @@ class MPPIRL(TensorDictModuleBase, ABC):
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned."""
+        """Restore what :meth:`training_state` returned; a state without optimizers is enough to act and evaluate."""
         self.kl_weight.load_state_dict(state["kl_weight"])
         self.virtual_ratio.load_state_dict(state["virtual_ratio"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        if "optimizers" in state:
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
         if self.planner is not None:
             self.planner.model_steps = state["model_steps"]
