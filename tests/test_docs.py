@@ -21,7 +21,7 @@ from pompc.cli import main
 from pompc.data.collector import make_collector
 from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
-from pompc.offpolicy.config import LatentConfig, latent_planner
+from pompc.offpolicy.config import LatentConfig
 from pompc.planner import MPPIConfig
 from pompc.registry import ALGORITHMS
 
@@ -67,20 +67,12 @@ def _importable(monkeypatch):
         monkeypatch.setitem(sys.modules, f"example_{name}", types.ModuleType(f"example_{name}"))
 
 
-PLANNER = dataclasses.replace(latent_planner(), num_samples=16, num_elites=4, num_iterations=2)
-SMALL = {
-    "planner": PLANNER,
-    "encoder_dim": 16,
-    "mlp_dim": 16,
-    "latent_dim": 16,
-    "ensemble_size": 3,
-    "num_proposals": 2,
-    "discount": 0.9,
-    "batch_size": 16,
-    "buffer_size": 1000,
-    "seed_steps": 80,
-    "pretrain_updates": 3,
-}
+def small(config, **options):
+    """A config of an off-policy algorithm with small networks and short plans."""
+    planner = dataclasses.replace(config().planner, num_samples=16, num_elites=4, num_iterations=2)
+    widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
+    learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
+    return config(planner=planner, **widths, **learning, **options)
 
 
 def disagreeing(agent):
@@ -101,7 +93,7 @@ def test_the_algorithm_of_the_extending_page_learns():
 
 def test_the_off_policy_algorithm_of_the_extending_page_plans_and_learns():
     names = example("docs/extending.md", "latent")
-    config = names["SelectiveConfig"](**SMALL)
+    config = small(names["SelectiveConfig"])
     agent, metrics = updates(Line(LineConfig()), lambda problem: names["Selective"](config, problem), batches=24)
     assert agent.updates == 3 + 3 * 4, "a burst after 21 batches, then one update per transition"
     losses = [float(metrics[name]) for name in ("model_loss", "policy_loss", "kl")]
@@ -126,7 +118,7 @@ def test_the_off_policy_algorithm_of_the_extending_page_plans_and_learns():
 def test_the_cautious_planner_of_the_pages_takes_disagreement_off_the_value(page, name):
     names = example(f"docs/{page}.md", name)
     kind = {"latent": "Selective", "algorithm": "Cautious"}[name]
-    made = [names[f"{kind}Config"](**SMALL, caution=caution) for caution in (0.0, 0.5)]
+    made = [small(names[f"{kind}Config"], caution=caution) for caution in (0.0, 0.5)]
     agents = [updates(Line(LineConfig()), lambda problem, c=c: names[kind](c, problem), batches=1)[0] for c in made]
     agents[1].load_state_dict(disagreeing(agents[0]).state_dict())
     values = []
