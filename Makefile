@@ -14,7 +14,7 @@ CLIENTS ?= python3.10 python3.12
 # There already where pip could install it with its requirements (Python 3.11 and 3.12; see pyproject.toml).
 DM_CONTROL := $(shell sed -n 's/.*"\(dm-control==[0-9.]*\).*/\1/p' pyproject.toml)
 
-.PHONY: run test test-clients bench install clean
+.PHONY: run test test-clients docs bench install clean
 
 run: $(VENV)/.installed
 	$(BIN)/pompc run --algo $(ALGO) --env $(ENV) $(ARGS)
@@ -33,6 +33,10 @@ test-clients: $(VENV)/.installed-$(EXTRAS)
 			&& POMPC_CARLA_PYTHON=$(abspath $(VENV))-$$python/bin/python PYTHONPATH=$(CURDIR) $(BIN)/pytest -q tests/testing \
 			|| exit 1; \
 	done
+
+docs:
+	@$(MAKE) --no-print-directory $(VENV)/.installed-docs EXTRAS=docs
+	$(BIN)/mkdocs build
 
 bench: $(VENV)/.installed
 	$(BIN)/pompc bench $(ARGS)

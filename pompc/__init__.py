@@ -7,7 +7,7 @@ planner's own rollouts.  Nothing heavy is imported here: ``import pompc`` does n
 
 from pathlib import Path as _Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a bare checkout `algorithms/`, `envs/` and `configs/` lie beside this package; installed they lie inside it.
 _root = _Path(__file__).resolve().parent.parent

@@ -269,10 +269,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned."""
+        """Restore what :meth:`training_state` returned; a state without optimizers is enough to act and evaluate."""
         self.dials.load_state_dict(state["dials"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        for name, saved in state.get("optimizers", {}).items():
+            self.optimizers[name].load_state_dict(saved)
         self.updates = state["updates"]
         if self.planner is not None:
             self.planner.model_steps = state["model_steps"]

@@ -16,7 +16,7 @@ from typing import NoReturn
 from pompc import __version__, handlers
 from pompc.config.run_options import SEEDS
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS
+from pompc.registry import ALGORITHMS, DEMOS, ENVIRONMENTS
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -64,7 +64,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show, _add_carla):
+    for add in (
+        _add_run,
+        _add_demo,
+        _add_eval,
+        _add_convert,
+        _add_compare,
+        _add_bench,
+        _add_list,
+        _add_show,
+        _add_carla,
+    ):
         add(commands)
     args, rest = parser.parse_known_args(argv)
     for text in rest:
@@ -84,6 +94,19 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     )
     _add_composition(parser)
     parser.set_defaults(handler=handlers.run)
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="film an agent that comes with the package: nothing is trained",
+        description="Play an episode with an agent that comes with the package, and film it.",
+        epilog="\n".join(["demos:", *(f"  {name}  {entry.description}" for name, entry in DEMOS.builtin.items())]),
+    )
+    first = next(iter(DEMOS.builtin))
+    parser.add_argument("name", metavar="NAME", nargs="?", default=first, help=f"default: {first}")
+    parser.add_argument("--out", metavar="FILE.mp4", type=Path, default=Path("demo.mp4"), help="default: demo.mp4")
+    parser.set_defaults(handler=handlers.demo)
 
 
 def _add_eval(commands: argparse._SubParsersAction) -> None:

@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry
+from pompc.registry import ALGORITHMS, DEMOS, ENVIRONMENTS, Registry
 
 if TYPE_CHECKING:
     from pompc.config.spec import RunSpec
@@ -57,8 +58,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """``pompc eval``."""
     if not args.path.exists():
         raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
-    if args.video is not None and args.video.suffix != ".mp4":
-        raise UserError(f"--video writes an .mp4 file, not {args.video}")
+    _require_film(args.video, "--video")
     _prepare_graphics()
     from pompc.training.play import evaluate_checkpoint
 
@@ -70,6 +70,22 @@ def evaluate(args: argparse.Namespace) -> int:
         video=args.video,
         overrides=args.overrides,
     )
+
+
+def demo(args: argparse.Namespace) -> int:
+    """``pompc demo``."""
+    _require_film(args.out, "--out")
+    entry = DEMOS[args.name]
+    _prepare_graphics()
+    from pompc.training.play import evaluate_checkpoint
+
+    flush(f"{args.name}: {entry.description}; the film takes some seconds\n")
+    return evaluate_checkpoint(DEMOS.resolve(args.name), episodes=1, video=args.out)
+
+
+def _require_film(file: Path | None, option: str) -> None:
+    if file is not None and file.suffix != ".mp4":
+        raise UserError(f"{option} writes an .mp4 file, not {file}")
 
 
 def convert(args: argparse.Namespace) -> int:

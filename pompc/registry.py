@@ -79,7 +79,7 @@ class Registry(Mapping[str, Entry]):
         return len(self.builtin) + len(self.external())
 
     def resolve(self, name: str) -> Any:
-        """The class behind a name.
+        """What a name stands for: the class, or a demo's path.
 
         Raises:
             UserError: there is no such name.
@@ -161,6 +161,17 @@ ENVIRONMENTS = Registry(
         ),
     },
 )
+
+DEMOS = Registry(
+    "demo",
+    "pompc.demos",
+    {
+        "racing": Entry(
+            "pompc.envs.carla_racing.demo:ADAPTIVE_HRL", "adaptive_hrl drives a lap past danger zones and traffic"
+        ),
+    },
+)
+"""Agents that packages ship: name -> the path of a file that :func:`pompc.training.export.export` wrote."""
 
 
 def parse_environment(name: str) -> tuple[str, dict[str, str]]:

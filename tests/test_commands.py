@@ -1,11 +1,13 @@
 """The commands that README.md and docs/ print: `make` accepts them, `pompc run` resolves them, the others parse."""
 
 import ast
+import importlib.metadata
 import re
 import shlex
 import shutil
 import subprocess
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from pompc.envs.dm_control import REQUIREMENT
 
 ROOT = Path(__file__).parent.parent
 OWN = "extending.md"  # its commands name the algorithms of its examples
-PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != OWN)]
+TOP = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*TOP, *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != OWN)]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PLACEHOLDERS = {"ALGO": "pompc", "HOST:PORT": "localhost:2000"}
 
@@ -37,6 +40,21 @@ MEASURED = r"\d (?:ms|s|min|h|steps/s|car-steps/s)\b|\d times\b|\*\*\d|± \d"  #
 COMMIT = r"`([0-9a-f]{7})`"
 IMPORTS = ast.Import | ast.ImportFrom
 KNOWN = ("make", "pip", "pompc", "python")
+FIGURES = ["README.md", "docs/results.md", "docs/speed.md"]  # pages whose sections carry commits
+RESULTS = [f"results/{name}/README.md" for name in ("carla_racing", "dmc", "virtual_targets")]
+
+
+@pytest.fixture(autouse=True)
+def _the_packages_of_the_quickstart(monkeypatch, tmp_path):
+    """Its algorithm as if it were installed, its environment in a folder where modules are found."""
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+    examples = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", text, re.S))
+    (tmp_path / "my_algorithm.py").write_text(examples["algorithm"], encoding="utf-8")
+    (tmp_path / "my_task.py").write_text(examples["environment"], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = tomllib.loads("".join(re.findall(r"```toml\n(.*?)```", text, re.S)))["project"]["entry-points"]
+    points = {group: [EntryPoint(*item, group) for item in table.items()] for group, table in found.items()}
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.get(group, []))
 
 
 def of(tool):
@@ -57,7 +75,7 @@ def resolves(words, capsys):
 
 def test_every_command_is_of_a_known_tool():
     others = {words[0] for words in COMMANDS.values()} - set(KNOWN)
-    assert others <= {"docker", "git", "sudo"}, "a tool that no test here looks at"
+    assert others <= {"docker", "git", "sudo", ".venv/bin/pre-commit"}, "a tool that no test here looks at"
     assert all(of(tool) for tool in KNOWN)
 
 
@@ -150,27 +168,35 @@ def test_make_leaves_nothing_of_an_environment_that_could_not_be_made(tmp_path):
     assert not (tmp_path / "venv/bin/python").exists()
 
 
-def test_the_figures_of_the_readme_carry_their_commit():
+def measured(page):
+    """The sections of a page with measured figures, by heading."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    sections = {text.partition("\n")[0]: text for text in re.split(r"^## ", prose, flags=re.M)}
+    return {heading: text for heading, text in sections.items() if re.search(MEASURED, text)}
+
+
+def test_the_pages_with_figures_are_known():
+    assert "Results" in measured(ROOT / "README.md")
+    assert "Racing" in measured(ROOT / "docs/results.md")
+    assert {"Racing and the planner", "World-model algorithms"} <= measured(ROOT / "docs/speed.md").keys()
+
+
+@pytest.mark.parametrize("page", FIGURES)
+def test_figures_carry_their_commit(page):
     """Every section with measured figures names a commit, or the page of results that does."""
-    prose = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
-    sections = re.split(r"^## ", prose, flags=re.M)
-    measured = [text for text in sections if re.search(MEASURED, text)]
-    assert {"Results", "Speed"} <= {text.split("\n", 1)[0] for text in measured}
-    for text in measured:
+    for heading, text in measured(ROOT / page).items():
         pages = {ROOT / folder / "README.md" for folder in re.findall(r"\bresults/\w+", text)}
-        sources = [text, *(page.read_text(encoding="utf-8") for page in pages)]
-        assert any(re.search(COMMIT, source) for source in sources), (
-            f"no commit for the figures of {text.split(chr(10))[0]}"
-        )
+        sources = [text, *(source.read_text(encoding="utf-8") for source in pages)]
+        assert any(re.search(COMMIT, source) for source in sources), f"no commit for the figures of {heading}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "results/carla_racing/README.md", "results/dmc/README.md"])
+@pytest.mark.parametrize("page", [*FIGURES, "docs/adaptive_pompc.md", *RESULTS])
 def test_the_commits_that_figures_name_exist(page):
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("this is no clone")
     shallow = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True)
     if shallow.stdout.strip() != "false":
         pytest.skip("this clone has no history")
-    for commit in re.findall(COMMIT, (ROOT / page).read_text(encoding="utf-8")):
+    for commit in set(re.findall(COMMIT, (ROOT / page).read_text(encoding="utf-8"))):
         found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, capture_output=True)
         assert found.returncode == 0, f"{page} names {commit}, which is no commit of this repository"

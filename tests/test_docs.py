@@ -1,9 +1,13 @@
-"""The examples of the README and of docs/extending.md run as printed; the tables of keys say what the configs do."""
+"""The examples of docs/ run as printed; the tables of keys say what the configs do; pages lead where they say."""
 
 import dataclasses
+import html
 import json
 import math
 import re
+import runpy
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +17,29 @@ from line import Line, LineConfig
 
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
+from pompc.cli import main
 from pompc.data.collector import make_collector
 from pompc.dials import ScheduleConfig
-from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import OffPolicyConfig, tdmpc2_planner
+from pompc.errors import UserError
+from pompc.offpolicy.config import OffPolicyConfig
 from pompc.planner import MPPIConfig
 from pompc.registry import ALGORITHMS
 
 ROOT = Path(__file__).parent.parent
 
 
+def block(page, name):
+    """The marked code block of a page."""
+    found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+    assert found, f"{page} has no example {name!r}"
+    return found[1]
+
+
 def example(page, name):
     """Run the marked code block of a page and return its names."""
-    text = (ROOT / page).read_text()
-    block = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", text, re.S)
-    assert block, f"{page} has no example {name!r}"
+    torch.manual_seed(0)
     names: dict[str, Any] = {"__name__": f"example_{name}"}
-    exec(compile(block[1], f"{page}:{name}", "exec", dont_inherit=True), names)
+    exec(compile(block(page, name), f"{page}:{name}", "exec", dont_inherit=True), names)
     return names
 
 
@@ -53,47 +63,71 @@ def updates(family, make_agent, batches=1):
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
     """Dataclasses look their module up by name."""
-    import sys
-    import types
-
-    for name in ("algorithm", "latent", "environment", "planner"):
+    for name in ("algorithm", "latent", "environment"):
         monkeypatch.setitem(sys.modules, f"example_{name}", types.ModuleType(f"example_{name}"))
+
+
+def small(config, **options):
+    """A config of an off-policy algorithm with small networks and short plans."""
+    planner = dataclasses.replace(config().planner, num_samples=16, num_elites=4, num_iterations=2)
+    widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
+    learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
+    return config(planner=planner, **widths, **learning, **options)
+
+
+def disagreeing(agent):
+    """The agent with value heads that have learned to disagree."""
+    with torch.no_grad():
+        torch.nn.init.normal_(agent.critic.heads.linears[-1].weight)
+    return agent
 
 
 def test_the_algorithm_of_the_extending_page_learns():
     names = example("docs/extending.md", "algorithm")
     planner = MPPIConfig(horizon=4, num_samples=8)
     config = names["TrustingConfig"](batch_size=64, planner=planner)
-    _, metrics = updates(Line(LineConfig()), lambda problem: names["Trusting"](config, problem))
+    agent, metrics = updates(Line(LineConfig()), lambda problem: names["Trusting"](config, problem))
     assert metrics["virtual_ratio"] == 0.3
+    assert torch.equal(agent.proposals(torch.ones(3, 2)), torch.zeros(3, 1, 1, 4, agent.problem.action_dim))
 
 
-def test_the_latent_algorithm_of_the_extending_page_plans_and_learns():
+def test_the_off_policy_algorithm_of_the_extending_page_plans_and_learns():
     names = example("docs/extending.md", "latent")
-    planner = dataclasses.replace(tdmpc2_planner(), num_samples=16, num_elites=4, num_iterations=2)
-    widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
-    learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
-    config = names["SelectiveConfig"](planner=planner, **widths, **learning)
+    config = small(names["SelectiveConfig"])
     agent, metrics = updates(Line(LineConfig()), lambda problem: names["Selective"](config, problem), batches=24)
     assert agent.updates == 3 + 3 * 4, "a burst after 21 batches, then one update per transition"
-    assert agent.model_steps == 3 * 4 * 2 * 16 * 3, "three batches were planned"
     losses = [float(metrics[name]) for name in ("model_loss", "policy_loss", "kl")]
     assert all(math.isfinite(loss) for loss in losses)
 
-    batch, _ = agent.replay.sample(64)
-    agent.model_loss(batch)
+    batch, indices = agent.replay.sample(64)
+    stored = batch["plan_mean"].clone()
+    agent.updates = 10  # when plans are renewed
+    agent.reanalyzer(agent, batch, indices)
+    assert not torch.equal(batch["plan_mean"][:-1, :20], stored[:-1, :20])
+    assert torch.equal(batch["plan_mean"][:, 20:], stored[:, 20:])
+
+    agent.update(batch)
     with torch.no_grad():
-        torch.nn.init.normal_(agent.critic.heads.linears[-1].weight)  # heads that have learned to disagree
-        sample = agent.policy.sample(batch["state"])
-        every, better = (cls.planner_kl(agent, batch, sample) for cls in (OffPolicyAgent, names["Selective"]))
-        state = batch["state"].flatten(0, 1)
-        torch.manual_seed(1)
-        cautious = agent.values.of_state(state)
-        torch.manual_seed(1)
-        mean = agent.critic.values(agent.values.inputs(state)).mean(0)
+        sample = disagreeing(agent).policy.sample(batch["state"])
+        every, better = (prior.divergence(agent, batch, sample) for prior in (names["StoredPlan"](), agent.prior))
     assert 0 < (better == 0).float().mean() < 1
     assert torch.equal(better[better != 0], every[better != 0])
-    assert (cautious < mean).all()
+
+
+@pytest.mark.parametrize(("page", "name"), [("extending", "latent"), ("quickstart", "algorithm")])
+def test_the_cautious_planner_of_the_pages_takes_disagreement_off_the_value(page, name):
+    names = example(f"docs/{page}.md", name)
+    kind = {"latent": "Selective", "algorithm": "Cautious"}[name]
+    made = [small(names[f"{kind}Config"], caution=caution) for caution in (0.0, 0.5)]
+    agents = [updates(Line(LineConfig()), lambda problem, c=c: names[kind](c, problem), batches=1)[0] for c in made]
+    agents[1].load_state_dict(disagreeing(agents[0]).state_dict())
+    values = []
+    for agent in agents:
+        torch.manual_seed(1)
+        values.append(agent.terminal_value()(torch.rand(8, 16)))
+    assert (values[1] < values[0]).all()
+    with pytest.raises(UserError, match="caution"):
+        names[f"{kind}Config"](caution=-1.0)
 
 
 def test_the_environment_of_the_extending_page_runs():
@@ -102,9 +136,42 @@ def test_the_environment_of_the_extending_page_runs():
     assert metrics["reward"] < 0
 
 
-def test_the_planner_example_of_the_readme_swings_to_its_goal():
-    names = example("README.md", "planner")
-    assert names["state"].abs().max() < 0.2
+def test_the_environment_of_the_quickstart_runs_from_its_file(tmp_path, monkeypatch):
+    (tmp_path / "my_task.py").write_text(block("docs/quickstart.md", "environment"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = ("steps=800", "algo.batch_size=400", "eval.every=800", "eval.episodes=2", "wandb.mode=disabled")
+    command = ["run", "--algo", "ppo", "--env", "my_task:Reach-v0", *small, "eval.video=false", "run_dir=run"]
+    assert main(command) == 0
+    returns = [float(line.split(",")[1]) for line in (tmp_path / "run/eval.csv").read_text().splitlines()[1:]]
+    assert len(returns) == 2
+    assert all(value < 0 for value in returns)
+
+
+def test_the_planner_alone_drives_two_robots_to_their_goal():
+    assert example("docs/planner.md", "planner")["state"].abs().max() < 0.2
+
+
+def test_each_robot_takes_the_candidate_of_its_nearest_goal():
+    names = example("docs/planner.md", "candidates")
+    assert names["nearest"].tolist() == [1, 1]
+    assert names["plan"].batch_size == (2, 3)
+    assert names["action"][0] > 0.3, "the first drives to its goal"
+    assert names["action"][1].abs() < 0.3, "the second is there"
+
+
+def test_a_reference_over_the_horizon_is_followed():
+    errors = torch.stack(example("docs/planner.md", "reference")["errors"])
+    assert errors[50:].max() < 0.05
+
+
+def test_a_lifted_state_keeps_the_limit_of_the_acceleration_and_of_its_change():
+    names = example("docs/planner.md", "rate_limit")
+    applied = torch.stack(names["applied"])
+    assert applied.abs().max() <= 1
+    assert applied.diff(dim=0).abs().max() <= names["MAX_CHANGE"] + 1e-6
+    assert applied.diff(dim=0).abs().max() > 0.9 * names["MAX_CHANGE"], "the limit is what holds it back"
+    assert names["state"][:, :2].abs().max() < 0.1
 
 
 def documented(page):
@@ -155,6 +222,7 @@ def test_every_key_of_a_latent_algorithm_is_explained_where_it_differs(name, pag
 
 def test_the_pages_name_only_keys_that_exist():
     known = {key for name in ALGORITHMS.builtin for key in defaults(ALGORITHMS.resolve(name).Config())}
+    known.add("algo.caution")  # of the algorithm that the quickstart writes
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"\balgo\.[a-z]\w*", page.read_text()))
         assert named <= known, f"{page.name} names {named - known}"
@@ -166,3 +234,37 @@ def test_the_pages_name_only_keys_that_exist():
 def slug(heading):
     """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose)]
+    missing = [link for link in links if link and ":" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_map_and_the_site_have_every_page():
+    for page in (ROOT / "docs").glob("*.md"):
+        if page.name != "index.md":
+            assert f"]({page.name})" in (ROOT / "docs/index.md").read_text(), f"docs/index.md lacks {page.name}"
+        assert f"docs/{page.name}\n" in (ROOT / "mkdocs.yml").read_text(), f"mkdocs.yml lacks {page.name}"
+
+
+def test_the_readme_is_short():
+    """Words outside of code blocks, those of tables and links included."""
+    prose = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len(prose.split()) < 1000
+
+
+def test_the_figure_of_the_dials_is_of_the_defaults_of_today():
+    """``python docs/dials.py`` writes what it drew into the file."""
+    script = runpy.run_path(str(ROOT / "docs/dials.py"))
+    points = script["algorithms"]()
+    assert [point.name for point in points] == list(ALGORITHMS.builtin)
+    drawn = html.unescape((ROOT / "docs/dials.svg").read_text())
+    assert script["described"](points) in drawn, "docs/dials.svg is old: python docs/dials.py"
+    assert script["described"](points).startswith("adaptive_hrl: (0.0, 0.3) -> (0.0, 0.0)")

@@ -32,7 +32,16 @@ def probe(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["convert", "--help"], ["--version"], ["list"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["demo", "--help"],
+        ["eval", "--help"],
+        ["convert", "--help"],
+        ["--version"],
+        ["list"],
+    ],
 )
 def test_help_and_lists_import_nothing_heavy(arguments):
     code, output, errors, loaded = probe(*arguments)
