@@ -86,8 +86,9 @@ class Dials:
         self._all = {"kl_weight": self.kl_weight, "virtual_ratio": self.virtual_ratio}
         self._all |= {name: make_dial(setting) for name, setting in further.items()}
 
-    def __getitem__(self, name: str) -> Dial:
-        return self._all[name]
+    def find(self, name: str) -> Dial | None:
+        """Return the dial of a name; ``None`` if the agent does not have it."""
+        return self._all.get(name)
 
     @property
     def move(self) -> bool:

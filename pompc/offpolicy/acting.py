@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,27 +19,30 @@ if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
 
+Act = Callable[[TensorDictBase, bool], TensorDictBase]
+"""How an agent plans and acts: ``(tensordict, explore) -> tensordict``."""
+
+
 class PlannerActs:
     """The planner acts in every step.
 
-    A variant overrides :meth:`policy_acts`; what it keeps between steps lies in the TensorDict.
+    A variant overrides :meth:`__call__`. Its state lies in the TensorDict.
     """
 
     def primers(self) -> dict[str, TensorSpec]:
         """Return the specs of its entries in the TensorDict, without the batch dimension."""
         return {}
 
-    def policy_acts(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
-        """Choose the environments in which the policy acts, and write the next values of its entries.
+    def __call__(self, agent: OffPolicyAgent, tensordict: TensorDictBase, explore: bool, plan: Act) -> TensorDictBase:
+        """Write ``action [batch, action]``, the plan and the next values of its entries.
 
         Args:
-            tensordict: of a step, with ``is_init [batch, 1]`` and its entries.
+            agent: acts.
+            tensordict: of a step, with ``observation``, ``is_init [batch, 1]`` and the entries of :meth:`primers`.
             explore: False in an evaluation, which must not change the training.
-
-        Returns:
-            bool ``[batch, 1]``; ``None`` if the planner acts everywhere.
+            plan: plans, and acts by the plan.
         """
-        return None
+        return plan(tensordict, explore)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes."""
@@ -52,8 +55,9 @@ class PlannerActs:
 class MixtureActs(PlannerActs):
     """The policy acts in a share of the steps, the planner in the others (beta-mixture of DAgger, Ross et al. 2011).
 
-    It draws from a generator of its own, and draws nothing at a share of 0 or 1: there the numbers of a run are those of
-    the planner or the policy alone. In evaluations the planner acts unless the share is 1.
+    The planner plans in all steps: lambda and the replay need its plans. The choice has a generator that draws nothing at a
+    share of 0 or 1: there the numbers of a run are those of the planner or the policy alone. In evaluations the planner
+    acts unless the share is 1.
 
     Args:
         share: the probability that a new choice is the policy.
@@ -69,8 +73,17 @@ class MixtureActs(PlannerActs):
         """Return the choice in force and the number of steps for which it is still kept."""
         return {name: Unbounded((1,), device=self.device) for name in ("policy_acts", "choice_left")}
 
-    def policy_acts(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
-        """See :meth:`PlannerActs.policy_acts`."""
+    def __call__(self, agent: OffPolicyAgent, tensordict: TensorDictBase, explore: bool, plan: Act) -> TensorDictBase:
+        """See :meth:`PlannerActs.__call__`."""
+        chosen = self._chosen(tensordict, explore)
+        tensordict = plan(tensordict, explore)
+        if chosen is not None:
+            own = policy_action(agent, tensordict["observation"], explore)
+            tensordict["action"] = torch.where(chosen, own, tensordict["action"])
+        return tensordict
+
+    def _chosen(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
+        """The environments in which the policy acts, bool ``[batch, 1]``; ``None`` if the planner acts everywhere."""
         before = tensordict["policy_acts"] > 0
         if not explore:
             tensordict["next", "policy_acts"] = tensordict["policy_acts"].clone()
@@ -94,6 +107,17 @@ class MixtureActs(PlannerActs):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.generator.set_state(state["generator"].cpu())
+
+
+def make_who_acts(share: Dial | None, hold: int, device: torch.device) -> PlannerActs:
+    """Let the planner act, or a mixture if there is a share for the policy."""
+    return PlannerActs() if share is None else MixtureActs(share, hold, device)
+
+
+def policy_action(agent: OffPolicyAgent, observation: Tensor, explore: bool) -> Tensor:
+    """Act by the policy ``[batch, action]``: a draw when exploring, its mean otherwise."""
+    sample = agent.policy.sample(agent.encode(observation))
+    return sample.action if explore else agent.policy.action(sample.mean)
 
 
 def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:

@@ -18,12 +18,11 @@ from pompc.networks.optimize import clipped_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
-from pompc.offpolicy.acting import MixtureActs, PlannerActs, act_randomly, mask_actions, near_the_action
+from pompc.offpolicy.acting import act_randomly, make_who_acts, mask_actions, near_the_action
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
-from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
@@ -87,16 +86,8 @@ class OffPolicyAgent(MPPIRL):
         self.replay = parts.make_replay(config, problem, self.horizon, extras)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
-        self.budget = UpdateBudget(
-            config.seed_steps_for(problem.episode_length),
-            config.pretrain_updates,
-            config.update_to_data,
-            num_envs=problem.num_envs,
-            shortest_episode=self.horizon,
-        )
-        self.who_acts = PlannerActs()
-        if mixes:
-            self.who_acts = MixtureActs(self.dials["policy_share"], config.policy_hold, problem.device)
+        self.budget = parts.make_budget(config, problem)
+        self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
         self.settle()
 
     def settle(self) -> None:
@@ -111,25 +102,12 @@ class OffPolicyAgent(MPPIRL):
     # -- acting ------------------------------------------------------------------------------------------------------
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """Decide; at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`.
-
-        The planner plans even for steps in which the policy acts: its plans are what lambda and the replay need. Entries of
-        an action that the task ignores are zero.
-        """
+        """Decide; at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`."""
         if explore and not self.budget.begun:
             tensordict = act_randomly(self, tensordict)
         else:
-            chosen = self.who_acts.policy_acts(tensordict, explore)
-            tensordict = super().act(tensordict, explore)
-            if chosen is not None:
-                own = self.policy_action(tensordict["observation"], explore)
-                tensordict["action"] = torch.where(chosen, own, tensordict["action"])
+            tensordict = self.who_acts(self, tensordict, explore, super().act)
         return mask_actions(self.model.tasks, tensordict)
-
-    def policy_action(self, observation: Tensor, explore: bool) -> Tensor:
-        """Act by the policy ``[batch, action]``: a draw when exploring, its mean otherwise."""
-        sample = self.policy.sample(self.encode(observation))
-        return sample.action if explore else self.policy.action(sample.mean)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
@@ -302,16 +280,16 @@ class OffPolicyAgent(MPPIRL):
 
     def discount_of(self, state: Tensor) -> Tensor | float:
         """Return the discount at a state: a number, or ``[...]`` with several tasks."""
-        tasks = self.model.tasks
-        return self.discount if tasks is None else tasks.discounts[tasks.index(state)]
+        of_tasks = self.discounts(state)
+        return self.discount if of_tasks is None else of_tasks
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
         """Add the budget, who acts and, if asked, the replay."""
         kept = {"replay": self.replay.state_dict()} if replay else {}
-        own = {"budget": self.budget.state_dict(), "who_acts": self.who_acts.state_dict()}
-        return {**super().training_state(replay=replay), **own, **kept}
+        kept |= {"budget": self.budget.state_dict(), "who_acts": self.who_acts.state_dict()}
+        return {**super().training_state(replay=replay), **kept}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""

@@ -18,6 +18,7 @@ from pompc.networks.critics import Critic, make_critic
 from pompc.networks.layers import INITIALISERS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.twohot import TwoHot
+from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.planner import MPPI
 from pompc.system.precision import warn_of_slow_products
 from pompc.system.process import require_compiler, require_memory
@@ -93,6 +94,17 @@ def fuse(agent: nn.Module, compiled: bool, device: torch.device) -> None:
     if device.type == "cpu":
         require_compiler("algo.compile")
     fuse_activations(agent)
+
+
+def make_budget(config: OffPolicyConfig, problem: Problem) -> UpdateBudget:
+    """Make the budget of updates."""
+    return UpdateBudget(
+        config.seed_steps_for(problem.episode_length),
+        config.pretrain_updates,
+        config.update_to_data,
+        num_envs=problem.num_envs,
+        shortest_episode=config.planner.horizon,
+    )
 
 
 def model_optimizer(config: OffPolicyConfig, model: WorldModel, critic: Critic) -> torch.optim.Optimizer:

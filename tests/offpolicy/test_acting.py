@@ -9,6 +9,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from pompc.algorithms.bmpc import BMPC
 from pompc.errors import UserError
+from pompc.offpolicy.acting import policy_action
 from pompc.schedules import ScheduleConfig
 
 
@@ -86,7 +87,7 @@ def test_an_evaluation_neither_draws_nor_lets_the_policy_act_unless_it_always_do
         with set_exploration_type(ExplorationType.DETERMINISTIC):
             td = agent(td)
         assert torch.equal(agent.who_acts.generator.get_state(), before)
-        mean = agent.policy_action(td["observation"], explore=False)
+        mean = policy_action(agent, td["observation"], explore=False)
         assert torch.equal(td["action"], mean) is own
         assert {"policy_acts", "choice_left", "planner_mean"} <= set(td["next"].keys())
 
