@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -50,10 +50,27 @@ def _find_modules_here() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all others."""
+    """A parser whose errors look like all others.
 
-    def __init__(self, **options) -> None:
+    Args:
+        fill: adds the arguments when the parser is first used.
+        options: those of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, *, fill: Callable[[argparse.ArgumentParser], None] | None = None, **options) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._fill = fill
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse after adding the arguments."""
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def fill(self) -> None:
+        """Add the arguments that are left for the first use."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see `{self.prog} --help`)")
@@ -64,8 +81,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show, _add_carla):
+    for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show):
         add(commands)
+    _add_contributed(commands)
     args, rest = parser.parse_known_args(argv)
     for text in rest:
         if text.startswith("-") or not hasattr(args, "overrides"):
@@ -175,23 +193,11 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(handler=handlers.show)
 
 
-def _add_carla(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "carla",
-        help="look at a CARLA server, or run a stand-in for one",
-        description="For env.backend=carla of carla_racing: look at a server, or run a stand-in for one.",
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
-    check = actions.add_parser("check", help="say what is at an address", description="Say what is at an address.")
-    check.add_argument("address", metavar="HOST:PORT")
-    check.set_defaults(handler=handlers.carla_check)
-    stand_in = actions.add_parser(
-        "standin",
-        help="serve the protocol of CARLA with the embedded physics, until Ctrl-C",
-        description="Serve the protocol of CARLA with the embedded physics, until Ctrl-C: for tests without a simulator.",
-    )
-    stand_in.add_argument("--port", metavar="PORT", type=_at_least(0), default=2000, help="0 takes a free one")
-    stand_in.set_defaults(handler=handlers.carla_stand_in)
+def _add_contributed(commands: argparse._SubParsersAction) -> None:
+    """Add the sub-commands of the registry's entries, whose modules are imported only when they are asked for."""
+    for entry in (*ALGORITHMS.builtin.values(), *ENVIRONMENTS.builtin.values()):
+        for name, command in entry.commands.items():
+            commands.add_parser(name, help=command.help, description=command.description, fill=command.add)
 
 
 def _add_composition(parser: argparse.ArgumentParser) -> None:

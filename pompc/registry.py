@@ -8,14 +8,35 @@ A package of your own adds to both tables through the entry-point groups ``pompc
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from pompc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command of ``pompc`` that an entry brings.
+
+    Attributes:
+        target: ``"module:function"``; the function adds arguments, and the default ``handler``, to the parser it is given.
+            A handler takes the parsed arguments and returns the exit code.
+        help: one line for ``pompc --help``.
+        description: for its own ``--help``.
+    """
+
+    target: str
+    help: str
+    description: str | None = None
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments to its parser; imports the module."""
+        load(self.target)(parser)
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,7 @@ class Entry:
         argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
         form: how the name is written where it takes an argument.
         unhashed: config keys that change neither what a step computes nor what an evaluation measures.
+        commands: sub-commands of ``pompc`` by name.
     """
 
     target: str
@@ -35,6 +57,7 @@ class Entry:
     argument: str | None = None
     form: str | None = None
     unhashed: tuple[str, ...] = ()
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
 
 class Registry(Mapping[str, Entry]):
@@ -84,8 +107,7 @@ class Registry(Mapping[str, Entry]):
         Raises:
             UserError: there is no such name.
         """
-        module, _, attribute = self[name].target.partition(":")
-        return getattr(import_module(module), attribute)
+        return load(self[name].target)
 
     def unknown(self, name: str, hint: str | None = None) -> UserError:
         """The error for a name that is not in the table: the nearest name, then all of them."""
@@ -93,6 +115,12 @@ class Registry(Mapping[str, Entry]):
         guess = f"; did you mean {hint!r}?" if hint else ";"
         names = ", ".join(entry.form or key for key, entry in self.items())
         return UserError(f"unknown {self.kind} {name!r}{guess} there are: {names}")
+
+
+def load(target: str) -> Any:
+    """What ``"module:name"`` names; imports the module."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
@@ -137,6 +165,13 @@ ENVIRONMENTS = Registry(
             "pompc.envs.carla_racing:CarlaRacing",
             "a race track with opponents and danger zones",
             unhashed=("servers", "timeout", "retries", "joint_tolerance"),  # a simulator's servers may move
+            commands={
+                "carla": Command(
+                    "pompc.envs.carla_racing.commands:add",
+                    "look at a CARLA server, or run a stand-in for one",
+                    "For env.backend=carla of carla_racing: look at a server, or run a stand-in for one.",
+                )
+            },
         ),
         "acrobot": Entry(
             "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .road import Road
+from .physics.opponents import Opponents
+from .physics.road import Road
+from .physics.vehicle import Car
 from .task import plant
-from .vehicle import Car
 
 
 class Motion(NamedTuple):

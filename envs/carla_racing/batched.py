@@ -13,12 +13,12 @@ from torchrl.envs import EnvBase
 
 from . import circuit, observation
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import TorchOps
-from .road import Road, tabulate
+from .physics.opponents import Opponents
+from .physics.ops import TorchOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car
 from .task import FRESH, Episode, RacingTask, plant
-from .track import Track
-from .vehicle import Car
+from .track.track import Track
 
 INFO_KEYS = ("success", "cost", "lap_time", "speed")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pompc.errors import UserError
 
 from .config import CarlaRacingConfig
-from .road import CAR_REACH
+from .physics.road import CAR_REACH
 from .task import TOUCH_WIDTH
-from .track import DangerZone, Track
+from .track.track import DangerZone, Track
 
 CAR_WIDTH = 2 * CAR_REACH  # m
 WEAVE = 1.0  # m between two zones in which no car gets from one side of the road to the other

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from pompc.errors import UserError
 
-from .xodr import locate
+from .track.xodr import locate
 
 
 class Address(NamedTuple):

@@ -12,13 +12,13 @@ from torch import Tensor
 from . import circuit, observation
 from .backend import Backend, Embedded
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import ScalarOps
-from .render import Renderer
-from .road import Road, tabulate
+from .physics.opponents import Opponents
+from .physics.ops import ScalarOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car
+from .render.renderer import Renderer
 from .task import FRESH, Judgement, RacingTask
-from .track import Track
-from .vehicle import Car
+from .track.track import Track
 
 RENDER_SIZE = (640, 480)
 

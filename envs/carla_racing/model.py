@@ -14,13 +14,13 @@ from pompc.errors import UserError
 
 from . import circuit, observation
 from .config import CarlaRacingConfig
-from .kinematic import KinematicBicycle
-from .opponents import Opponents
-from .ops import TorchOps
-from .road import Road, tabulate
+from .physics.kinematic import KinematicBicycle
+from .physics.opponents import Opponents
+from .physics.ops import TorchOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car, SingleTrack, VehicleParameters
 from .task import Surroundings, faults, look_round, penalty, progress_reward
-from .track import Track
-from .vehicle import Car, SingleTrack, VehicleParameters
+from .track.track import Track
 
 PLANNER_MODELS: dict[str, Callable] = {"kinematic": KinematicBicycle, "single_track": SingleTrack}
 OWN_SUBSTEPS: dict[str, Callable[[CarlaRacingConfig], int]] = {

@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-from .opponents import Opponents
-from .ops import Value
-from .road import PREVIEW_SIZE, Road
-from .vehicle import Car
+from .physics.opponents import Opponents
+from .physics.ops import Value
+from .physics.road import PREVIEW_SIZE, Road
+from .physics.vehicle import Car
 
 OFFSET, CRUISE, DRIFT, LOCK, TRAFFIC, NEAR = 6.0, 20.0, 5.0, 0.4, 10.0, 10.0  # m, m/s, m/s, rad, m/s, m
 EGO_SIZE = 10

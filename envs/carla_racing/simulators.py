@@ -9,12 +9,12 @@ import torch
 from pompc.errors import UserError
 
 from .batched import BatchedRacing
-from .carla_backend import Connection
-from .carla_env import CarlaEnv, CarlaRows
-from .carla_library import client_library
 from .config import CarlaRacingConfig
 from .env import RacingEnv
-from .track import Track
+from .server.backend import Connection
+from .server.env import CarlaEnv, CarlaRows
+from .server.library import client_library
+from .track.track import Track
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
@@ -61,7 +61,7 @@ class EmbeddedSimulator:
 class CarlaServers:
     """A pool of CARLA servers, one per row of a batch. Environments that exist at the same time share a server.
 
-    Evaluation and video use the servers of the training, whose rows are interrupted by that: see ``carla_backend``.
+    Evaluation and video use the servers of the training, whose rows are interrupted by that: see ``server.backend``.
 
     Args:
         config: the family's options.

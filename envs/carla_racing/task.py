@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import opponents as traffic
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import Value
-from .road import CAR_REACH, Road
-from .vehicle import Car, SingleTrack, VehicleParameters
+from .physics import opponents as traffic
+from .physics.opponents import Opponents
+from .physics.ops import Value
+from .physics.road import CAR_REACH, Road
+from .physics.vehicle import Car, SingleTrack, VehicleParameters
 
 TOUCH_LENGTH, TOUCH_WIDTH = 4.5, 1.9  # m between two cars' centres
 HALF_TURN = 1.5707963267948966

@@ -294,7 +294,7 @@ def carla(settings: BenchSettings) -> dict[str, float]:
     Raises:
         UserError: the CARLA client is not installed.
     """
-    from pompc.testing.carla_standin import running
+    from pompc.envs.carla_racing.standin import running
 
     result = {}
     for name, faults in (("", ()), ("slow_", ("--slow-tick", "0.02"))):

@@ -24,7 +24,7 @@ from pompc.config.compose import (
 from pompc.config.options import SEEDS
 from pompc.config.schema import defaults
 from pompc.dials import ScheduleConfig
-from pompc.envs.carla_racing.xodr import TRACKS
+from pompc.envs.carla_racing.track.xodr import TRACKS
 from pompc.errors import UserError
 
 

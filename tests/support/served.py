@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
-from pompc.envs.carla_racing.carla_world import GENERATED, LOADER, short
+from pompc.envs.carla_racing.server.world import GENERATED, LOADER, short
 
 COAST = np.array([0.0, 0.3], np.float32)
 
