@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from pompc import __version__, handlers
 from pompc.config.options import SEEDS
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS
+from pompc.registry import ALGORITHMS, BENCHMARKS, COMMANDS, ENVIRONMENTS, Entry
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -83,7 +84,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show):
         add(commands)
-    _add_contributed(commands)
+    _add_contributed(commands, COMMANDS.builtin)
+    first = next(iter(sys.argv[1:] if argv is None else argv), None)
+    if first not in commands.choices:
+        _add_contributed(commands, COMMANDS.external())
     args, rest = parser.parse_known_args(argv)
     for text in rest:
         if text.startswith("-") or not hasattr(args, "overrides"):
@@ -167,8 +171,12 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
+    known = BENCHMARKS.builtin.items()
     parser = commands.add_parser(
-        "bench", help="measure speed on this machine", description="Measure speed on this machine."
+        "bench",
+        help="measure speed on this machine",
+        description="Measure speed on this machine.",
+        epilog="\n".join(["measurements:", *(f"  {name:<16} {entry.description}" for name, entry in known)]),
     )
     parser.add_argument("--only", metavar="NAME", help="one measurement instead of all")
     parser.set_defaults(handler=handlers.bench)
@@ -193,11 +201,20 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(handler=handlers.show)
 
 
-def _add_contributed(commands: argparse._SubParsersAction) -> None:
-    """Add the sub-commands of the registry's entries, whose modules are imported only when they are asked for."""
-    for entry in (*ALGORITHMS.builtin.values(), *ENVIRONMENTS.builtin.values()):
-        for name, command in entry.commands.items():
-            commands.add_parser(name, help=command.help, description=command.description, fill=command.add)
+def _add_contributed(commands: argparse._SubParsersAction, entries: Mapping[str, Entry]) -> None:
+    """Add sub-commands of the registry, whose modules are imported only when the parser is used."""
+    for name, entry in entries.items():
+        if name not in commands.choices:
+            fill = partial(_fill, name)
+            commands.add_parser(name, help=entry.description, description=_sentence(entry.description), fill=fill)
+
+
+def _fill(name: str, parser: argparse.ArgumentParser) -> None:
+    COMMANDS.resolve(name)(parser)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _add_composition(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pompc.errors import UserError
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,19 +134,12 @@ class EnvironmentFamily(ABC):
         Raises:
             UserError: the family has none.
         """
+        free = (name for name, entry in ALGORITHMS.builtin.items() if not entry.explicit_model)
+        owners = (name for name, entry in ENVIRONMENTS.builtin.items() if entry.explicit_model)
         raise UserError(
-            f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm without a planner model "
-            "(ppo), or an environment that has one (acrobot, lunar_lander, carla_racing)"
+            f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm that needs none "
+            f"({', '.join(free)}), or an environment that has them ({', '.join(owners)})"
         )
-
-    @classmethod
-    def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
-        """Speed of the family's own parts for ``pompc bench``, each measured for about ``seconds``; none by default.
-
-        Returns:
-            Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
-        """
-        return {}
 
 
 def close(env: gymnasium.Env) -> None:

@@ -1,42 +1,19 @@
-"""Names of algorithms and environments -> the classes behind them, imported only when asked for.
+"""Names of algorithms, environments, sub-commands and measurements -> what is behind them, imported only when asked for.
 
-A package of your own adds to both tables through the entry-point groups ``pompc.algorithms`` and ``pompc.envs``::
-
-    [project.entry-points."pompc.algorithms"]
-    my_algorithm = "my_package.my_algorithm:MyAlgorithm"
+This is the only module of ``pompc`` that names an algorithm or an environment. A package of your own adds to the tables
+through entry points; see :class:`Registry`.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from pompc.errors import UserError
-
-
-@dataclass(frozen=True)
-class Command:
-    """A sub-command of ``pompc`` that an entry brings.
-
-    Attributes:
-        target: ``"module:function"``; the function adds arguments, and the default ``handler``, to the parser it is given.
-            A handler takes the parsed arguments and returns the exit code.
-        help: one line for ``pompc --help``.
-        description: for its own ``--help``.
-    """
-
-    target: str
-    help: str
-    description: str | None = None
-
-    def add(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments to its parser; imports the module."""
-        load(self.target)(parser)
 
 
 @dataclass(frozen=True)
@@ -49,7 +26,12 @@ class Entry:
         argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
         form: how the name is written where it takes an argument.
         unhashed: config keys that change neither what a step computes nor what an evaluation measures.
-        commands: sub-commands of ``pompc`` by name.
+        explicit_model: of an environment, whether it has a model that a planner can roll out from its state; of an
+            algorithm, whether it needs one.
+        released_values: of an algorithm whose released weights ``pompc convert`` reads, what the values in them see beside
+            the state: ``actions``, or only the ``states``.
+        published_curves: of an environment, whether ``pompc compare --published`` has curves of its tasks.
+        subject: what a measurement measures: the name of an algorithm or an environment.
     """
 
     target: str
@@ -57,11 +39,31 @@ class Entry:
     argument: str | None = None
     form: str | None = None
     unhashed: tuple[str, ...] = ()
-    commands: Mapping[str, Command] = field(default_factory=dict)
+    explicit_model: bool = False
+    released_values: Literal["actions", "states"] | None = None
+    published_curves: bool = False
+    subject: str | None = None
 
 
 class Registry(Mapping[str, Entry]):
     """A table of built-in entries, extended by an entry-point group that is read only on a miss or for a listing.
+
+    A package of your own adds entries in its ``pyproject.toml``::
+
+        [project.entry-points."pompc.algorithms"]  # a class with a Config
+        my_algorithm = "my_package.my_algorithm:MyAlgorithm"
+
+        [project.entry-points."pompc.envs"]  # a subclass of EnvironmentFamily
+        my_env = "my_package.my_env:MyFamily"
+
+        [project.entry-points."pompc.commands"]  # adds arguments and the default ``handler`` to the parser it is given
+        my_command = "my_package.commands:add"
+
+        [project.entry-points."pompc.benchmarks"]  # a Measurement, see pompc.report.measurement
+        my_benchmark = "my_package.bench:my_benchmark"
+
+    A command's handler takes the parsed arguments and returns the exit code. Its module is imported for
+    ``pompc my_command --help`` as well, so it should import torch only inside the handler.
 
     Args:
         kind: what an entry is, for messages.
@@ -102,12 +104,13 @@ class Registry(Mapping[str, Entry]):
         return len(self.builtin) + len(self.external())
 
     def resolve(self, name: str) -> Any:
-        """The class behind a name.
+        """The class or function behind a name.
 
         Raises:
             UserError: there is no such name.
         """
-        return load(self[name].target)
+        module, _, attribute = self[name].target.partition(":")
+        return getattr(import_module(module), attribute)
 
     def unknown(self, name: str, hint: str | None = None) -> UserError:
         """The error for a name that is not in the table: the nearest name, then all of them."""
@@ -115,12 +118,6 @@ class Registry(Mapping[str, Entry]):
         guess = f"; did you mean {hint!r}?" if hint else ";"
         names = ", ".join(entry.form or key for key, entry in self.items())
         return UserError(f"unknown {self.kind} {name!r}{guess} there are: {names}")
-
-
-def load(target: str) -> Any:
-    """What ``"module:name"`` names; imports the module."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
@@ -135,16 +132,22 @@ ALGORITHMS = Registry(
         "adaptive_hrl": Entry(
             "pompc.algorithms.adaptive_hrl:AdaptiveHRL",
             "PPO over the planner's cost parameters, with virtual rollouts mixed in by uncertainty",
+            explicit_model=True,
         ),
         "tdmpc2": Entry(
-            "pompc.algorithms.tdmpc2:TDMPC2", "a latent world model, value-maximising policy and MPPI: lambda = 0"
+            "pompc.algorithms.tdmpc2:TDMPC2",
+            "a latent world model, value-maximising policy and MPPI: lambda = 0",
+            released_values="actions",
         ),
         "tdmpc_square": Entry(
             "pompc.algorithms.tdmpc_square:TDMPCSquare",
             "TD-M(PC)^2: TD-MPC2 with its policy held near the stored plans",
+            released_values="actions",
         ),
         "bmpc": Entry(
-            "pompc.algorithms.bmpc:BMPC", "a policy that imitates the plans, lazily renewed: lambda = infinity"
+            "pompc.algorithms.bmpc:BMPC",
+            "a policy that imitates the plans, lazily renewed: lambda = infinity",
+            released_values="states",
         ),
         "pompc": Entry("pompc.algorithms.pompc:POMPC", "return and KL to the planner's prior in any proportion lambda"),
         "adaptive_pompc": Entry(
@@ -152,7 +155,9 @@ ALGORITHMS = Registry(
         ),
         "ppo": Entry("pompc.algorithms.ppo:PPO", "PPO on the raw action, no planner: the model-free baseline"),
         "mppi": Entry(
-            "pompc.algorithms.mppi:MPPIAgent", "the planner alone with its nominal cost: the baseline without learning"
+            "pompc.algorithms.mppi:MPPIAgent",
+            "the planner alone with its nominal cost: the baseline without learning",
+            explicit_model=True,
         ),
     },
 )
@@ -165,28 +170,27 @@ ENVIRONMENTS = Registry(
             "pompc.envs.carla_racing:CarlaRacing",
             "a race track with opponents and danger zones",
             unhashed=("servers", "timeout", "retries", "joint_tolerance"),  # a simulator's servers may move
-            commands={
-                "carla": Command(
-                    "pompc.envs.carla_racing.commands:add",
-                    "look at a CARLA server, or run a stand-in for one",
-                    "For env.backend=carla of carla_racing: look at a server, or run a stand-in for one.",
-                )
-            },
+            explicit_model=True,
         ),
         "acrobot": Entry(
-            "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"
+            "pompc.envs.acrobot:Acrobot",
+            "swing up a two-link pendulum with continuous torque, exact model",
+            explicit_model=True,
         ),
         "lunar_lander": Entry(
-            "pompc.envs.lunar_lander:LunarLander", "land between danger zones, with a model mismatch dial"
+            "pompc.envs.lunar_lander:LunarLander",
+            "land between danger zones, with a model mismatch dial",
+            explicit_model=True,
         ),
         "dmc": Entry(
             "pompc.envs.dm_control:DMControl",
             "a task of the DeepMind Control Suite, from its state or from pixels",
             argument="task",
             form="dmc/<domain>-<task>",
+            published_curves=True,
         ),
         "multitask": Entry(
-            "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per row"
+            "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per environment"
         ),
         "gym": Entry(
             "pompc.envs.gymnasium:Gymnasium",
@@ -194,6 +198,36 @@ ENVIRONMENTS = Registry(
             argument="id",
             form="gym/<Id>",
         ),
+    },
+)
+
+COMMANDS = Registry(
+    "command",
+    "pompc.commands",
+    {
+        "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
+    },
+)
+
+_RACING = "pompc.envs.carla_racing.bench"
+BENCHMARKS = Registry(
+    "measurement",
+    "pompc.benchmarks",
+    {
+        "racing": Entry(f"{_RACING}:racing", "the racing environment and its model", subject="carla_racing"),
+        "planner": Entry(
+            "pompc.report.planner_bench:planner", "a plan for a batch of environments", subject="carla_racing"
+        ),
+        "training": Entry(f"{_RACING}:training", "training with and without a planner", subject="carla_racing"),
+        "collector": Entry(f"{_RACING}:collector", "TorchRL's collector against a bare loop", subject="carla_racing"),
+        "latent": Entry("pompc.report.latent_bench:latent", "a plan and an update of TD-MPC2", subject="tdmpc2"),
+        "planner_compile": Entry(
+            "pompc.report.planner_bench:planner_compile", "the plan with a compiled model", subject="carla_racing"
+        ),
+        "latent_compile": Entry(
+            "pompc.report.latent_bench:latent_compile", "the plan and the update, compiled", subject="tdmpc2"
+        ),
+        "carla": Entry(f"{_RACING}:carla", "racing over one and over two CARLA stand-ins", subject="carla_racing"),
     },
 )
 

@@ -16,6 +16,7 @@ PORTS = range(65536)
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the actions ``check`` and ``standin`` to the parser of ``pompc carla``."""
+    parser.description = "For env.backend=carla of carla_racing: look at a server, or run a stand-in for one."
     actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
     check = actions.add_parser("check", help="say what is at an address", description="Say what is at an address.")
     check.add_argument("address", metavar="HOST:PORT")

@@ -11,7 +11,6 @@ from pompc.errors import UserError
 
 from . import circuit
 from .batched import INFO_KEYS
-from .bench import measure
 from .config import CarlaRacingConfig
 from .model import RacingModel
 from .simulators import SIMULATORS
@@ -55,8 +54,3 @@ class CarlaRacing(EnvironmentFamily):
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
         """The planner's model of car, track and task."""
         return RacingModel(self.config, device, self._track)
-
-    @classmethod
-    def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
-        """Car-steps per second by name; see :func:`measure`."""
-        return measure(seconds, device)

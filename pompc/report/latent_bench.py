@@ -14,40 +14,79 @@ from torch import Tensor
 from pompc.agent import Problem
 from pompc.offpolicy.config import latent_planner
 from pompc.registry import ALGORITHMS
+from pompc.system.process import require_compiler
 from pompc.system.timing import durations
 
-ALGORITHM = "tdmpc2"
+from .measurement import CPU, CUDA, BenchSettings, measurement
+
 OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
 
 
+@measurement(devices=(CPU, CUDA))
+def latent(settings: BenchSettings, algo: str) -> dict[str, float]:
+    """Measure a plan and an update; two heads against all, rounded products, and what these do to planned actions."""
+    agent = latent_agent(settings, algo)
+    low = latent_agent(settings, algo, precision="medium")
+    observation = torch.rand(8, OBSERVATION, device=settings.device)
+    centred = latent_agent(settings, algo, planning="centred")
+    effect = precision_effect(agent, {"medium": low, "centred": centred}, observation)
+    return {**planning_and_learning(agent, low, centred, settings.seconds, settings.device), **effect}
+
+
+@measurement(on_request=True)  # compiling takes 20 s
+def latent_compile(settings: BenchSettings, algo: str) -> dict[str, float]:
+    """Measure the same with the score function and the activations compiled.
+
+    Raises:
+        UserError: there is no C++ compiler.
+    """
+    require_compiler("latent_compile")
+    agent = latent_agent(settings, algo)
+    compiled = latent_agent(settings, algo, compiled=True)
+    return compiling(agent, compiled, settings.seconds, settings.device)
+
+
 def latent_agent(
-    size: int,
-    device: str,
+    settings: BenchSettings,
+    algo: str,
     *,
-    batch: int,
     compiled: bool = False,
     precision: str = "highest",
     planning: str | None = None,
 ) -> Any:
-    """TD-MPC2 of ``size`` million parameters with its published planner, and heads that do not start at zero.
+    """Build an agent of the latent family with the published planner, and heads that do not start at zero.
 
-    ``precision`` is that of all matrix products, ``planning`` where given that of the planner's.
+    Args:
+        settings: size, batch and device.
+        algo: the algorithm's name.
+        compiled: whether planner and update are compiled.
+        precision: of all matrix products.
+        planning: of the planner's matrix products; ``precision`` by default.
     """
-    cls = ALGORITHMS.resolve(ALGORITHM)
+    cls = ALGORITHMS.resolve(algo)
     planner = replace(latent_planner(), compile=compiled, matmul_precision=planning or precision)
-    options = {"model_size": size, "discount": 0.99, "batch_size": batch, "compile": compiled}
+    options = {
+        "model_size": settings.model_size,
+        "discount": 0.99,
+        "batch_size": settings.sequences,
+        "compile": compiled,
+    }
     problem = Problem(
-        observation_dim=OBSERVATION, action_dim=ACTION, num_envs=1, task_model=_none, device=torch.device(device)
+        observation_dim=OBSERVATION,
+        action_dim=ACTION,
+        num_envs=1,
+        task_model=_refuse,
+        device=torch.device(settings.device),
     )
     torch.manual_seed(0)
-    agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(device)
+    agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(settings.device)
     with torch.no_grad():
         for layer in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
             layer.weight.normal_(0, 0.02)
     return agent
 
 
-def _none() -> Any:
+def _refuse() -> Any:
     raise NotImplementedError("a latent agent plans on no explicit model")
 
 

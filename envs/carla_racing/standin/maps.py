@@ -1,8 +1,5 @@
 """Maps: OpenDRIVE text, the ground it gives the cars, and spawn points."""
 
-# A bare checkout joins `envs/` to the package at run time, where pyright does not see it.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import warnings

@@ -1,8 +1,5 @@
 """A car on the embedded plant. CARLA's frame is left-handed, the plant's right-handed: only this module knows both."""
 
-# A bare checkout joins `envs/` to the package at run time, where pyright does not see it.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import math

@@ -11,8 +11,9 @@ from gymnasium.utils.env_checker import check_env
 from pompc.config.schema import plain
 from pompc.environment import EnvironmentFamily
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
-from pompc.envs.carla_racing.bench import measure
+from pompc.envs.carla_racing.bench import racing
 from pompc.errors import UserError
+from pompc.report.measurement import BenchSettings
 
 
 def make(render_mode=None, **options):
@@ -107,7 +108,7 @@ def test_the_family_keeps_the_contract():
 
 def test_the_benchmark_measures_rates():
     """How high they are is for ``pompc bench`` to say, on a machine that does nothing else."""
-    rates = measure(seconds=0.02)
+    rates = racing(BenchSettings(seconds=0.02), "carla_racing")
     batched = ("batched_16_steps_per_s", "batched_4096_steps_per_s")
     assert tuple(rates) == ("single_steps_per_s", *batched, "rollout_4096x20_ms")
     assert all(np.isfinite(rate) and rate > 0 for rate in rates.values())
