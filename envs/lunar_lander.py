@@ -99,17 +99,17 @@ class LunarLanderEnv(gymnasium.Env):
         return self._observation(own), total, bool(terminated or danger), False, info
 
     def render(self) -> np.ndarray:
-        """gymnasium's picture ``[400, 600, 3]`` uint8 with the zones on it."""
+        """Draw the zones on gymnasium's picture ``[400, 600, 3]`` uint8."""
         image = Image.fromarray(self.simulator.render())
         draw = ImageDraw.Draw(image)
         for x, y, radius in self.zones:
             across, up = 300 * radius, 200 * radius
-            column, row = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
-            draw.ellipse([column - across, row - up, column + across, row + up], outline="tomato", width=3)
+            right, down = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
+            draw.ellipse([right - across, down - up, right + across, down + up], outline="tomato", width=3)
         return np.asarray(image)
 
     def close(self) -> None:
-        """Free the picture's window system."""
+        """Free the simulator's window."""
         self.simulator.close()
 
     def _observation(self, own: np.ndarray) -> np.ndarray:
@@ -120,9 +120,12 @@ class LunarLanderModel:
     """The lander as one rigid body over flat ground; exact in the air up to the engines' noise.
 
     State ``[8]``: gymnasium's observation (x, y, their speeds, angle, its speed, two leg contacts). Approximations:
-    the engines' noise and the wind are left out; the ground is flat at pad height everywhere; touching it slowly and
-    upright stops the lander at once, touching it otherwise is a crash; the lander sleeps (and the episode ends well)
-    as soon as it has rested for one action, where Box2D takes half a second; zones are checked once per action.
+
+    - the engines' noise and the wind are left out;
+    - the ground is flat at pad height everywhere;
+    - touching it slowly and upright stops the lander at once; touching it otherwise is a crash;
+    - the lander sleeps, and the episode ends well, after resting for one action (Box2D: half a second);
+    - zones are checked once per action.
 
     High-level action ``[4]``: subgoal x and y, descent rate, and the (logarithmic) weight of keeping clear of zones.
     """
@@ -130,7 +133,7 @@ class LunarLanderModel:
     state_dim = 8
     action_dim = 2
     parameter_dim = 4
-    END_COST = 500.0  # of a crash, of leaving the field, of a zone: more than any safe trajectory of 20 steps
+    END_COST = 500.0  # of a crash, of leaving the field or of a zone: more than any safe trajectory of 20 steps costs
 
     def __init__(self, config: LunarLanderConfig, device: torch.device | str = "cpu") -> None:
         self.config = config
@@ -194,7 +197,7 @@ class LunarLanderModel:
         return _crashed(state) | (self._clearance(state).amin(-1) < 0)
 
     def _clearance(self, state: Tensor) -> Tensor:
-        """Distance to every zone's edge, with one that is never met last so that there is a minimum."""
+        """Distance to every zone's edge, then one far distance so that there is always a minimum."""
         offset = state[..., None, :2] - self._zones[:, :2]
         distance = offset.square().sum(-1).add(1e-12).sqrt() - self._zones[:, 2]
         return torch.nn.functional.pad(distance, (0, 1), value=10.0)
@@ -247,10 +250,10 @@ class LunarLander(EnvironmentFamily):
         return self.config.action_repeat
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One lander with its time limit."""
+        """Make one lander with its time limit."""
         env = LunarLanderEnv(self.config, render_mode)
         return TimeLimit(env, self.config.time_limit // self.config.action_repeat)
 
     def task_model(self, device: torch.device | str = "cpu") -> LunarLanderModel:
-        """The lumped rigid body, with the configured mismatch."""
+        """Make the lumped rigid body, with the configured mismatch."""
         return LunarLanderModel(self.config, device)

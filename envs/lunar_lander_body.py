@@ -12,7 +12,7 @@ from torch import Tensor
 FRAME = 0.02  # s
 UNITS = (10.0, 20 / 3)  # m per observation unit of x and y
 SPEED_UNITS = (50 / UNITS[0], 50 / UNITS[1], 2.5)  # m/s, m/s, rad/s per observation unit
-# What Box2D simulates as lander and two sprung legs, lumped into one body (legs extended):
+# Box2D's lander and two sprung legs, lumped into one body (legs extended):
 MASS = 4.958889  # kg
 INERTIA = 0.9123  # kg m^2 about the centre of mass
 CENTRE = 0.0885  # m, centre of mass above the lander's origin, along its axis

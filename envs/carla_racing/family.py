@@ -1,4 +1,4 @@
-"""The environment family."""
+"""The racing family, as the registry names it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CarlaRacing(EnvironmentFamily):
         if config.backend not in SIMULATORS:
             raise UserError(f"unknown env.backend {config.backend!r}; there are: {', '.join(SIMULATORS)}")
         super().__init__(config)
-        self._track = circuit.load(config)  # once: what a file says when the run starts holds for all of it
+        self._track = circuit.load(config)  # read once: the content of the file at the start holds for the whole run
         self._simulator = SIMULATORS[config.backend](config, self._track)
 
     @property
@@ -44,13 +44,13 @@ class CarlaRacing(EnvironmentFamily):
         return self.config.max_steps
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One environment of the backend; see ``EnvironmentFamily.make``."""
+        """Make one environment of the backend; see ``EnvironmentFamily.make``."""
         return self._simulator.make(render_mode)
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_env: int = 0) -> EnvBase:
-        """``num_envs`` environments in a batch; see ``EnvironmentFamily.vectorise``."""
+        """Make ``num_envs`` environments in a batch; see ``EnvironmentFamily.vectorise``."""
         return self._simulator.vectorise(num_envs, seed, device, first_env)
 
     def task_model(self, device: torch.device | str = "cpu") -> RacingModel:
-        """The planner's model of car, track and task."""
+        """Make the planner's model of car, track and task."""
         return RacingModel(self.config, device, self._track)

@@ -1,4 +1,4 @@
-"""A kinematic bicycle in track coordinates: the planner's cheap idea of the car."""
+"""A kinematic bicycle in track coordinates: the planner's cheap model of the car."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .vehicle import LEAST_SCALE, Car, VehicleParameters
 
 
 class KinematicBicycle:
-    """Wheels roll where they point: no slip and no limit of grip, so the error grows with lateral acceleration.
+    """A car without slip and without a limit of grip, so that the error grows with lateral acceleration.
 
     Actuators, engine, brakes and resistances are the plant's. The lags are integrated exactly, the rest with Euler.
 
     Args:
-        parameters: the car as the planner believes it to be.
+        parameters: of the car, as the planner assumes them.
         ops: executor.
         curvature: position along the track -> curvature (1/m).
         dt: sub-step (s).
@@ -30,7 +30,7 @@ class KinematicBicycle:
         self._one = ops.constant(1.0)
 
     def step(self, car: Car, steer: Value, drive: Value) -> Car:
-        """One control step under ``steer`` and ``drive``, both in [-1, 1]."""
+        """Make one control step under ``steer`` and ``drive``, both in [-1, 1]."""
         for _ in range(self.substeps):
             car = self._substep(car, steer, drive)
         return car
@@ -60,10 +60,10 @@ class KinematicBicycle:
         )
 
     def _speed(self, vx: Value, command: Value) -> Value:
-        """The forward speed (m/s) a sub-step later under the drive command at the wheels."""
+        """Return the forward speed (m/s) after a sub-step under the drive command at the wheels."""
         ops, p, impulse = self.ops, self.parameters, self.dt / self.parameters.mass
         resisted = ops.plus_product(vx, vx, vx, -impulse * p.drag) - impulse * p.rolling
         braked = ops.plus(resisted, ops.minimum(command, 0.0), impulse * p.brake_force)
-        # The engine gives its power over the speed, but no more than its force: that is, its power at this speed.
+        # The engine's force is power / speed; below this speed it is its largest force.
         speed = ops.maximum(vx, max(p.power / p.drive_force, 1.0))
         return ops.maximum(ops.plus_quotient(braked, ops.maximum(command, 0.0), speed, impulse * p.power), 0.0)

@@ -1,7 +1,7 @@
-"""Scripted traffic: cars that follow a lane at their own speed and react to nothing.
+"""Scripted traffic: cars that follow a lane at constant cruise and react to nothing.
 
-They neither brake for the ego nor for each other (they pass through each other); they slow for curves and swing
-round the danger zones. Given their drawn start they are deterministic.
+They brake neither for the ego nor for each other; they pass through each other. They slow for curves and swing round the
+danger zones. The drawn start determines their whole course.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Opponents(NamedTuple):
         s: position along the track (m).
         n: lateral offset (m).
         v: speed along the track (m/s).
-        cruise: the speed it likes (m/s).
+        cruise: the speed it drives on a straight (m/s).
         left: 1 in the left lane, 0 in the right one.
     """
 
@@ -35,11 +35,11 @@ class Opponents(NamedTuple):
 
 
 def place(road: Road, ego: Value, slot: Value, slots: int, draws: tuple[Value, Value, Value]) -> tuple[Value, ...]:
-    """One opponent at the start of an episode: its place in an own stretch of the track, its speed and its lane.
+    """Place one opponent at the start of an episode, within one of ``slots`` stretches of the track.
 
     Args:
         ego: the ego's position (m).
-        slot: which of the ``slots`` stretches.
+        slot: number of the stretch.
         draws: three uniform numbers in [0, 1).
     """
     ops = road.ops
@@ -53,7 +53,7 @@ def place(road: Road, ego: Value, slot: Value, slots: int, draws: tuple[Value, V
 
 
 def advance(road: Road, s: Value, v: Value, cruise: Value, left: Value, dt: float) -> tuple[Value, ...]:
-    """One opponent ``dt`` later, in the order of ``Opponents``."""
+    """Move one opponent by ``dt`` s; entries in the order of ``Opponents``."""
     s = road.wrap(s + dt * v)
     n, limit = road.lane(s, left)
     return s, n, v + (dt / SPEED_LAG) * (road.ops.minimum(cruise, limit) - v), cruise, left

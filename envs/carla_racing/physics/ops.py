@@ -1,9 +1,8 @@
-"""The small vocabulary the physics and the task are written in, once, and its two executors.
+"""The operations in which physics and task are written, and their two executors.
 
-``ScalarOps`` runs them on Python floats (for one car it is about twenty times faster than tensors of one element);
-``TorchOps`` runs them on tensors ``[...]``. Values per opponent are a list in the first, a tensor ``[opponent, ...]``
-in the second. Tables over the track's periodic cells carry one repeated row at the end, because a position that
-rounds up to a full lap indexes it.
+``ScalarOps`` runs on Python floats: for one car about twenty times faster than tensors of one element. ``TorchOps`` runs
+on tensors ``[...]``. Values per opponent are a list in ``ScalarOps``, a tensor ``[opponent, ...]`` in ``TorchOps``. Tables
+over the track's periodic cells repeat the first cell at the end: a position that rounds up to a full lap indexes it.
 """
 
 from __future__ import annotations
@@ -65,12 +64,12 @@ class ScalarOps:
 
     @staticmethod
     def constant(value: float) -> float:
-        """A number as what ``plus`` and its kind begin with."""
+        """Make a constant for the first argument of ``plus`` and its kind."""
         return value
 
     @staticmethod
     def logical_or(left: bool, right: bool) -> bool:
-        """Whether one of both holds."""
+        """Whether at least one of both holds."""
         return left or right
 
     @staticmethod
@@ -80,7 +79,7 @@ class ScalarOps:
 
     @staticmethod
     def number(condition: bool) -> float:
-        """1 where the condition holds, else 0."""
+        """1 if the condition holds, else 0."""
         return 1.0 if condition else 0.0
 
     @staticmethod
@@ -90,7 +89,7 @@ class ScalarOps:
 
     @staticmethod
     def table(array: np.ndarray) -> list:
-        """``[cells, column]`` (or ``[cells]``) with its first row repeated at the end."""
+        """``[cells, column]`` (or ``[cells]``) with its first cell repeated at the end."""
         return np.concatenate([array, array[:1]]).tolist()
 
     columns_table = table
@@ -100,7 +99,7 @@ class ScalarOps:
         """The columns at a cell."""
         return table[index]
 
-    rows = columns
+    entries = columns
 
     @staticmethod
     def each(function: Callable, lists: Sequence[list], *common: float) -> list:
@@ -118,16 +117,16 @@ class ScalarOps:
         return any(conditions)
 
     @staticmethod
-    def pack(values: Sequence[float], row: Sequence[float], lists: Sequence[list]) -> np.ndarray:
-        """One flat float32 vector of values, a table row and the opponents' values, in this order."""
-        return np.array([*values, *row, *(value for values in lists for value in values)], dtype=np.float32)
+    def pack(values: Sequence[float], entries: Sequence[float], lists: Sequence[list]) -> np.ndarray:
+        """Join values, the entries of a table's cell and the opponents' values into one float32 vector."""
+        return np.array([*values, *entries, *(value for values in lists for value in values)], dtype=np.float32)
 
 
 class TorchOps:
     """Tensors ``[...]`` on one device, float32.
 
     Args:
-        device: where the tables lie.
+        device: of the tables.
     """
 
     sin, cos, tan, sqrt, atan = torch.sin, torch.cos, torch.tan, torch.sqrt, torch.atan
@@ -153,7 +152,7 @@ class TorchOps:
         """In [0, period], up to rounding; several times faster than ``torch.remainder``."""
         return torch.add(value, (value * (1.0 / period)).floor(), alpha=-period)
 
-    # One kernel each: on the planner's batches, calls and passes over memory are what costs.
+    # One kernel each: calls and passes over memory limit the speed on the planner's batches.
 
     @staticmethod
     def plus(value: Tensor, other: Tensor, scale: float) -> Tensor:
@@ -171,12 +170,12 @@ class TorchOps:
         return torch.addcdiv(value, top, bottom, value=scale)
 
     def constant(self, value: float) -> Tensor:
-        """A number as what ``plus`` and its kind begin with ``[]``."""
+        """Make a constant ``[]`` for the first argument of ``plus`` and its kind."""
         return torch.tensor(value, device=self.device)
 
     @staticmethod
     def number(condition: Tensor) -> Tensor:
-        """1 where the condition holds, else 0 ``[...]``."""
+        """1 if the condition holds, else 0: ``[...]``."""
         return condition.float()
 
     @staticmethod
@@ -185,7 +184,7 @@ class TorchOps:
         return value.int()
 
     def table(self, array: np.ndarray) -> Tensor:
-        """``[cells, column]`` (or ``[cells]``) with its first row repeated at the end."""
+        """``[cells, column]`` (or ``[cells]``) with its first cell repeated at the end."""
         padded = np.concatenate([array, array[:1]])
         return torch.as_tensor(padded, dtype=torch.float32, device=self.device)
 
@@ -204,8 +203,8 @@ class TorchOps:
         return picked.permute(0, *(1 + order.index(dim) for dim in range(index.ndim))).unbind(0)
 
     @staticmethod
-    def rows(table: Tensor, index: Tensor) -> Tensor:
-        """The rows at cells ``[...]``: ``[..., column]``, or ``[...]`` of a table ``[cells]``."""
+    def entries(table: Tensor, index: Tensor) -> Tensor:
+        """The entries at cells ``[...]``: ``[..., column]``, or ``[...]`` of a table ``[cells]``."""
         return table.index_select(0, index.reshape(-1)).view(*index.shape, *table.shape[1:])
 
     @staticmethod
@@ -225,7 +224,7 @@ class TorchOps:
         return reduce(torch.logical_or, conditions.unbind(0)) if len(conditions) else conditions.any(0)
 
     @staticmethod
-    def pack(values: Sequence[Tensor], row: Tensor, lists: Sequence[Tensor]) -> Tensor:
-        """Values ``[...]``, a row ``[..., column]`` and the opponents' ``[opponent, ...]`` -> ``[..., all]``."""
+    def pack(values: Sequence[Tensor], entries: Tensor, lists: Sequence[Tensor]) -> Tensor:
+        """Join values ``[...]``, entries ``[..., column]`` and the opponents' ``[opponent, ...]`` into ``[..., all]``."""
         opponents = torch.cat(tuple(lists), 0).movedim(0, -1)
-        return torch.cat((torch.stack(tuple(values), -1), row, opponents), -1)
+        return torch.cat((torch.stack(tuple(values), -1), entries, opponents), -1)

@@ -1,6 +1,6 @@
-"""The track as tables over its periodic grid: what physics, task, opponents and planner model look up.
+"""The track as tables over its periodic grid, for physics, task, opponents and the planner's model.
 
-Everything that depends on the position along the track alone is computed here once, in numpy.
+Whatever depends only on the position along the track is computed here once, in numpy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ZONES_AHEAD = 2
 ZONE_SIGHT = 100.0  # m
 ZONE_APPROACH = 30.0  # m before a zone over which a planner's barrier grows
 ZONE_EXIT = 5.0  # m behind a zone in which no episode begins
-LANES = (2.5, -2.5)  # m, the opponents' lateral offsets; nearer to the middle where the road is narrower
+LANES = (2.5, -2.5)  # m, the opponents' lateral offsets; nearer to the middle on a narrower road
 LANE_BLEND = 30.0  # m over which an opponent changes its offset
 OPPONENT_GRIP = 4.0  # m/s^2 of lateral acceleration the opponents accept
 
@@ -33,11 +33,11 @@ class Tables:
 
     Attributes:
         curvature: value and slope per cell (1/m, 1/m per cell).
-        edges: half width (m), centre and reach of the danger zone at or ahead of the cell (m; reach is half its
-            width plus the car's, -1000 where there is none), and how near it is: 0..1 over the approach, 1 inside.
+        edges: half width (m), centre and reach of the danger zone at or ahead of the cell (m), and how near it is: 0..1
+            over the approach, 1 inside. The reach is half the zone's width plus half the car's, or -1000 without a zone.
         preview: the observation's look-ahead, scaled to about [-1, 1].
         lanes: the opponents' lateral offset per lane (m), then the speed limit of the curvature (m/s).
-        starts: cells where an episode may begin.
+        starts: cells at which an episode may begin.
     """
 
     length: float
@@ -49,7 +49,7 @@ class Tables:
 
 
 def tabulate(track: Track, danger_zones: bool) -> Tables:
-    """The tables of a track, with or without its danger zones.
+    """Compute the tables of a track, with or without its danger zones.
 
     Raises:
         UserError: two danger zones overlap along the track, or they leave no place to start from.
@@ -83,7 +83,7 @@ def tabulate(track: Track, danger_zones: bool) -> Tables:
 
 
 def _inside(s: np.ndarray, length: float, start: float, end: float) -> np.ndarray:
-    """Which positions lie between ``start`` and ``end`` along the loop."""
+    """Mask of the positions between ``start`` and ``end`` along the loop."""
     return (s - start) % length <= end - start
 
 
@@ -106,7 +106,7 @@ def _curvature_ahead(s: np.ndarray, length: float, kappa: np.ndarray) -> np.ndar
 
 
 def _zones_ahead(s: np.ndarray, length: float, zones: list[DangerZone]) -> np.ndarray:
-    """Of the next zones in sight, distance to their start and end and their sides, scaled: ``[cells, 4 zones]``."""
+    """Distances to start and end, and the sides, of the next zones in sight, scaled: ``[cells, 4 zones]``."""
     unseen = np.tile([1.0, 1.0, 0.0, 0.0], (len(s), ZONES_AHEAD))
     if not zones:
         return unseen
@@ -126,7 +126,7 @@ def _zones_ahead(s: np.ndarray, length: float, zones: list[DangerZone]) -> np.nd
 def _lane(s: np.ndarray, length: float, zones: list[DangerZone], half_width: np.ndarray, offset: float) -> np.ndarray:
     """A lane near ``offset`` that swings round the zones and stays on the road, smooth over ``LANE_BLEND``: ``[cells]``."""
     window = np.hanning(round(LANE_BLEND / (length / len(s))))
-    # What lies within the room of all cells that the blend reaches is still within that of the cell when it is blended.
+    # A lane within the room of all cells that the blend reaches stays within the room of its cell after blending.
     room = minimum_filter1d(half_width - CAR_REACH, len(window) + 2, mode="wrap")
     lane = np.clip(np.full_like(s, offset), -room, room)
     clearance = CAR_REACH + 0.6
@@ -180,7 +180,7 @@ class Road:
 
     def nearest_curvature(self, s: Value) -> Value:
         """Curvature (1/m) of the nearest cell: cheaper, for planner models."""
-        return self.ops.rows(self._nearest_curvature, self._nearest(s))
+        return self.ops.entries(self._nearest_curvature, self._nearest(s))
 
     def edges(self, s: Value) -> tuple[Value, Value, Value, Value]:
         """Half width, zone centre, zone reach (m) and zone nearness, see ``Tables.edges``."""
@@ -188,7 +188,7 @@ class Road:
 
     def preview(self, s: Value) -> Value:
         """The look-ahead of the observation, ``PREVIEW_SIZE`` numbers."""
-        return self.ops.rows(self._preview, self._nearest(s))
+        return self.ops.entries(self._preview, self._nearest(s))
 
     def lane(self, s: Value, left: Value) -> tuple[Value, Value]:
         """Offset (m) of the left (``left`` = 1) or right (0) lane, and the speed the curvature allows (m/s)."""

@@ -3,7 +3,7 @@
 Chassis and tyre are the BMW 320i of the CommonRoad vehicle models (Althoff, Koschi, Manzinger, "CommonRoad:
 Composable benchmarks for motion planning on roads", IV 2017; parameter set 2 and its tyre set). The lateral force is
 Pacejka's magic formula (Pacejka, "Tire and Vehicle Dynamics"), without the offsets and with the curvature factor E,
--0.007 in the set, left out. Actuator lags, steering lock, engine power and brakes are this task's own choice.
+-0.007 in the set, left out. Actuator lags, steering lock, engine power and brakes are choices of this task.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from .ops import Ops, Value
 
 GRAVITY = 9.81
-LEAST_SCALE = 0.2  # of 1 - n kappa: only rollouts that have long left the track come near its singularity
+LEAST_SCALE = 0.2  # of 1 - n kappa, which is zero only far off the track
 
 
 class Car(NamedTuple):
-    """The plant's state; every entry a float or a tensor ``[...]``.
+    """State of the plant; every entry is a float or a tensor ``[...]``.
 
     Attributes:
         s: position along the centre line (m).
@@ -97,8 +97,8 @@ class VehicleParameters:
 class SingleTrack:
     """The equations of motion, integrated with semi-implicit Euler sub-steps (heading at the middle of each).
 
-    Slip is taken over at least ``300 dt`` m/s of forward speed: the tyres' own eigenvalue, 215 / speed in 1/s, then
-    stays below 0.72 per sub-step, so the car is stable down to standstill, where it rolls as a kinematic one.
+    Slip is computed with at least ``300 dt`` m/s of forward speed. The tyres' eigenvalue, 215 / speed in 1/s, then stays
+    below 0.72 per sub-step, so the car is stable down to standstill. There it rolls like a kinematic car.
 
     Args:
         parameters: the car.
@@ -116,14 +116,14 @@ class SingleTrack:
         self._load = parameters.mass * GRAVITY / parameters.wheelbase
 
     def step(self, car: Car, steer: Value, drive: Value) -> Car:
-        """One control step under ``steer`` (left positive) and ``drive`` (brake negative), both in [-1, 1]."""
+        """Make one control step under ``steer`` (left positive) and ``drive`` (brake negative), both in [-1, 1]."""
         for _ in range(self.substeps):
             delta, command = self._actuate(car, steer, drive)
             car = self._move(car._replace(delta=delta, a=command), *self._accelerate(car, delta, command))
         return car
 
     def _actuate(self, car: Car, steer: Value, drive: Value) -> tuple[Value, Value]:
-        """First-order lags towards the commands, the steering's with a rate limit."""
+        """Move the actuators towards the commands with first-order lags; the steering has a rate limit."""
         p, dt = self.parameters, self.dt
         rate = self.ops.clamp((steer * p.steer_max - car.delta) * (1.0 / p.steer_lag), -p.steer_rate, p.steer_rate)
         return car.delta + dt * rate, car.a + (dt / p.drive_lag) * (drive - car.a)
@@ -167,7 +167,7 @@ class SingleTrack:
         )
 
     def _move(self, car: Car, forward: Value, sideways: Value, turn: Value) -> Car:
-        """The exact kinematics of track coordinates, with the new speeds."""
+        """Move the car by the exact kinematics of track coordinates, with the new speeds."""
         ops, dt = self.ops, self.dt
         vx = ops.maximum(car.vx + dt * forward, 0.0)
         vy, r = car.vy + dt * sideways, car.r + dt * turn

@@ -1,4 +1,4 @@
-"""The racing scene from above: a camera that follows the car, a little map, the planner's fan, and a few figures."""
+"""The racing scene from above: a camera that follows the car, a small map, the planner's fan and a few numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Renderer:
         self.scale = size[0] / VIEW_WIDTH
         left, bottom, right, top = bounds(track, MARGIN)
         self._world = View(left, top, self.scale)
-        # Never less than a frame, so that the camera has a place to stand.
+        # At least one frame, so that the camera has a place.
         wanted = (self.scale * (right - left), self.scale * (top - bottom))
         whole = max(round(wanted[0]), size[0]), max(round(wanted[1]), size[1])
         self._scenery = draw_scenery(track, self._world, whole)
@@ -60,7 +60,7 @@ class Renderer:
         hud: Mapping[str, str],
         weights: Array | None = None,
     ) -> NDArray[np.uint8]:
-        """One picture.
+        """Draw one picture.
 
         Args:
             ego: x, y [m] and yaw [rad] of the car.
@@ -92,7 +92,7 @@ class Renderer:
         return np.array(image)
 
     def camera(self, ego: tuple[float, float, float]) -> tuple[int, int]:
-        """Upper left corner of the frame in the still picture, in pixels: whole ones, so that nothing shimmers."""
+        """Upper left corner of the frame in the still picture, in whole pixels so that nothing shimmers."""
         x, y, yaw = ego
         middle = self._world.pixels(x + LOOK_AHEAD * np.cos(yaw), y + LOOK_AHEAD * np.sin(yaw))
         corner = np.rint(middle - np.array(self.size) / 2).astype(int)
@@ -101,7 +101,7 @@ class Renderer:
         return left, top
 
     def pixel(self, ego: tuple[float, float, float], point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point [m] of the plane lies in the frame drawn for ``ego``: right and down, in pixels."""
+        """Convert a point [m] of the plane to pixels, right and down, in the frame drawn for ``ego``."""
         right, down = (self._world.pixels(*point) - np.array(self.camera(ego))).tolist()
         return right, down
 

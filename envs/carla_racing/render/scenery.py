@@ -125,13 +125,13 @@ def _edges(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
 
 
 def _start_line(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
-    """Three rows of a chequered pattern across the road at s = 0."""
+    """Draw three lines of a chequered pattern across the road at s = 0."""
     half = float(track.half_width[0]) - 0.22
     columns = np.linspace(-half, half, 1 + 2 * round(half / 0.8))
-    for row in range(3):
-        s = 0.8 * np.array([row - 1.5, row - 0.5])
+    for line in range(3):
+        s = 0.8 * np.array([line - 1.5, line - 0.5])
         for column, (right, left) in enumerate(pairwise(columns)):
-            _fill(draw, strip(track, view, s, right, left), LINE if (row + column) % 2 else (24, 24, 26))
+            _fill(draw, strip(track, view, s, right, left), LINE if (line + column) % 2 else (24, 24, 26))
 
 
 def _hatch(image: Image.Image, border: list[tuple[float, float]], scale: float) -> None:

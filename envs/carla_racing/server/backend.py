@@ -27,15 +27,15 @@ from .server import Server
 from .world import leased
 
 LONGEST_PAUSE = 16.0  # s between two attempts to connect
-MISPLACED = 0.5  # m that a car may be away from where it was put
+MISPLACED = 0.5  # m allowed between the wanted and the actual place of a car
 LOST_SPEED = 2.0  # m/s that a car may have lost in the first step of an episode
 
 
 class Connection:
-    """The way to one server, opened when it is first needed and closed with its last user.
+    """The connection to one server, opened on first use and closed with its last user.
 
-    Several environments may share a server, such as one that trains and one that evaluates while that one waits: the last
-    to begin an episode holds it, and the episode of the one before is over.
+    Several environments may share a server, such as one for training and one for evaluation. The environment that began the
+    last episode holds the server; the episode of the holder before it is over.
 
     Args:
         address: the server.
@@ -43,7 +43,7 @@ class Connection:
         track: the circuit.
 
     Attributes:
-        holder: who drives.
+        holder: the backend that drives.
         users: environments that have not been closed.
         faults: how often the server has failed in an episode.
         fruitless: how often in a row it has done so before the first step.
@@ -61,10 +61,10 @@ class Connection:
         self._lease = ExitStack()
 
     def cast(self) -> Cast:
-        """The actors; connects where there is no connection.
+        """Return the actors; connect first if there is no connection.
 
         Raises:
-            ServerFault: that failed.
+            ServerFault: connecting failed.
             UserError: it cannot work, or another run uses it.
         """
         if self._cast is None:
@@ -82,14 +82,14 @@ class Connection:
 
     @property
     def begun(self) -> bool:
-        """Whether it has ever been open."""
+        """Whether the connection has ever been open."""
         return self._found is not None
 
     def try_again(self, failures: int, fault: ServerFault, leaving: threading.Event) -> None:
-        """After that many failures in a row, wait for the next attempt.
+        """Wait for the next attempt after ``failures`` failures in a row.
 
         Raises:
-            Unavailable: there has been enough of them, or nothing has ever been there.
+            Unavailable: no attempt is left, or no server has ever answered.
             Interrupted: the environment is being closed.
         """
         self.close()
@@ -106,14 +106,14 @@ class Connection:
             raise Interrupted(f"the environment on {self.address} is being closed")
 
     def unavailable(self, why: str) -> Unavailable:
-        """The error that ends a run, which is saved: the server ``why``."""
+        """Make the error that ends a run after saving it; ``why`` says what the server did."""
         return Unavailable(
             f"the CARLA server at {self.address} {why}: see to it and run the same command again; "
             f"`pompc carla check {self.address}` says what is there"
         )
 
     def release(self, user: Any) -> None:
-        """A user is done; the last one leaves the server as it was found."""
+        """Remove a user; the last one leaves the server as it was found."""
         self.users.discard(user)
         if not self.users:
             self.close()
@@ -121,7 +121,7 @@ class Connection:
             self._lease.close()
 
     def close(self) -> None:
-        """Take the actors away and restore the settings, as far as the server answers; the next use connects anew."""
+        """Remove the actors and restore the settings if the server answers; the next use connects again."""
         atexit.unregister(self.close)
         server, self._server, self._cast, self.holder = self._server, None, None, None
         if server is not None:
@@ -133,14 +133,14 @@ class Connection:
 class CarlaBackend:
     """A ``Backend`` over a connection. All sign flips are in ``frames``.
 
-    Position, velocities and yaw rate come from the snapshot of the tick, the wheel angle from the server; the drive that
-    has arrived at the wheels is no quantity of CARLA's and is modelled with the lag of ``VehicleParameters``.
+    Position, velocities and yaw rate come from the snapshot of the tick, the wheel angle from the server. CARLA does not
+    report the drive at the wheels: it is modelled with the lag of ``VehicleParameters``.
 
     Args:
         connection: shared with other environments.
         config: the family's options.
         track: the circuit.
-        views: cameras that this environment needs.
+        views: names of the cameras that this environment needs.
     """
 
     def __init__(
@@ -153,11 +153,11 @@ class CarlaBackend:
         connection.users.add(self)
 
     def reset(self, car: Car, traffic: Opponents) -> Car:
-        """See ``Backend.reset``; connects, also anew after a fault.
+        """Begin an episode as ``Backend.reset`` does; connect first if there is no connection.
 
         Raises:
-            Unavailable: every attempt failed, episode after episode broke before its first step, or a server that could
-                be used no longer can.
+            Unavailable: every attempt failed, too many episodes in a row broke before their first step, or a server that
+                was usable no longer is.
             UserError: the server cannot be used.
         """
         connection, failures = self._connection, 0
@@ -187,15 +187,15 @@ class CarlaBackend:
         if away > MISPLACED:
             raise ServerFault(f"the car is {away:.1f} m from where it was put")
         for view in self._views:
-            cast.picture(view, snapshot.frame)  # better to learn now that none comes than in the episode
+            cast.picture(view, snapshot.frame)  # fail now, not within the episode, if no picture comes
         self._connection.holder, self._frame, self._began = self, snapshot.frame, snapshot.frame
         return Car(seen.s, seen.n, seen.e, car.vx, 0.0, 0.0, 0.0, 0.0)
 
     def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
-        """See ``Backend.step``.
+        """Make one control step as ``Backend.step`` does.
 
         Raises:
-            Interrupted: the server failed, or another environment has taken it; the next reset mends both.
+            Interrupted: the server failed, or another environment has taken it; the next reset repairs both.
         """
         with self._driving() as cast:
             snapshot = cast.drive(steer, drive, self._car.vx, self._poses(traffic))
@@ -213,7 +213,7 @@ class CarlaBackend:
         return Motion(self._car, cast.touched(self._began))
 
     def picture(self, view: str) -> NDArray[np.uint8]:
-        """What a camera saw after the last step ``[height, width, 3]``.
+        """Return a camera's picture of the last step, ``[height, width, 3]``.
 
         Raises:
             Interrupted: as for a step.
@@ -229,10 +229,10 @@ class CarlaBackend:
         try:
             yield connection.cast()
         except ServerFault as fault:
-            connection.faults += 1  # and so no two warnings are the same, of which only the first would be shown
+            connection.faults += 1  # the number makes every warning another one: Python shows equal ones once
             connection.fruitless += 1
             warnings.warn(
-                f"{connection.address}: {fault}; the episode ends here, the server is connected anew "
+                f"{connection.address}: {fault}; the episode ends here, the server is connected again "
                 f"({connection.faults})"
             )
             connection.close()
@@ -248,12 +248,12 @@ class CarlaBackend:
             raise Interrupted(f"there is no episode of this environment on {self._connection.address}")
 
     def let_go(self) -> None:
-        """Drive no further before the next reset."""
+        """Give up the server until the next reset."""
         if self._connection.holder is self:
             self._connection.holder = None
 
     def leave(self) -> None:
-        """Wait for the server no longer: called from another thread before :meth:`close`."""
+        """Stop waiting for the server; call it from another thread before :meth:`close`."""
         self._leaving.set()
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class CarlaBackend:
         return [self._pose(s, n, 0.0) for s, n in zip(traffic.s, traffic.n, strict=True)]
 
     def _read(self, cast: Cast, snapshot: Any, near: float) -> Car:
-        """The car in a snapshot, without wheel angle and drive."""
+        """Read the car from a snapshot, without wheel angle and drive."""
         actor = cast.seen(snapshot)
         pose, velocity = pose_of(actor.get_transform()), actor.get_velocity()
         s, n = (float(value) for value in self._track.project(pose.x, pose.y, near))

@@ -16,7 +16,7 @@ from .library import ServerFault
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Where a camera sits on the car and what it sees.
+    """Place and optics of a camera on the car.
 
     Attributes:
         ahead: m before the car's centre.
@@ -41,17 +41,17 @@ VIEWS = {
 }
 
 
-KEPT = 8  # pictures that wait to be looked at
+KEPT = 8  # pictures that wait to be read
 
 
 Pictures = queue.SimpleQueue[tuple[int, NDArray[np.uint8]]]
 
 
 def _keeper(pictures: Pictures) -> Callable[[Any], None]:
-    """What a camera calls with every image.
+    """Make the function that a camera calls with every image.
 
-    It must not know the camera: the client drops it on a thread of its own, and a process in which that thread lets go of
-    the client's last object is aborted.
+    The function must not refer to the camera. The client drops the function on one of its own threads, and the process
+    aborts if that thread releases the client's last object.
     """
 
     def keep(image: Any) -> None:
@@ -65,7 +65,7 @@ def _keeper(pictures: Pictures) -> Callable[[Any], None]:
 
 
 class Camera:
-    """An RGB camera; its pictures arrive on another thread.
+    """An RGB camera whose pictures arrive on another thread.
 
     Args:
         sensor: a ``sensor.camera.rgb`` that nobody listens to yet.
@@ -79,21 +79,21 @@ class Camera:
 
     @staticmethod
     def blueprint(library: Any, view: View) -> Any:
-        """What to spawn for a view."""
+        """Make the blueprint of a view."""
         blueprint = library.find("sensor.camera.rgb")
         for name, value in (("image_size_x", view.width), ("image_size_y", view.height), ("fov", view.fov)):
             blueprint.set_attribute(name, str(value))
         return blueprint
 
     def works(self) -> bool:
-        """Whether any picture has come."""
+        """Whether a picture has arrived."""
         return self._newest[0] >= 0 or not self._pictures.empty()
 
     def picture(self, frame: int, timeout: float) -> NDArray[np.uint8]:
-        """What the camera saw in a frame, ``[height, width, 3]``; older pictures are dropped.
+        """Return the picture of a frame, ``[height, width, 3]``; older pictures are dropped.
 
         Raises:
-            ServerFault: it did not come within ``timeout`` s.
+            ServerFault: it did not arrive within ``timeout`` s.
         """
         while self._newest[0] < frame:
             try:

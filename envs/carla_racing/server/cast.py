@@ -21,18 +21,18 @@ from .library import ServerFault, asking
 from .server import Server
 from .world import TAG
 
-PLACES = 24  # along the track where a car may be spawned
+PLACES = 24  # along the track at which a car is tried to be spawned
 PAUSE = 0.02  # s between the ticks for a first picture
-DROP = 0.5  # m above the road at which it is
+DROP = 0.5  # m above the road at which a car is spawned
 SETTLING = 20  # ticks until it rests on its wheels
 LOWEST, HIGHEST = -0.5, 2.0  # m above the road at which the origin of a resting car can be
 STANDING = (0.0, -1.0, 0.0)  # steer, drive and speed of a car that stands
 
 
 class Cast:
-    """Spawns the actors; :meth:`leave` takes them away. Actors of others are never touched.
+    """The actors: spawned at the start, removed by :meth:`leave`. Actors of other clients are never touched.
 
-    Opponents have no physics: they stand where they are put. The ego is never respawned: an episode begins by moving it.
+    Opponents have no physics. The ego is never spawned again: an episode begins by moving it.
 
     Args:
         server: ready and in synchronous mode.
@@ -57,15 +57,15 @@ class Cast:
         command = self._carla.command
         server.order("take the opponents' physics", [command.SetSimulatePhysics(car, False) for car in self._opponents])
         self._listen()
-        self._known = {self.ego.id}  # those of the actors that snapshots must show
+        self._known = {self.ego.id}  # the actors that snapshots must show
         self.height = self._rest()
 
     def _spawn_car(self, name: str) -> Any:
-        """A car somewhere on the track where there is room."""
+        """Spawn a car at the first free place on the track."""
         server, vehicle = self._server, self._server.config.vehicle
         library = self._library()
         vehicles = sorted(blueprint.id for blueprint in library.filter("vehicle.*"))
-        if vehicle not in vehicles:  # a filter of it would also match tags and patterns
+        if vehicle not in vehicles:  # a filter by its name would also match tags and patterns
             some = ", ".join(vehicles[:5])
             raise UserError(f"{server.address} has no {vehicle}: take another env.vehicle, such as {some}")
         blueprint = library.find(vehicle)
@@ -81,16 +81,16 @@ class Cast:
             except ServerFault as error:
                 if "no answer" in str(error):
                     raise
-                refused = str(error)  # something stands there: try the next place
+                refused = str(error)  # the place is taken: try the next one
         raise ServerFault(f"{refused}, at all of {PLACES} places")
 
     def _library(self) -> Any:
-        """What the server can spawn."""
+        """Return the blueprints of the server."""
         with asking("ask for the blueprints"):
             return self._server.world.get_blueprint_library()
 
     def _attach(self, blueprint: Any, there: Any) -> Any:
-        """A sensor on the ego."""
+        """Attach a sensor to the ego."""
         if blueprint.has_attribute("role_name"):
             blueprint.set_attribute("role_name", f"{TAG}-sensor")
         with asking("spawn a sensor"):
@@ -102,7 +102,7 @@ class Cast:
 
     def _listen(self) -> None:
         blueprint = self._library().find("sensor.other.collision")
-        frames = self._collisions  # all that the callback knows, see `cameras`
+        frames = self._collisions  # the callback refers to nothing else, see `cameras`
         sensor = self._attach(blueprint, self._carla.Transform())
         with asking("listen to a sensor"):
             sensor.listen(lambda event: frames.append(event.frame))
@@ -125,7 +125,7 @@ class Cast:
         return height
 
     def _know(self, snapshot: Any) -> None:
-        """From here on, snapshots must show the actors that this one does."""
+        """Require all later snapshots to show the actors of this one."""
         self._known |= {actor.id for actor in self._actors if snapshot.has_actor(actor.id)}
 
     def _drive(self, steer: float, drive: float, speed: float) -> Any:
@@ -141,9 +141,9 @@ class Cast:
         return [self._move(car, pose) for car, pose in zip(self._opponents, poses, strict=True)]
 
     def place(self, pose: Pose, speed: float, traffic: Collection[Pose]) -> Any:
-        """Put every car where it begins and give the ego its speed (m/s): the snapshot in which all of them are there.
+        """Place all cars and give the ego its speed (m/s); return the snapshot that shows them.
 
-        Without physics the ego stays where it is put for the tick that shows it; the next one moves it with this speed.
+        Without physics the ego stays in place for the tick that shows it; the next tick moves it with this speed.
         """
         command, car = self._carla.command, self.ego
         still = [command.SetSimulatePhysics(car, False), self._drive(0.0, 0.0, 0.0), self._move(car, pose)]
@@ -156,15 +156,15 @@ class Cast:
         return snapshot
 
     def drive(self, steer: float, drive: float, speed: float, traffic: Collection[Pose]) -> Any:
-        """One control step of the ego, which has that speed (m/s): the snapshot after it."""
+        """Make one control step of the ego, which has that ``speed`` (m/s); return the snapshot after it."""
         self._server.order("drive", [self._drive(steer, drive, speed), *self._traffic(traffic)])
         return self._server.tick()
 
     def seen(self, snapshot: Any) -> Any:
-        """The ego in a snapshot.
+        """Find the ego in a snapshot.
 
         Raises:
-            ServerFault: it, or another of the actors, is gone.
+            ServerFault: one of the actors is gone.
         """
         missing = [
             actor.type_id for actor in self._actors if actor.id in self._known and not snapshot.has_actor(actor.id)
@@ -174,7 +174,7 @@ class Cast:
         return snapshot.find(self.ego.id)
 
     def wheel(self) -> float:
-        """Angle (degrees, right positive) of the ego's front wheels."""
+        """Return the angle (degrees, right positive) of the ego's front wheels."""
         with asking("ask for the wheel's angle"):
             return self.ego.get_wheel_steer_angle(self._carla.VehicleWheelLocation.FL_Wheel)
 
@@ -183,7 +183,7 @@ class Cast:
         return any(frame > since for frame in list(self._collisions))
 
     def equip(self, views: Collection[str]) -> None:
-        """Have exactly these cameras, by their names in ``VIEWS``; without any the server does not render."""
+        """Mount exactly these cameras, by their names in ``VIEWS``; without any, the server does not render."""
         if set(views) == set(self._cameras):
             return
         self._server.render(bool(views))
@@ -199,7 +199,7 @@ class Cast:
         self._await_pictures()
 
     def _await_pictures(self) -> None:
-        """Tick until every camera has sent a picture: only then can one be expected of every frame."""
+        """Tick until every camera has sent a picture; only from then on is there one of every frame."""
         timeout = self._server.config.timeout
         end = time.monotonic() + timeout
         while not all(camera.works() for camera in self._cameras.values()):
@@ -209,11 +209,11 @@ class Cast:
             time.sleep(PAUSE)
 
     def picture(self, view: str, frame: int) -> NDArray[np.uint8]:
-        """What a camera saw in a frame ``[height, width, 3]``."""
+        """Return a camera's picture of a frame, ``[height, width, 3]``."""
         return self._cameras[view].picture(frame, self._server.config.timeout)
 
     def _dismiss(self, actors: list[Any]) -> None:
-        """Destroy actors; sensors stop first, because one that is destroyed while it sends can take the process along."""
+        """Destroy actors. Sensors stop first: destroying one that is sending can abort the process."""
         for actor in actors:
             if actor.type_id.startswith("sensor."):
                 with asking("stop a sensor"):
@@ -223,7 +223,7 @@ class Cast:
         self._server.order("remove actors", [destroy(actor) for actor in actors])
 
     def leave(self) -> None:
-        """Remove everything, sensors first, as far as the server answers."""
+        """Remove all actors, sensors first, if the server answers."""
         self._cameras.clear()
         with suppress(ServerFault):
             self._dismiss(self._actors[::-1])

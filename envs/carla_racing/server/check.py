@@ -1,4 +1,4 @@
-"""What is at an address, in plain words, and whether the racing task can use it."""
+"""Say what is at an address and whether the racing task can use it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check(address: Address) -> int:
     """Print a line per finding.
 
     Returns:
-        0 where a run on its default track can use the server, 2 where it cannot.
+        0 if a run on the default track can use the server, else 2.
 
     Raises:
         UserError: the client is not installed.
@@ -72,7 +72,7 @@ def _look(client: Any) -> int:
 
 
 def _rate(world: Any, found: Any) -> float:
-    """Ticks per second in the mode of the racing task; afterwards the settings are as they were."""
+    """Measure ticks per second in the mode of the racing task; restore the settings afterwards."""
     with synchronous(world, CarlaRacingConfig(), found):
         begun, ticks = time.perf_counter(), 0
         while ticks < MEASURED and time.perf_counter() - begun < LONGEST:

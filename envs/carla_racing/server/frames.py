@@ -1,4 +1,4 @@
-"""Between this package's frame and CARLA's: the only place where signs flip.
+"""Convert between this package's frame and CARLA's; signs flip nowhere else.
 
 Here: right-handed, metres, radians, y and angles to the left. CARLA: left-handed, y and angles to the right, degrees.
 """
@@ -28,42 +28,42 @@ class Pedals(NamedTuple):
 
 
 def to_carla(pose: Pose) -> tuple[float, float, float]:
-    """CARLA's x, y (m) and yaw (degrees, in [-180, 180)) of a pose."""
+    """Convert a pose to CARLA's x, y (m) and yaw (degrees, in [-180, 180))."""
     return pose.x, -pose.y, _half_turn(-math.degrees(pose.heading), 180.0)
 
 
 def from_carla(x: float, y: float, yaw: float) -> Pose:
-    """The inverse of :func:`to_carla`, with the heading in [-pi, pi)."""
+    """Invert :func:`to_carla`, with the heading in [-pi, pi)."""
     return Pose(x, -y, _half_turn(-math.radians(yaw), math.pi))
 
 
 def world_velocity(heading: float, vx: float, vy: float) -> tuple[float, float]:
-    """CARLA's velocity (m/s) of a car that heads there, from its forward and lateral (left) speeds."""
+    """Convert forward and lateral (left) speeds of a car to CARLA's velocity (m/s)."""
     cos, sin = math.cos(heading), math.sin(heading)
     return cos * vx - sin * vy, -(sin * vx + cos * vy)
 
 
 def car_velocity(heading: float, x: float, y: float) -> tuple[float, float]:
-    """The inverse of :func:`world_velocity`: forward and lateral speeds."""
+    """Invert :func:`world_velocity`: forward and lateral speeds (m/s)."""
     cos, sin = math.cos(heading), math.sin(heading)
     return cos * x - sin * y, -sin * x - cos * y
 
 
 def turning(degrees: float) -> float:
-    """CARLA's angle or rate to the right (degrees) -> ours to the left (radians)."""
+    """Convert CARLA's angle or rate to the right (degrees) to ours to the left (radians)."""
     return -math.radians(degrees)
 
 
 def pedals(steer: float, drive: float) -> Pedals:
-    """The commands of an action: steer (left positive) and drive (brake negative), both in [-1, 1]."""
+    """Convert an action to commands: steer (left positive) and drive (brake negative), both in [-1, 1]."""
     return Pedals(throttle=max(drive, 0.0), brake=max(-drive, 0.0), steer=-steer)
 
 
 class SteeringGear:
-    """How far to turn a vehicle's steering for the wheel angle that an action of the task means.
+    """Convert the task's steer to a vehicle's steer with the same wheel angle.
 
-    A vehicle's full steer is its own lock (some 70 degrees for most of CARLA's cars), less at speed; the task's is the
-    plant's lock.
+    A full steer of the vehicle is the vehicle's lock (about 70 degrees for most of CARLA's cars), less at speed. A full
+    steer of the task is the plant's lock.
 
     Args:
         physics: the vehicle's ``carla.VehiclePhysicsControl``.
@@ -77,17 +77,17 @@ class SteeringGear:
         self._speeds, self._shares = zip(*curve, strict=True)  # km/h, share of the lock
 
     def command(self, steer: float, speed: float) -> float:
-        """The vehicle's steer for the task's, both in [-1, 1] and left positive, at ``speed`` (m/s)."""
+        """Convert the task's steer at ``speed`` (m/s); both are in [-1, 1] and left positive."""
         share = float(np.interp(3.6 * speed, self._speeds, self._shares))
         return min(max(steer * self._gain / max(share, 1e-3), -1.0), 1.0)
 
 
 def transform(carla: Any, pose: Pose, z: float) -> Any:
-    """A ``carla.Transform`` at height ``z`` (m) of a level car.
+    """Make the ``carla.Transform`` of a level car at height ``z`` (m).
 
     Args:
         carla: the client library.
-        pose: where.
+        pose: place and heading.
         z: height (m).
     """
     x, y, yaw = to_carla(pose)
@@ -95,12 +95,12 @@ def transform(carla: Any, pose: Pose, z: float) -> Any:
 
 
 def pose_of(transform: Any) -> Pose:
-    """The pose of a ``carla.Transform``."""
+    """Read the pose of a ``carla.Transform``."""
     return from_carla(transform.location.x, transform.location.y, transform.rotation.yaw)
 
 
 def heading_error(heading: float, centre: float) -> float:
-    """A heading relative to another (rad), in [-pi, pi)."""
+    """Return a heading relative to another (rad), in [-pi, pi)."""
     return _half_turn(heading - centre, math.pi)
 
 

@@ -1,4 +1,4 @@
-"""The CARLA client library, which only an extra installs, and what its failures are called here."""
+"""The CARLA client library, which only an extra installs, and exceptions for its failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pompc.errors import UserError
 
 
 class Interrupted(Exception):
-    """An episode cannot go on, through no fault of its driver."""
+    """An episode cannot continue, through no fault of its driver."""
 
 
 class ServerFault(Interrupted):
-    """A server, or the way to it, has failed; another connection may help."""
+    """A server, or the connection to it, has failed; another connection may help."""
 
 
 class NoServer(ServerFault):
@@ -26,7 +26,7 @@ class NoServer(ServerFault):
 
 
 def client_library() -> Any:
-    """The module ``carla``.
+    """Import the module ``carla``.
 
     Raises:
         UserError: it is not installed.
@@ -43,9 +43,9 @@ def client_library() -> Any:
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """A block of calls to a server whose failure is a :class:`ServerFault` that says ``what`` was asked.
+    """Turn a failure of the calls in the block into a :class:`ServerFault` that says ``what`` was asked.
 
-    The client raises a bare ``RuntimeError`` both where a server does not answer and where it refuses.
+    The client raises a bare ``RuntimeError`` both for a missing answer and for a refusal.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def asking(what: str) -> Iterator[None]:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The client's message in a few words."""
+    """Shorten the client's message."""
     text = " ".join(str(error).split())
     late = re.match(r"time-out of (\d+)ms", text)
     return f"no answer within {int(late[1]) / 1000:g} s" if late else text

@@ -1,7 +1,7 @@
-"""A program: has a CARLA server load a world, as told in JSON on its standard input.
+"""A program that makes a CARLA server load a world; it reads its order as JSON from the standard input.
 
-It stands alone, because the client of version 0.9.16 may abort its process when the world changes: the old episode's
-subscription can be ended after the new one's has begun, which has the same number. So no process that matters does this.
+It runs in a process that may abort: the client of version 0.9.16 may do so when the world changes, because it can end the
+old episode's subscription after the new one has begun under the same number.
 """
 
 import json
@@ -12,7 +12,7 @@ import carla  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:
-    """Load the town, or make a world of the definition."""
+    """Load the town, or make a world of the OpenDRIVE definition."""
     order = json.load(sys.stdin)
     client = carla.Client(order["host"], order["port"], worker_threads=1)
     client.set_timeout(order["patience"])

@@ -1,4 +1,4 @@
-"""One CARLA server made ready for an environment: version, world, synchronous ticks; and left as it was found."""
+"""One CARLA server, prepared for an environment (version, world, synchronous ticks) and left as it was found."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .frames import Pose, to_carla
 from .library import ServerFault, asking, client_library
 from .world import short, take_over
 
-SEAM = 0.05  # m by which a place may miss the edge of a lane: maps are computed in 32-bit numbers
+SEAM = 0.05  # m by which a place may miss the edge of a lane, because maps are computed in 32-bit numbers
 CLOSING = 2.0  # s that a failed server may take for each of the last requests
 
 
 @contextmanager
 def synchronous(world: Any, config: CarlaRacingConfig, found: Any) -> Iterator[None]:
-    """A block in which the server waits for ticks of one control step each, without rendering; then as ``found``."""
+    """Make the server wait for ticks of one control step each, without rendering; restore ``found`` afterwards."""
     with asking("look at the settings"):
         settings = world.get_settings()
     settings.synchronous_mode, settings.no_rendering_mode = True, True
@@ -41,13 +41,13 @@ class Server:
     """A server in synchronous mode with the track's world.
 
     Args:
-        address: where it listens.
+        address: of the server.
         config: the family's options.
         track: the circuit.
-        found: the settings to leave it with; none means those it has.
+        found: the settings to restore at the end; None means those it has now.
 
     Attributes:
-        found: the settings it is left with.
+        found: the settings that are restored at the end.
 
     Raises:
         ServerFault: it does not answer, or not in time.
@@ -68,7 +68,7 @@ class Server:
             self._stack = stack.pop_all()
 
     def _check_map(self) -> None:
-        """A circuit drawn for another place is a mistake that no other connection mends."""
+        """Refuse a circuit drawn for another map; another connection would not help."""
         for s in (0.0, 0.25, 0.5, 0.75):
             x, y, heading = (float(value) for value in self.track.cartesian(s * self.track.length, 0.0))
             if not self._on_road(Pose(x, y, heading)):
@@ -82,13 +82,13 @@ class Server:
                 )
 
     def _on_road(self, pose: Pose) -> bool:
-        """Whether a place lies on a driving lane, or on the seam of two, which to the client is on neither of them."""
+        """Whether a place lies on a driving lane or on the seam of two, which the client counts to neither."""
         nearest = self._waypoint(pose)
         if nearest is None:
             return False
         x, y, _ = to_carla(pose)
         place = self.carla.Location(x=x, y=y)
-        # The lane with the nearest middle need not be the one that the place lies on.
+        # The place may lie on another lane than the one with the nearest middle.
         lanes = (nearest, nearest.get_left_lane(), nearest.get_right_lane())
         return any(
             math.hypot(place.x - lane.transform.location.x, place.y - lane.transform.location.y)
@@ -98,21 +98,21 @@ class Server:
         )
 
     def _waypoint(self, pose: Pose) -> Any:
-        """The middle of the nearest driving lane."""
+        """Find the middle of the nearest driving lane."""
         x, y, _ = to_carla(pose)
         return self.map.get_waypoint(self.carla.Location(x=x, y=y))
 
     def ground(self, pose: Pose) -> float:
-        """Height (m) of the road at a pose."""
+        """Return the height (m) of the road at a pose."""
         waypoint = self._waypoint(pose)
         return 0.0 if waypoint is None else waypoint.transform.location.z
 
     def defer(self, last: Callable[[], None]) -> None:
-        """Do something before the server is left, or not reached any more."""
+        """Call ``last`` when the server is closed."""
         self._stack.callback(last)
 
     def render(self, wanted: bool) -> None:
-        """Have the server render, or not."""
+        """Switch rendering on or off."""
         with asking("switch rendering"):
             settings = self.world.get_settings()
             if settings.no_rendering_mode is wanted:
@@ -120,10 +120,10 @@ class Server:
                 self.world.apply_settings(settings)
 
     def order(self, what: str, commands: list[Any]) -> None:
-        """Send commands that are obeyed before the next tick.
+        """Send commands that take effect before the next tick.
 
         Raises:
-            ServerFault: no answer, or one of them was refused, such as for an actor that is gone.
+            ServerFault: no answer, or the server refused a command, such as one for an actor that is gone.
         """
         with asking(what):
             answers = self.client.apply_batch_sync(commands, False)
@@ -132,10 +132,10 @@ class Server:
             raise ServerFault(f"{what}: {refused[0]}")
 
     def tick(self) -> Any:
-        """Let one control step pass: the snapshot after it.
+        """Make one tick; return the snapshot after it.
 
         Raises:
-            ServerFault: no answer in time, or a snapshot of another frame: reads of it would be stale or a stranger's.
+            ServerFault: no answer in time, or the snapshot of another frame, which would be stale or another client's.
         """
         with asking("tick"):
             frame = self.world.tick(self.config.timeout)
@@ -145,6 +145,6 @@ class Server:
         return snapshot
 
     def close(self) -> None:
-        """Leave the server as it was found, as far as it answers."""
+        """Restore the server's settings and remove the actors if the server answers."""
         self.client.set_timeout(min(CLOSING, self.config.timeout))
         self._stack.close()

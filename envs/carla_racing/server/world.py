@@ -1,4 +1,4 @@
-"""The way to a CARLA server: the right version, nobody else at work, the wanted world."""
+"""Connect to a CARLA server: check its version and other clients, load the wanted world."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ..track.track import Track
 from .library import NoServer, ServerFault, asking, client_library
 
 TAG = "pompc"
-"""How the role name of every actor begins that this package has spawned."""
+"""Prefix of the role name of every actor that this package spawns."""
 LOADER = Path(__file__).with_name("loader.py")
 GENERATED = "OpenDriveMap"
-"""What a world made of an OpenDRIVE text is called."""
-LOADING = 180.0  # s that a server may take for a world
+"""CARLA's name of a world made of an OpenDRIVE text."""
+LOADING = 180.0  # s that a server may take to load a world
 PLAYERS = ("vehicle.", "walker.", "sensor.", "controller.")
 
 
 def connect(address: Address, timeout: float) -> Any:
-    """A client of a server that speaks its version, nothing of the world asked yet.
+    """Connect a client of the server's version, without reading the world.
 
-    The order matters: a client that reads the stream of another version is aborted with its whole process.
+    The order matters: reading the stream of another version aborts the process.
 
     Raises:
         ServerFault: no answer.
@@ -41,7 +41,7 @@ def connect(address: Address, timeout: float) -> Any:
     """
     carla = client_library()
     try:
-        socket.create_connection(address, timeout).close()  # says at once what the client says after its time-out
+        socket.create_connection(address, timeout).close()  # fails at once; the client would fail after its time-out
     except OSError as error:
         raise NoServer(f"connect: {error.strerror or error}") from error
     client = carla.Client(address.host, address.port, worker_threads=1)
@@ -58,14 +58,15 @@ def connect(address: Address, timeout: float) -> Any:
 
 @contextmanager
 def leased(address: Address) -> Iterator[None]:
-    """A block in which no other process of this user on this machine uses the server; a dead one holds nothing.
+    """Keep other processes of this user on this machine from using the server within the block.
 
-    What excludes the other is a file in the folder for temporary files, named after the server's address.
+    A lock on a file in the folder for temporary files, named after the server's address, excludes them. The lock of a dead
+    process does not count.
 
     Raises:
-        UserError: one does, and may just be learning between two ticks.
+        UserError: another process uses the server, even if it is just learning between two ticks.
     """
-    from pompc.system.locking import (  # not on Windows, where the embedded simulator must still be importable
+    from pompc.system.locking import (  # missing on Windows; the embedded simulator must be importable there
         InUse,
         exclusive,
     )
@@ -73,7 +74,7 @@ def leased(address: Address) -> Iterator[None]:
     try:
         host = socket.gethostbyname(address.host)
     except OSError:
-        host = address.host  # said better by whoever connects
+        host = address.host  # connecting will say it better
     path = Path(tempfile.gettempdir(), f"pompc-carla-{os.getuid()}-{host}-{address.port}.lock")
     with ExitStack() as stack:
         try:
@@ -91,9 +92,12 @@ def leased(address: Address) -> Iterator[None]:
 
 
 def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tuple[Any, Any]:
-    """A client of a server that shows the track's world and that nobody else drives; and the settings to leave it with.
+    """Connect to a server that no other client drives, and load the track's world if the server does not show it.
 
-    The world is loaded only if it is not there: it takes long and destroys all actors.
+    Loading takes long and destroys all actors.
+
+    Returns:
+        The client, and the settings to restore at the end.
 
     Raises:
         ServerFault: no answer.
@@ -106,11 +110,11 @@ def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tupl
             return client, found
         _require_loadable(client, address, config)
         before = client.get_world().get_map().to_opendrive()
-    del client  # a client must not live to see the world change, see `loader`
+    del client  # a client must be gone before the world changes, see `loader`
     loaded = _load(address, config, track)
     client = connect(address, config.timeout)
     with asking("look at the new world"):
-        # A server may give a text back in other words: then the loader, or the change, must say that it is a new world.
+        # A server may return a text in another form. Then the loader, or a change of the text, shows that the world is new.
         present = client.get_world().get_map()
         loaded |= present.to_opendrive() != before
         if not (loaded and short(present.name) == (config.map or GENERATED)) and not shows(client, config, track):
@@ -119,31 +123,31 @@ def take_over(address: Address, config: CarlaRacingConfig, track: Track) -> tupl
 
 
 def short(name: str) -> str:
-    """A map's name without its folders."""
+    """Strip the folders from a map's name."""
     return name.rpartition("/")[2]
 
 
 def role(actor: Any) -> str:
-    """The role name of an actor; empty where it has none."""
+    """Return the role name of an actor, or an empty string."""
     return actor.attributes.get("role_name", "")
 
 
 def is_own(actor: Any) -> bool:
-    """Whether this package has spawned an actor, in this process or in one that is gone."""
+    """Whether this package has spawned an actor, in this process or in an earlier one."""
     parent = actor.parent
     return role(actor).startswith(TAG) or (parent is not None and role(parent).startswith(TAG))
 
 
 def others(world: Any) -> list[str]:
-    """Cars, walkers and sensors of other clients, in words; what belongs to the map is not among them."""
+    """Name the cars, walkers and sensors of other clients; actors of the map do not count."""
     players = [actor for actor in world.get_actors() if actor.type_id.startswith(PLAYERS) and not is_own(actor)]
     return [f"{actor.type_id} (id {actor.id}{', ' + role(actor) if role(actor) else ''})" for actor in players]
 
 
 def is_driven(world: Any, seconds: float) -> bool:
-    """Whether another client ticks the server in synchronous mode, as far as can be seen in that time.
+    """Whether another client is seen to tick the server in synchronous mode within ``seconds``.
 
-    The late answer to one old tick is not yet a client.
+    One late answer to an old tick does not count.
     """
     frames, end = set(), time.monotonic() + seconds
     while world.get_settings().synchronous_mode and time.monotonic() < end:
@@ -155,7 +159,7 @@ def is_driven(world: Any, seconds: float) -> bool:
 
 
 def _free(client: Any, address: Address, timeout: float) -> Any:
-    """Make sure that nobody else drives the server, and clear away what a dead run left: the settings to leave."""
+    """Refuse a server that another client drives; remove the leavings of a dead run; return the settings to restore."""
     carla, world = client_library(), client.get_world()
     if is_driven(world, timeout):
         raise UserError(
@@ -169,9 +173,9 @@ def _free(client: Any, address: Address, timeout: float) -> Any:
         )
         found.synchronous_mode, found.fixed_delta_seconds = False, None
         world.apply_settings(found)
-    world.wait_for_tick(timeout)  # before the first one no actor is known
+    world.wait_for_tick(timeout)  # before the first tick no actor is known
     own = [actor for actor in world.get_actors() if is_own(actor)]
-    if own:  # a dead run's: so are the settings, and CARLA's own are the best guess at what was before
+    if own:  # of a dead run, as are the settings: CARLA's defaults are the best guess at the earlier ones
         found.no_rendering_mode, found.substepping = False, True
         found.max_substep_delta_time, found.max_substeps = 0.01, 10
     client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in own], False)
@@ -179,7 +183,7 @@ def _free(client: Any, address: Address, timeout: float) -> Any:
 
 
 def shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
-    """Whether the wanted world is there."""
+    """Whether the server shows the wanted world."""
     present = client.get_world().get_map()
     if config.map is not None:
         return short(present.name) == config.map
@@ -187,7 +191,7 @@ def shows(client: Any, config: CarlaRacingConfig, track: Track) -> bool:
 
 
 def _require_loadable(client: Any, address: Address, config: CarlaRacingConfig) -> None:
-    """Refuse to destroy what is not ours, and maps that the server does not have."""
+    """Refuse to destroy actors of other clients, and refuse maps that the server does not have."""
     world = client.get_world()
     if strangers := others(world):
         raise UserError(
@@ -201,7 +205,10 @@ def _require_loadable(client: Any, address: Address, config: CarlaRacingConfig) 
 
 
 def _load(address: Address, config: CarlaRacingConfig, track: Track) -> bool:
-    """Load the world from another process: whether that has worked; where not, the world may have changed all the same.
+    """Load the world from another process.
+
+    Returns:
+        Whether that process ended well. If it did not, the world may still have changed.
 
     Raises:
         ServerFault: the server refused, or took too long.

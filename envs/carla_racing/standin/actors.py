@@ -1,4 +1,4 @@
-"""What has been spawned: vehicles, sensors and the spectator."""
+"""Spawned actors: vehicles, sensors and the spectator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STILL: Vector = (0.0, 0.0, 0.0)
 
 
 class Gear(NamedTuple):
-    """How far a steer of 1 turns the front wheels.
+    """Wheel angle of a full steer.
 
     Attributes:
         lock: at rest (degrees).
@@ -66,9 +66,9 @@ class Actor:
         id: of the actor.
         description: ``[uid, id, [[attribute, type, value], ...]]`` as the client gave it.
         pose: in the world.
-        parent: what it is attached to.
+        parent: the actor that it is attached to.
         mount: pose relative to the parent.
-        stream: the stream of its data, 0 for none.
+        stream: number of the stream of its data, 0 without one.
     """
 
     id: int
@@ -101,7 +101,7 @@ class Actor:
         self.pose = pose
 
     def follow(self) -> None:
-        """Go where the parent is; it is level, so only its yaw turns the mount."""
+        """Follow the parent; it is level, so only its yaw turns the mount."""
         if self.parent is not None:
             base, mount, yaw = self.parent.pose, self.mount, math.radians(self.parent.pose.yaw)
             x = base.x + mount.x * math.cos(yaw) - mount.y * math.sin(yaw)
@@ -113,8 +113,7 @@ class Actor:
 
 
 class Vehicle(Actor):
-    """A car. While ``simulated`` it is the plant's, and the next tick finds it on the ground, however high it was put;
-    otherwise it stands where it was put.
+    """A car. While ``simulated``, the plant moves it, and the next tick puts it on the ground; otherwise it stands still.
 
     Args:
         grounds: see ``Body``.
@@ -131,13 +130,13 @@ class Vehicle(Actor):
         self.physics = default_physics(self.gear)
 
     def place(self, pose: Pose) -> None:
-        """Put the car there, its speed zero where it is simulated."""
+        """Put the car there; a simulated car stands."""
         super().place(pose)
         if self.simulated:
-            self.body.teleport(pose)  # looks for the place on the track: a car without physics has no need of it
+            self.body.teleport(pose)  # finds the place on the track, which only a simulated car needs
 
     def simulate(self, simulated: bool) -> None:
-        """Switch the physics; a change leaves the car standing, its actuators at rest."""
+        """Switch the physics; after a change the car stands and its actuators are at rest."""
         if simulated != self.simulated:
             self.body.restart()
             self.body.teleport(self.pose)
@@ -150,17 +149,17 @@ class Vehicle(Actor):
             self.body.set_velocity(velocity)
 
     def set_angular_velocity(self, degrees: Vector) -> None:
-        """Take an angular velocity (deg/s), of which the plane leaves the yaw rate."""
+        """Take an angular velocity (deg/s); only the yaw rate counts on the plane."""
         if self.simulated:
             self.body.set_yaw_rate(degrees[2])
 
     def apply_physics(self, physics: list) -> None:
-        """Keep the values, for the client to read back; the plant's own parameters stay. The actuators restart."""
+        """Store the values for the client to read; the plant keeps its parameters. The actuators restart."""
         self.physics = physics
         self.body.centre_actuators()
 
     def step(self, clock: Clock) -> None:
-        """One tick."""
+        """Move by one tick."""
         if not self.simulated:
             return
         before, seconds = self.velocity, clock.substep * clock.substeps
@@ -183,7 +182,7 @@ class Vehicle(Actor):
 
 
 def overlap(a: Actor, b: Actor) -> bool:
-    """Whether two boxes share space; pitch and roll are not looked at."""
+    """Whether two boxes overlap; pitch and roll are ignored."""
     if abs(a.pose.z - b.pose.z) >= a.half_size[2] + b.half_size[2]:
         return False
     distance = (b.pose.x - a.pose.x, b.pose.y - a.pose.y)
@@ -202,7 +201,7 @@ def overlap(a: Actor, b: Actor) -> bool:
 
 
 def default_physics(gear: Gear) -> list:
-    """The plant's parameters in the RPC form of VehiclePhysicsControl, and plain numbers for what it does not have."""
+    """Make the RPC form of VehiclePhysicsControl from the plant's parameters and constants."""
     p, steer = PARAMETERS, gear.lock
     front, rear = 100.0 * p.front, -100.0 * p.rear  # CARLA gives wheel positions in cm
     brakes = (p.front_brake * p.brake_force / 2 * WHEEL_RADIUS, (1 - p.front_brake) * p.brake_force / 2 * WHEEL_RADIUS)

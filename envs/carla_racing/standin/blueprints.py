@@ -1,4 +1,4 @@
-"""What can be spawned: vehicles, all with the same body, and the sensors of ``sensors``."""
+"""Kinds of actors: vehicles, all with the same body, and the sensors of ``sensors``."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def attributes(name: str, chosen: list[list]) -> dict[str, str]:
 
     Args:
         name: of the blueprint.
-        chosen: ``[id, type, value]`` of those the client gives.
+        chosen: ``[id, type, value]`` of the attributes that the client gives.
 
     Raises:
         Refusal: there is no such blueprint.

@@ -1,4 +1,4 @@
-"""The remote procedures. Every public method of ``Calls`` is one, under the name the client calls.
+"""The remote procedures: every public method of ``Calls``, under the name that the client calls.
 
 A method that returns None answers a ``Response<void>``. Velocities are m/s and deg/s, transforms in CARLA's frame.
 """
@@ -36,7 +36,7 @@ class Calls:
     """The procedures on a world.
 
     Args:
-        world: what they act on.
+        world: the world they act on.
         mode_changed: set whenever the settings may have changed.
     """
 
@@ -54,7 +54,7 @@ class Calls:
         return self._world.atlas.names
 
     def get_required_files(self, folder: str, download: bool = True) -> list[str]:
-        """Files the client should fetch: none."""
+        """Files that the client should fetch: an empty list."""
         return []
 
     def get_map_info(self) -> list:
@@ -70,7 +70,7 @@ class Calls:
         """Begin an episode on a map, by default the loaded one."""
         self._world.load(name or self._world.map.name, reset_settings)
         self._mode_changed.set()
-        await self._world.tick()  # shows the new episode to clients that wait for it, in synchronous mode too
+        await self._world.tick()  # shows the new episode to waiting clients, in synchronous mode too
 
     def copy_opendrive_to_file(self, xodr: str, parameters: list) -> None:
         """Keep a client's OpenDRIVE as a map that the next episode loads."""
@@ -91,23 +91,23 @@ class Calls:
         return self._world.settings.encode()
 
     def set_episode_settings(self, values: list) -> int:
-        """Replace the settings; the frame in which that was done."""
+        """Replace the settings; return the frame of the change."""
         self._world.settings = Settings.decode(values)
         self._mode_changed.set()
         return self._world.frame
 
     async def tick_cue(self) -> int:
-        """Make a tick: its frame."""
+        """Make a tick; return its frame."""
         world = self._world
         # In asynchronous mode the server's own clock makes the frame that the client then waits for.
         return await world.tick() if world.settings.synchronous else world.frame + 1
 
     def get_weather_parameters(self) -> list[float]:
-        """The weather, as it was set."""
+        """The stored weather."""
         return self._world.weather
 
     def set_weather_parameters(self, weather: list[float]) -> None:
-        """Keep the weather, for clients to read back."""
+        """Store the weather for clients to read."""
         self._world.weather = weather
 
     def get_actor_definitions(self) -> list[list]:
@@ -115,30 +115,30 @@ class Calls:
         return blueprints.definitions()
 
     def draw_debug_shape(self, shape: list) -> None:
-        """Accepted; there is nothing to draw on."""
+        """Accept and ignore: there is no picture to draw on."""
 
     def query_lights_state(self, client: str) -> list:
-        """Street lights: none."""
+        """Street lights: an empty list."""
         return []
 
     def get_environment_objects(self, tag: int) -> list:
-        """Objects of the scenery: none."""
+        """Objects of the scenery: an empty list."""
         return []
 
     def get_level_bbs(self, tag: int) -> list:
-        """Boxes of the scenery: none."""
+        """Boxes of the scenery: an empty list."""
         return []
 
     # Actors
 
     def spawn_actor(self, description: list, transform: list) -> list:
-        """A new actor's description."""
+        """Spawn an actor; return its description."""
         return self._world.encode(self._world.spawn(description, _pose(transform)))
 
     def spawn_actor_with_parent(
         self, description: list, transform: list, parent: int, attachment: int = 0, socket: str = ""
     ) -> list:
-        """The same, fixed to another actor."""
+        """Spawn an actor that is fixed to another; return its description."""
         world = self._world
         return world.encode(world.spawn(description, _pose(transform), world.actor(parent)))
 
@@ -148,7 +148,7 @@ class Calls:
         return True
 
     def get_actors_by_id(self, ids: list[int]) -> list[list]:
-        """Descriptions of those that exist."""
+        """Descriptions of the actors that exist."""
         world = self._world
         return [world.encode(world.actors[number]) for number in ids if number in world.actors]
 
@@ -165,7 +165,7 @@ class Calls:
         self._world.actor(actor).place(_pose(transform))
 
     def set_actor_location(self, actor: int, location: list) -> None:
-        """The same, its rotation kept."""
+        """Move an actor and keep its rotation."""
         moved = self._world.actor(actor)
         x, y, z = _finite(location)
         moved.place(moved.pose._replace(x=x, y=y, z=z))
@@ -183,23 +183,23 @@ class Calls:
         self._world.vehicle(actor).simulate(enabled)
 
     def set_actor_enable_gravity(self, actor: int, enabled: bool) -> None:
-        """Accepted; the cars are on the ground."""
+        """Accept and ignore: the cars are on the ground."""
         self._world.actor(actor)
 
     # Vehicles
 
     def apply_control_to_vehicle(self, actor: int, control: list) -> None:
-        """The control that a car has from the next tick on."""
+        """Set a car's control from the next tick on."""
         command = Control(*control)
         _finite(command[:3])
         self._world.vehicle(actor).control = command
 
     def get_physics_control(self, actor: int) -> list:
-        """A car's physics, as it was set."""
+        """A car's stored physics."""
         return self._world.vehicle(actor).physics
 
     def apply_physics_control(self, actor: int, physics: list) -> None:
-        """Keep a car's physics; see ``Vehicle.apply_physics``."""
+        """Store a car's physics; see ``Vehicle.apply_physics``."""
         self._world.vehicle(actor).apply_physics(physics)
 
     def get_telemetry_data(self, actor: int) -> list:
@@ -216,7 +216,7 @@ class Calls:
         return [self._world.vehicle(actor).lights]
 
     def set_vehicle_light_state(self, actor: int, state: list) -> None:
-        """Keep a car's lights."""
+        """Store a car's lights."""
         self._world.vehicle(actor).lights = state[0]
 
     def get_vehicle_light_states(self) -> list:
@@ -226,14 +226,14 @@ class Calls:
     # Batches
 
     async def apply_batch(self, commands: list, do_tick: bool) -> Bare:
-        """Carry out commands and, where asked, a tick: an answer to each."""
+        """Carry out commands, and a tick on request; return one answer per command."""
         answers = [self._command(command) for command in commands]
         if do_tick:
             await self.tick_cue()
         return Bare(answers)
 
     def _command(self, command: list, spawned: int = 0) -> list:
-        """Carry out one command ``[[index, [actor, ...]]]``; actor 0 in what follows a spawn is the spawned one."""
+        """Carry out one command ``[[index, [actor, ...]]]``; actor 0 in commands after a spawn is the spawned one."""
         index, (first, *rest) = command[0]
         try:
             if index == SPAWN:
@@ -262,7 +262,7 @@ class Calls:
         self._world.faults.set(name, value)
 
     def standin_state(self) -> dict[str, Any]:
-        """What a test wants to know: not a procedure of CARLA's."""
+        """State for tests: not a procedure of CARLA's."""
         world = self._world
         return {
             "frame": world.frame,

@@ -1,4 +1,4 @@
-"""A tiny client for tests: it switches faults and reads counters, and does not need the package ``carla``."""
+"""A tiny client for tests: it switches faults and reads counters, without the package ``carla``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .protocol import LARGEST_READ, load_msgpack
 
 
 def call(host: str, port: int, name: str, *arguments: Any, timeout: float = 10.0) -> Any:
-    """Call a procedure on a connection of its own: the value of its answer.
+    """Call a procedure on a new connection; return the value of its answer.
 
     Raises:
         RuntimeError: the server refuses.
-        ConnectionError: it went away.
+        ConnectionError: the server has gone.
         TimeoutError: no answer.
     """
     msgpack = load_msgpack()
@@ -43,5 +43,5 @@ def set_fault(host: str, port: int, name: str, value: float | int | str) -> None
 
 
 def state(host: str, port: int) -> dict[str, Any]:
-    """What a running stand-in holds: frame, episode, map, mode, names of its actors, listeners, faults."""
+    """Ask a running stand-in for its state: frame, episode, map, mode, names of its actors, listeners, faults."""
     return call(host, port, "standin_state")

@@ -1,4 +1,4 @@
-"""What can be made to go wrong, by flags at the start or by the procedure ``standin_fault`` while it runs."""
+"""Faults on request, by flags at the start or by the procedure ``standin_fault`` while the stand-in runs."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Faults:
             _die()
 
     def take(self, name: str) -> bool:
-        """Whether a counted fault happens now; counts it down."""
+        """Count a fault down and return whether it happens now."""
         left = getattr(self, name)
         setattr(self, name, max(left - 1, 0))
         return left > 0
 
     async def before_call(self, name: str) -> None:
-        """Wait while calls of ``name`` hang; the procedures of the stand-in itself never do."""
+        """Wait while calls of ``name`` hang; the stand-in's procedures for tests never hang."""
         while self.hang in ("*", name) and not name.startswith("standin_"):
             await asyncio.sleep(0.01)
 
     async def before_tick(self) -> None:
-        """What goes wrong within a tick."""
+        """Apply the faults of a tick."""
         if self.slow_tick:
             await asyncio.sleep(self.slow_tick)
         if self.kill > 0:

@@ -1,4 +1,4 @@
-"""Maps: OpenDRIVE text, the ground it gives the cars, and spawn points."""
+"""Maps: OpenDRIVE text, ground and spawn points."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Map:
 
     Attributes:
         name: without folders.
-        xodr: the OpenDRIVE text the client is given.
+        xodr: the OpenDRIVE text that the client receives.
         grounds: coordinates for the cars, see ``physics.Body``.
         spawn_points: recommended places.
     """
@@ -62,7 +62,7 @@ class Map:
 
     @classmethod
     def read(cls, name: str, xodr: str) -> Map:
-        """A map from its text.
+        """Make a map of its text.
 
         Raises:
             Refusal: not an OpenDRIVE file.
@@ -80,7 +80,7 @@ class Map:
 
 
 class Atlas:
-    """The maps the server has; a read one is kept."""
+    """The maps of the server, each read once."""
 
     def __init__(self) -> None:
         self._texts = {DEFAULT: read_text(TRACKS / "esses.xodr"), "Town01": STRAIGHT}
@@ -88,14 +88,14 @@ class Atlas:
 
     @property
     def names(self) -> list[str]:
-        """As the client is told them."""
+        """Names of the maps, as the client receives them."""
         return [f"/Game/Carla/Maps/{name}" for name in self._texts]
 
     def load(self, name: str) -> Map:
-        """A map by name, with or without folders.
+        """Load a map by name, with or without folders.
 
         Raises:
-            Refusal: there is none.
+            Refusal: no map has that name.
         """
         short = name.rsplit("/", 1)[-1]
         if short not in self._texts:
@@ -116,15 +116,15 @@ class Atlas:
 
 
 def _circuit(xodr: str) -> Circuit | None:
-    """The circuit in the text, or None where it is not one that the racing family reads."""
+    """Read the circuit in the text; None if the racing family cannot read it."""
     with warnings.catch_warnings(), suppress(UserError):
-        warnings.simplefilter("ignore")  # what the family does not read is said to its own user
+        warnings.simplefilter("ignore")  # the family warns its user itself
         return Circuit(Track.parse(Path("map.xodr"), xodr, JOINT_TOLERANCE))
     return None
 
 
 def _round_track(track: Track) -> list[Pose]:
-    """Along the centre of a circuit."""
+    """Spawn points along the centre of a circuit."""
     s = np.arange(0.0, track.length - SPAWN_SPACING / 2, SPAWN_SPACING)
     x, y, heading = track.cartesian(s, 0.0)
     places = np.column_stack([x, y, heading]).tolist()
@@ -132,7 +132,7 @@ def _round_track(track: Track) -> list[Pose]:
 
 
 def _beside_roads(root: ET.Element) -> list[Pose]:
-    """At the start of every piece of road, on its right."""
+    """Spawn points at the start of every piece of road, on its right."""
     poses = []
     for piece in root.iterfind("road/planView/geometry"):
         x, y, heading = (float(piece.get(key, 0.0)) for key in ("x", "y", "hdg"))

@@ -14,19 +14,19 @@ from ..track.track import Track
 from .wire import Pose, Vector
 
 CIRCUIT_REACH = 50.0  # m from the centre of a circuit within which its coordinates are used
-LONGEST_SUBSTEP = 0.03  # s, what the plant is stable with
+LONGEST_SUBSTEP = 0.03  # s, with which the plant is stable
 PARAMETERS = VehicleParameters()
 
 
 class Clock(NamedTuple):
-    """How a tick is integrated: ``substeps`` steps of ``substep`` s."""
+    """Integration of a tick: ``substeps`` steps of ``substep`` s."""
 
     substep: float
     substeps: int
 
     @classmethod
     def of(cls, dt: float, longest: float, most: int) -> Clock:
-        """The steps of a tick of ``dt`` s; more than ``most`` only where the plant would not be stable."""
+        """Divide a tick of ``dt`` s; there are more than ``most`` steps only if the plant needs them to be stable."""
         wanted = min(math.ceil(dt / longest - 1e-6), most)
         substeps = max(wanted, math.ceil(dt / LONGEST_SUBSTEP - 1e-6), 1)
         return cls(dt / substeps, substeps)
@@ -36,19 +36,19 @@ class Ground(Protocol):
     """Coordinates a car is integrated in, right-handed."""
 
     def curvature(self, s: float) -> float:
-        """Of the line that s runs along (1/m)."""
+        """Curvature (1/m) of the line along which s runs."""
         ...
 
     def holds(self, s: float, n: float) -> bool:
-        """Whether the coordinates are good at that place."""
+        """Whether the coordinates are valid at that place."""
         ...
 
     def locate(self, x: float, y: float, heading: float) -> tuple[float, float, float]:
-        """Plane to s, n, e."""
+        """Convert the plane to s, n, e."""
         ...
 
     def plane(self, car: Car) -> tuple[float, float, float]:
-        """Back to x, y, heading."""
+        """Convert back to x, y, heading."""
         ...
 
     def wrap(self, s: float) -> float:
@@ -68,15 +68,15 @@ class Flat:
         return True
 
     def locate(self, x: float, y: float, heading: float) -> tuple[float, float, float]:
-        """The same three."""
+        """Return the same three numbers."""
         return x, y, heading
 
     def plane(self, car: Car) -> tuple[float, float, float]:
-        """The same three."""
+        """Return the same three numbers."""
         return car.s, car.n, car.e
 
     def wrap(self, s: float) -> float:
-        """The same: there is no loop."""
+        """Return the same number: there is no loop."""
         return s
 
 
@@ -107,7 +107,7 @@ FLAT = Flat()
 
 
 def carla_pose(x: float, y: float, heading: float, z: float = 0.0) -> Pose:
-    """A right-handed place in CARLA's frame."""
+    """Convert a right-handed place to CARLA's frame."""
     return Pose(x, 0.0 - y, z, 0.0, math.remainder(0.0 - math.degrees(heading), 360.0), 0.0)  # no negative zeros
 
 
@@ -121,7 +121,7 @@ class Body:
 
     Args:
         grounds: coordinates to integrate in, the preferred first; the last must hold everywhere.
-        pose: where it stands, in CARLA's frame.
+        pose: of the car in CARLA's frame.
     """
 
     def __init__(self, grounds: Sequence[Ground], pose: Pose) -> None:
@@ -173,7 +173,7 @@ class Body:
 
     @property
     def pose(self) -> Pose:
-        """Where it stands on the ground, in CARLA's frame."""
+        """Pose on the ground, in CARLA's frame."""
         return carla_pose(*self._ground.plane(self._car))
 
     @property

@@ -1,4 +1,4 @@
-"""A stand-in as a process of its own: CARLA's client holds the interpreter's lock, so a thread would not do."""
+"""A stand-in in another process; a thread would not do, because CARLA's client holds the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -59,30 +59,30 @@ class StandIn:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Exit code of the process; None while it runs."""
         return self._process.poll()
 
     def fault(self, name: str, value: float | int | str) -> None:
-        """Switch a fault, see ``faults.Faults``; ``kill`` at once ends the process."""
+        """Switch a fault, see ``faults.Faults``; ``kill`` 0 ends the process."""
         with contextlib.suppress(ConnectionError):
             control.set_fault(self.host, self.port, name, value)
 
     def state(self) -> dict[str, Any]:
-        """What it holds, see ``control.state``."""
+        """Ask for the server's state, see ``control.state``."""
         return control.state(self.host, self.port)
 
     def kill(self) -> None:
-        """End it at once, without goodbye."""
+        """Kill the process."""
         self._process.kill()
         self._close()
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Ask it to end: the exit code."""
+        """Ask the process to end; return its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         return self._close()
@@ -99,14 +99,14 @@ class StandIn:
         return code
 
     def restart(self) -> None:
-        """End it if it still runs, and start it again on the same port."""
+        """Kill the process and start it again on the same port."""
         self.kill()
         self._start()
 
 
 @contextlib.contextmanager
 def running(*flags: str) -> Iterator[StandIn]:
-    """A stand-in on a free loopback port, for the length of a ``with`` block.
+    """Run a stand-in on a free loopback port within a ``with`` block.
 
     Args:
         flags: of ``pompc carla standin``, without the port.

@@ -32,7 +32,7 @@ class Bare(NamedTuple):
 
 
 def load_msgpack() -> Any:
-    """The module ``msgpack``.
+    """Import the module ``msgpack``.
 
     Raises:
         UserError: it is not installed.
@@ -45,12 +45,12 @@ def load_msgpack() -> Any:
 
 
 def success(value: Any) -> list:
-    """``Response<T>`` holding a value, ``Response<void>`` where that is None."""
+    """Make a ``Response<T>`` of a value, or a ``Response<void>`` of None."""
     return [[False]] if value is None else [[1, value]]
 
 
 def refused(message: str) -> list:
-    """``Response<T>`` holding an error; the client reads the same form as an error of ``Response<void>``."""
+    """Make a ``Response<T>`` of an error; the client reads it as an error of ``Response<void>`` too."""
     return [[0, [message]]]
 
 
@@ -77,7 +77,7 @@ async def serve(
 
 
 async def _answer(calls: dict[str, Call], name: str, arguments: list) -> tuple[str | None, Any]:
-    """Error and result of one call."""
+    """Return error and result of one call."""
     call = calls.get(name)
     if call is None:
         return f"the CARLA stand-in has no procedure '{name}'", None

@@ -1,4 +1,4 @@
-"""What the sensors measure, as streamed messages without their header."""
+"""Measurements of the sensors, as streamed messages without their header."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sensor(Actor):
         self.due = 0.0
 
     def is_due(self, seconds: float) -> bool:
-        """Whether it measures at this simulation time; if so, the next time is set."""
+        """Whether the sensor measures at this simulation time; if so, set the next time."""
         due = seconds >= self.due - 1e-6
         if due:
             self.due = seconds + self.period
@@ -38,12 +38,12 @@ class Sensor(Actor):
 
 
 class Family(NamedTuple):
-    """How a kind of sensor works.
+    """A kind of sensor.
 
     Attributes:
         kind: its type in message headers.
-        measure: its measurement per tick; None for those that report events only.
-        rendered: whether it needs rendering, which the settings can switch off.
+        measure: its measurement per tick; None for a sensor that only reports events.
+        rendered: whether it needs rendering; the settings can switch that off.
     """
 
     kind: int
@@ -73,7 +73,7 @@ def collision(vehicle: list, other: list, impulse: wire.Vector) -> bytes:
 
 
 def impulse(vehicle: Vehicle, other: Vehicle) -> wire.Vector:
-    """What would stop a car relative to the other (N s)."""
+    """Impulse (N s) that would stop a car relative to the other."""
     x, y, z = (PARAMETERS.mass * (b - a) for a, b in zip(vehicle.velocity, other.velocity, strict=True))
     return x, y, z
 

@@ -52,16 +52,16 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def run(host: str, port: int, faults: Faults, watch_stdin: bool) -> None:
-    """Serve until SIGINT or SIGTERM; the port of the RPC is open as soon as calls are answered, and not before.
+    """Serve until SIGINT or SIGTERM. The port of the RPC opens when the server can answer, not before.
 
     Args:
         host: the address to listen on.
         port: of the RPC; 0 takes a free one. The streams take another free one.
-        faults: what goes wrong from the start.
-        watch_stdin: end when the standard input ends: with the process that started this one.
+        faults: the faults from the start.
+        watch_stdin: end with the standard input, and so with the process that started this one.
 
     Raises:
-        UserError: the port cannot be had.
+        UserError: the port is not free.
     """
     loop, stop, mode_changed = asyncio.get_running_loop(), Event(), Event()
     with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
@@ -74,7 +74,7 @@ async def run(host: str, port: int, faults: Faults, watch_stdin: bool) -> None:
     calls = procedures(Calls(world, mode_changed))
 
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
-        # asyncio does so for sockets that it makes itself; without it every answer waits 40 ms.
+        # asyncio does so only for sockets that it makes; without it every answer takes 40 ms more.
         writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         # Cancelled at the end of the server, of which asyncio would complain.
         with contextlib.suppress(ConnectionError, asyncio.CancelledError), contextlib.closing(writer):
@@ -82,7 +82,7 @@ async def run(host: str, port: int, faults: Faults, watch_stdin: bool) -> None:
 
     stream_server = await asyncio.start_server(streams.serve, host, 0)
     streams.port = stream_server.sockets[0].getsockname()[1]
-    gc.freeze()  # the collector does not look at what was imported again: ticks stay even
+    gc.freeze()  # keeps the garbage collector off imported objects, so that ticks stay even
     listener = _listen(host, port)
     host, port = listener.getsockname()[:2]
     rpc_server = await asyncio.start_server(answer, sock=listener)
@@ -93,5 +93,5 @@ async def run(host: str, port: int, faults: Faults, watch_stdin: bool) -> None:
     rpc_server.close()
     stream_server.close()
     if clock.done():
-        clock.result()  # the clock ends by itself only with an error: show it
+        clock.result()  # the clock ends only with an error: show it
     clock.cancel()

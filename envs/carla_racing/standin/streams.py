@@ -1,4 +1,4 @@
-"""The second port: the client connects once per stream, names it, and from then on is sent its messages."""
+"""The second port: the client connects once per stream, names it and receives its messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LARGEST_BACKLOG = 1 << 26
 
 
 class Streams:
-    """All streams and who listens to them.
+    """All streams and their listeners.
 
     Args:
-        faults: what goes wrong.
+        faults: the active faults.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -27,17 +27,17 @@ class Streams:
         self._listeners: dict[int, set[StreamWriter]] = {}
 
     def open(self) -> int:
-        """A new stream: its id."""
+        """Open a stream; return its id."""
         number = next(self._numbers)
         self._listeners[number] = set()
         return number
 
     def close(self, stream: int) -> None:
-        """Forget a stream. Its connections stay until the client ends them: it would reconnect for ever otherwise."""
+        """Forget a stream. Its connections stay until the client ends them, because it would reconnect for ever."""
         self._listeners.pop(stream, None)
 
     def token(self, stream: int) -> bytes:
-        """What a client needs to listen to a stream; empty for 0, no stream."""
+        """Make the token with which a client listens to a stream; empty for stream 0."""
         return wire.token(stream, self.port) if stream else b""
 
     def heard(self, stream: int) -> bool:
@@ -63,7 +63,7 @@ class Streams:
                 listeners.discard(writer)
 
     def publish(self, stream: int, message: bytes) -> None:
-        """Send a message to all who listen."""
+        """Send a message to all listeners."""
         framed = wire.FRAME.pack(len(message)) + message
         for writer in self._listeners[stream]:
             if not writer.is_closing() and writer.transport.get_write_buffer_size() < LARGEST_BACKLOG:

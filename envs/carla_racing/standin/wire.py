@@ -1,6 +1,6 @@
 """Byte layouts of the streamed messages of CARLA 0.9.16: little-endian and packed.
 
-The client does not check what it gets: a message of another length ends its process. The sizes are therefore tested.
+The client does not check messages: one of another length ends its process. So tests check the sizes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Pose(NamedTuple):
 
 
 def token(stream_id: int, port: int) -> bytes:
-    """What the client subscribes to a stream with; the host is that of its RPC connection."""
+    """Make the token with which the client subscribes to a stream; the host is that of its RPC connection."""
     return TOKEN.pack(stream_id, port, TCP, RPC_HOST, bytes(16))
 
 

@@ -16,12 +16,12 @@ from .sensors import Sensor
 from .streams import Streams
 from .wire import Pose
 
-VARIABLE_STEP = 0.05  # s, where the client fixes none
+VARIABLE_STEP = 0.05  # s, unless the client fixes one
 WEATHER = [0.0] * 5 + [70.0] + [0.0] * 8  # a clear noon
 
 
 class Settings(NamedTuple):
-    """Episode settings in the order of the RPC; ``fixed_delta`` is None where the client fixes none."""
+    """Episode settings in the order of the RPC; ``fixed_delta`` is None unless the client fixes it."""
 
     synchronous: bool = False
     no_rendering: bool = False
@@ -56,7 +56,7 @@ class Settings(NamedTuple):
 
     @property
     def clock(self) -> Clock:
-        """How a tick is integrated."""
+        """Integration of a tick."""
         return Clock.of(self.step, self.max_substep, self.max_substeps if self.substepping else 1)
 
 
@@ -64,8 +64,8 @@ class World:
     """Everything the client sees.
 
     Args:
-        streams: where messages go.
-        faults: what goes wrong.
+        streams: of the messages.
+        faults: the active faults.
     """
 
     def __init__(self, streams: Streams, faults: Faults) -> None:
@@ -81,7 +81,7 @@ class World:
         self.load(DEFAULT, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
-        """Begin an episode on a map; every actor goes."""
+        """Begin an episode on a map; all actors are removed."""
         self.map = self.atlas.load(name)
         for actor in list(self.actors.values()):
             self._remove(actor)
@@ -111,12 +111,12 @@ class World:
         return actor.encode(self.streams.token(actor.stream))
 
     def spawn(self, description: list, pose: Pose, parent: Actor | None = None) -> Actor:
-        """A new actor.
+        """Spawn an actor.
 
         Args:
             description: ``[uid, id, [[attribute, type, value], ...]]``.
             pose: in the world, or relative to the parent.
-            parent: what it is attached to.
+            parent: the actor that it is attached to.
 
         Raises:
             Refusal: no such blueprint, or a vehicle is in the way.
@@ -137,7 +137,7 @@ class World:
         return self._add(actor)
 
     def destroy(self, number: int) -> None:
-        """Take an actor away; what is attached to it stays, on its own, as in CARLA."""
+        """Remove an actor; attached actors stay, as in CARLA."""
         actor = self.actor(number)
         if actor is self.spectator:
             raise Refusal("the spectator cannot be destroyed")
@@ -160,7 +160,7 @@ class World:
         return [actor for actor in self.actors.values() if isinstance(actor, Vehicle)]
 
     async def tick(self) -> int:
-        """Let one step pass and tell everybody: the new frame."""
+        """Make one step and publish it; return the new frame."""
         await self.faults.before_tick()
         self.frame += 1
         self.seconds += self.settings.step

@@ -1,4 +1,4 @@
-"""The middle of the driving lanes of a circuit: from its roads to a line with an arc length of its own."""
+"""The middle of a circuit's driving lanes, as one line with its arc length."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CentreLine:
     Args:
         roads: in driving order.
         where: opens every error line.
-        tolerance: gap [m] and kink [rad] allowed where two pieces or roads meet.
+        tolerance: gap [m] and kink [rad] allowed between two pieces or roads.
 
     Raises:
         UserError: the middle jumps, or an edge folds.
@@ -49,12 +49,12 @@ class CentreLine:
         return np.searchsorted(self.starts[1:-1], station, side="right")
 
     def _frame(self, station: Array) -> Array:
-        """At ``station [m]``, rows ``[8, m]``: reference x, y, heading and curvature, ``ds/dr``, drift, offset, turning.
+        """Compute ``[8, m]`` at ``station [m]``: reference x, y, heading, curvature, ``ds/dr``, drift, offset, turning.
 
         ``ds/dr`` is the centre's arc length per station, ``drift`` the angle between centre and reference line and
         ``turning`` the derivative of that by the station.
         """
-        rows = np.empty((8, len(station)))
+        frame = np.empty((8, len(station)))
         index = self._road(station)
         for i, road in enumerate(self.roads):
             here = index == i
@@ -65,8 +65,8 @@ class CentreLine:
             slowing = -slope * curvature - offset * road.curvature_rate(local)
             stretch = np.hypot(forward, slope)
             turning = (bend * forward - slope * slowing) / stretch**2
-            rows[:, here] = x, y, heading, curvature, stretch, np.arctan2(slope, forward), offset, turning
-        return rows
+            frame[:, here] = x, y, heading, curvature, stretch, np.arctan2(slope, forward), offset, turning
+        return frame
 
     def at(self, station: Array) -> tuple[Array, Array, Array, Array, Array]:
         """x, y, heading, curvature and half width of the centre at stations ``[m]``."""
@@ -85,12 +85,12 @@ class CentreLine:
         return float(np.interp(rest, self.grid, self.arc_length) + laps * self.arc_length[-1])
 
     def place(self, station: float) -> str:
-        """A station in words."""
+        """Name a station, for messages."""
         i = int(self._road(np.array([station]))[0])
         return f"road {self.roads[i].name}, s={station - self.starts[i]:.1f}"
 
     def _require_continuous(self, tolerance: float) -> None:
-        """Refuse a middle that jumps or turns at a place, be it within a road or where two of them meet."""
+        """Refuse a middle that jumps or kinks, within a road or between two roads."""
         breaks = [
             (start + s, self.roads[i].name, None)
             for i, start in enumerate(self.starts[:-1])
@@ -112,7 +112,7 @@ class CentreLine:
             )
 
     def _require_unfolded(self, stations: Array) -> None:
-        """Refuse curves that are tighter than half the road is wide: their inner edge would run backwards."""
+        """Refuse a curve radius below half the road's width: the inner edge would run backwards."""
         curvature, half_width = self.at(stations)[3:]
         stretch, drift = self._frame(stations)[4:6]
         folded = (stretch * np.cos(drift) <= 0) | (half_width * np.abs(curvature) >= 1)

@@ -1,4 +1,4 @@
-"""OpenDRIVE's records: cubics that hold from their start to the start of the next."""
+"""OpenDRIVE's records: cubics, each valid from its start to the start of the next."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Cubic(NamedTuple):
 def read(
     reader: Reader, elements: Sequence[ET.Element], key: str, start: float = 0.0, default: float | None = None
 ) -> list[Cubic]:
-    """Records in the order of their start, which the attribute ``key`` gives from ``start`` [m] on.
+    """Read records and sort them by their start: the attribute ``key``, counted from ``start`` [m].
 
     Args:
         reader: for the errors.
         elements: one per record.
         key: ``s`` or ``sOffset``.
-        start: from where the key counts [m].
-        default: of an attribute that is missing; ``None`` refuses that.
+        start: zero of the key [m].
+        default: of a missing attribute; ``None`` refuses a missing one.
 
     Raises:
         UserError: an attribute is missing or no number.
@@ -47,7 +47,7 @@ def read(
 
 
 def about(records: Sequence[Cubic], s: float) -> np.ndarray:
-    """Coefficients ``[4]`` about ``s`` of the record that holds there; zero before the first."""
+    """Coefficients ``[4]`` about ``s`` of the record that is valid there; zero before the first."""
     held = [record for record in records if record.start <= s + SNAP]
     if not held:
         return np.zeros(4)
@@ -57,7 +57,7 @@ def about(records: Sequence[Cubic], s: float) -> np.ndarray:
 
 
 def pieces(records: Sequence[Cubic], end: float) -> Iterator[tuple[Cubic, float]]:
-    """Every record that holds before ``end`` with its length [m]."""
+    """Yield every record that is valid before ``end`` with its length [m]."""
     ends = [*(record.start for record in records), end][1:]
     for record, following in zip(records, ends, strict=True):
         length = min(following, end) - record.start
@@ -66,7 +66,7 @@ def pieces(records: Sequence[Cubic], end: float) -> Iterator[tuple[Cubic, float]
 
 
 def extremes(coefficients: np.ndarray, length: float) -> list[tuple[float, float]]:
-    """``(h, value)`` of a polynomial in rising powers where it can be least or greatest on [0, ``length``]."""
+    """Yield ``(h, value)`` at every place at which a polynomial in rising powers can be extreme on [0, ``length``]."""
     polynomial = np.polynomial.Polynomial(coefficients)
     turning = [float(root.real) for root in polynomial.deriv().roots() if abs(root.imag) < 1e-9]
     places = [0.0, length, *(h for h in turning if 0 < h < length)]

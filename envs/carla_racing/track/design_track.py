@@ -1,8 +1,8 @@
 """Draws the shipped circuit: ``python -m pompc.envs.carla_racing.track.design_track [PATH]`` writes its OpenDRIVE file.
 
-The circuit is a list of shapes whose two straights of unknown length are solved for, so that it closes exactly.
-Every corner is spiral - arc - spiral, so the curvature is continuous. The form of the file is the one CARLA closes
-the loop on: at least three roads, lane links, a centre lane, and the reference line in the middle of one lane
+The circuit is a list of shapes. The lengths of its two straights are solved for, so that it closes exactly.
+Every corner is spiral - arc - spiral, so the curvature is continuous. CARLA closes the loop on a file of this form: at
+least three roads, lane links, a centre lane, and the reference line in the middle of one lane
 (laneOffset of half the width).
 """
 
@@ -34,7 +34,7 @@ class Danger:
 
 # On or near the racing line, on changing sides; each leaves at least 7.5 m of the 12 m free.
 DANGERS = (
-    Danger(34.0, 46.0, -6.0, -2.0),  # main straight: where the last corner lets the car run wide
+    Danger(34.0, 46.0, -6.0, -2.0),  # main straight: the car runs wide here after the last corner
     Danger(127.0, 137.0, 2.5, 6.0),  # apex of the first corner
     Danger(188.0, 201.0, -6.0, -1.5),  # back straight: the outside, wanted for the second corner
     Danger(344.0, 354.0, 2.0, 6.0),  # apex of the left hairpin
@@ -94,7 +94,7 @@ def document(name: str, roads: list[list[Shape]], dangers: Sequence[Danger] = DA
     """The circuit as an OpenDRIVE 1.4 document."""
     root = ET.Element("OpenDRIVE")
     header = ET.SubElement(root, "header", revMajor="1", revMinor="4", name=name, version="1.00")
-    reference = ET.SubElement(header, "geoReference")  # anywhere: CARLA's client warns where there is none
+    reference = ET.SubElement(header, "geoReference")  # any place: CARLA's client warns if there is none
     reference.text = "+proj=tmerc +lat_0=0 +lon_0=0"
     pieces = iter(chain([shape for road in roads for shape in road]))
     for index, shapes in enumerate(roads):
@@ -192,7 +192,7 @@ def _cubic(key: str, constant: float) -> dict[str, str]:
 
 
 def _text(value: float) -> str:
-    """Picometres: far below any tolerance, and no noise from one machine's last bit."""
+    """Format to picometres: far below any tolerance, and free of the noise of a machine's last bit."""
     return f"{float(value) + 0.0:.12f}"
 
 

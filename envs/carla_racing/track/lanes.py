@@ -1,7 +1,7 @@
-"""The driving surface of a road: where its driving lanes lie beside the reference line.
+"""The driving surface of a road: the driving lanes beside the reference line.
 
-The width of every lane counts between the reference line and the driving lanes, whatever its type. The driving lanes
-of a place are one surface, so nothing else may lie between them.
+Every lane between the reference line and the driving lanes counts with its width, whatever its type. The driving lanes
+are one surface, so nothing else may lie between them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def surface(reader: Reader, road: ET.Element, length: float, tolerance: float) -
         reader: for the errors.
         road: the <road>.
         length: of the road [m].
-        tolerance: by how much [m] widths may miss what they must be.
+        tolerance: error [m] allowed for a width.
 
     Raises:
         UserError: a missing element, a strip between driving lanes, or a width that is negative.
@@ -72,7 +72,7 @@ def surface(reader: Reader, road: ET.Element, length: float, tolerance: float) -
 
 
 def _sections(reader: Reader, lanes: ET.Element, length: float, tolerance: float) -> Iterator[Section]:
-    """The lane sections in the order of their start; one that begins where the road ends has no part in it."""
+    """Read the lane sections in the order of their start; one that begins at the road's end is left out."""
     elements = [(reader.number(element, "s"), element) for element in lanes.findall("laneSection")]
     if not elements:
         raise reader.error("<lanes> has no <laneSection>")

@@ -1,4 +1,4 @@
-"""The order in which a circuit drives its roads: by their links, and where those say nothing by where roads meet."""
+"""The order of a circuit's roads: by their links, or without links by the places at which roads meet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def link(reader: Reader, road: ET.Element, tag: str, contact: str) -> str | None:
-    """The id of the road that a link names; ``None`` where there is no such link.
+    """Read the id of the road that a link names; ``None`` without such a link.
 
     Args:
         reader: for the errors.
@@ -61,10 +61,10 @@ def require_joint(before: Piece, after: Piece, where: str, tolerance: float) -> 
 
 
 def close(roads: list[Road], where: str, tolerance: float) -> list[Road]:
-    """``roads`` in driving order from the first, checked to be one closed loop whose ends meet.
+    """Sort ``roads`` in driving order from the first.
 
     Raises:
-        UserError: they are not.
+        UserError: they are not one closed loop whose ends meet.
     """
     by_name = {road.name: road for road in roads}
     if len(by_name) < len(roads):
@@ -90,7 +90,7 @@ def close(roads: list[Road], where: str, tolerance: float) -> list[Road]:
 
 
 def _followers(roads: list[Road], where: str, tolerance: float) -> dict[str, str]:
-    """The road after each: its successor, else the one it is the predecessor of, else the one that starts at its end."""
+    """Find the road after each: its successor, or the road whose predecessor it is, or the road that starts at its end."""
     found = {road.name: road.successor for road in roads if road.successor is not None}
     for road in roads:
         if road.predecessor is not None and road.name not in found.values():
@@ -103,7 +103,7 @@ def _followers(roads: list[Road], where: str, tolerance: float) -> dict[str, str
 
 
 def _meeting(road: Road, others: list[Road], where: str, tolerance: float) -> str:
-    """The one of ``others`` that starts where ``road`` ends."""
+    """Find the one of ``others`` that starts at the end of ``road``."""
     misfits = {other.name: misfit(road.pieces[-1], other.pieces[0]) for other in others}
     near = [name for name, miss in misfits.items() if max(miss) <= tolerance]
     if len(near) == 1:

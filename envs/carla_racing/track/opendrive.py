@@ -1,8 +1,8 @@
 """Reader of OpenDRIVE (.xodr) circuits: a closed loop of roads, driven from each road's start to its end.
 
-Read are the plan view (line, arc, spiral, paramPoly3), laneOffset, the widths of the lanes up to the driving ones on
-both sides, the road links, and ``<object type="danger">`` patches. Signals and junctions are ignored, and the plane is
-enough: banking and climbs are said, see ``slopes``.
+It reads the plan view (line, arc, spiral, paramPoly3), laneOffset, the widths of the lanes up to the driving ones on
+both sides, the road links, and ``<object type="danger">`` patches. It ignores signals and junctions, and warns of banking
+and climbs, see ``slopes``.
 Coordinates are OpenDRIVE's: right-handed, metres, radians, t positive to the left.
 """
 
@@ -45,8 +45,8 @@ class Road:
         centre: t of the middle of the driving lanes as a function of s [m].
         half_width: half the width of the driving lanes as a function of s [m].
         patches: the danger patches on it.
-        predecessor: the id of the road before it, where it says so.
-        successor: the id of the road that follows, where it says so.
+        predecessor: the id of the road before it, if the file names it.
+        successor: the id of the road after it, if the file names it.
         slopes: its steepest banking and climb [rad].
     """
 
@@ -83,23 +83,23 @@ class Road:
 
 
 def read(path: Path, tolerance: float = JOINT_TOLERANCE) -> list[Road]:
-    """The roads of a circuit in driving order, from the first road of the file; see ``roads``.
+    """Read the roads of a circuit in driving order, from the first road of the file; see ``roads``.
 
     Raises:
-        UserError: no such file, a text in no encoding, or what ``roads`` refuses.
+        UserError: no such file, a text in no encoding, or a text that ``roads`` refuses.
     """
     return roads(read_text(path), str(path), tolerance)
 
 
 def roads(text: str, where: str, tolerance: float = JOINT_TOLERANCE) -> list[Road]:
-    """The roads of an OpenDRIVE text in driving order, from its first road.
+    """Read the roads of an OpenDRIVE text in driving order, from its first road.
 
     Warns of banking and climbs, which are ignored.
 
     Args:
         text: the document.
         where: opens every error line.
-        tolerance: gap [m] and kink [rad] allowed where two pieces or roads meet.
+        tolerance: gap [m] and kink [rad] allowed between two pieces or roads.
 
     Raises:
         UserError: bad XML, a missing or unsupported element, or roads that are not one closed loop.

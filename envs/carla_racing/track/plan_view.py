@@ -1,6 +1,6 @@
 """The plan view curves of OpenDRIVE (ASAM OpenDRIVE 1.4-1.8, "Geometry"): line, arc, spiral and paramPoly3.
 
-Every shape lives in its own frame: it starts at the origin along the u axis, v to its left. ``at(s)`` takes the arc
+Every shape has its own frame: it starts at the origin along the u axis, v to its left. ``at(s)`` takes the arc
 length ``s [...]`` in metres and gives ``u, v`` [m], the heading [rad] and the curvature [1/m], all ``[...]``.
 """
 
@@ -96,8 +96,8 @@ class Spiral:
 class ParamPoly3:
     """A parametric cubic: ``u`` and ``v`` are the coefficients of 1, p, p^2, p^3 for p in [0, ``p_end``].
 
-    ``length`` is the declared arc length; ``s`` counts as the share ``s / length`` of the curve's true arc length,
-    so p is found from the arc length and the speed along the curve is one whatever the parametrisation.
+    ``length`` is the declared arc length; ``s`` means the share ``s / length`` of the curve's true arc length.
+    So p follows from the arc length, and the speed along the curve is one for any parametrisation.
     """
 
     length: float
@@ -126,7 +126,7 @@ class ParamPoly3:
 
     @property
     def moves(self) -> bool:
-        """Whether the curve goes on everywhere, so that its arc length tells p."""
+        """Whether the speed is positive everywhere, so that the arc length determines p."""
         du, dv, *_ = self._derivatives(self._grid)
         return bool(np.hypot(du, dv).min() > 0)
 

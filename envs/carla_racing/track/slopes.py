@@ -1,4 +1,4 @@
-"""Banking and climbs of a road, which the plane of the racing task does not have."""
+"""Banking and climbs of a road, which the plane racing task ignores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def steepest(reader: Reader, road: ET.Element, length: float) -> tuple[float, fl
     """The steepest banking and climb [rad] of a road of that ``length`` [m].
 
     Raises:
-        UserError: a record whose entries are no numbers, or a slope on which no car stands.
+        UserError: a record whose entries are no numbers, or a slope too steep for a car.
     """
 
     def records(path: str) -> Iterator[tuple[cubics.Cubic, float]]:
@@ -48,7 +48,7 @@ def steepest(reader: Reader, road: ET.Element, length: float) -> tuple[float, fl
 
 
 def warn(where: str, slopes: Iterable[tuple[float, float]]) -> None:
-    """One warning about the roads' ``slopes``, their banking and climb [rad], where there are any to speak of."""
+    """Warn once of the roads' ``slopes``, their banking and climb [rad], if any is noticeable."""
     bank, climb = (max(values) for values in zip(*slopes, strict=True))
     words = [
         f"{name} by up to {math.degrees(slope):.1f} degrees"

@@ -54,7 +54,7 @@ class Track:
     Attributes:
         name: the file's name without its ending.
         path: the OpenDRIVE file.
-        text: what is in it.
+        text: content of the file.
         length: of one lap, along the centre [m].
         spacing: ``length / samples``, about 0.5 m.
         x: position [m].
@@ -81,11 +81,11 @@ class Track:
 
     @classmethod
     def load(cls, name_or_path: str | Path, tolerance: float = opendrive.JOINT_TOLERANCE) -> Track:
-        """A shipped track by name, or any OpenDRIVE circuit by path.
+        """Load a shipped track by name, or any OpenDRIVE circuit by path.
 
         Args:
             name_or_path: of the track.
-            tolerance: gap [m] and kink [rad] allowed where two pieces or roads meet.
+            tolerance: gap [m] and kink [rad] allowed between two pieces or roads.
 
         Raises:
             UserError: no such track, or a file that is refused: see ``parse``.
@@ -95,15 +95,15 @@ class Track:
 
     @classmethod
     def parse(cls, path: Path, text: str, tolerance: float = opendrive.JOINT_TOLERANCE) -> Track:
-        """The circuit in an OpenDRIVE text; ``path`` is where it comes from.
+        """Read the circuit in an OpenDRIVE text that comes from ``path``.
 
         Raises:
-            UserError: what ``opendrive.roads`` refuses, lanes that do not meet, edges that fold, a lap too short.
+            UserError: ``opendrive.roads`` refuses the text, lanes that do not meet, edges that fold, a lap too short.
         """
         return _sample(path, unprefixed(text), tolerance)
 
     def cartesian(self, s: ArrayLike, n: ArrayLike, heading_error: ArrayLike = 0.0) -> tuple[Array, Array, Array]:
-        """Track to plane: x, y [m] and yaw [rad, not wrapped] of the broadcast shape of the arguments.
+        """Convert track to plane: x, y [m] and yaw [rad, not wrapped] of the broadcast shape of the arguments.
 
         Between samples the centre is the cubic through positions and tangents: off by less than 0.1 mm.
         """
@@ -112,13 +112,13 @@ class Track:
         return x - n * np.sin(heading), y + n * np.cos(heading), heading + heading_error
 
     def project(self, x: ArrayLike, y: ArrayLike, near: ArrayLike | None = None) -> tuple[Array, Array]:
-        """Plane to track: s in [0, length) and n [m] of the nearest point of the centre.
+        """Convert plane to track: s in [0, length) and n [m] of the nearest point of the centre.
 
         Args:
             x: position ``[...]`` [m].
             y: position ``[...]`` [m].
-            near: s ``[...]`` [m] of a former position: only samples within ``PROJECTION_WINDOW`` of it are searched,
-                which is faster and does not jump to another part of the track that comes close.
+            near: s ``[...]`` [m] of an earlier position. Only samples within ``PROJECTION_WINDOW`` of it are searched:
+                faster, and without a jump to another part of the track that comes close.
         """
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
         samples = len(self.x)
@@ -138,7 +138,7 @@ class Track:
             cos, sin = np.cos(heading), np.sin(heading)
             ahead = cos * (x - centre_x) + sin * (y - centre_y)
             n = cos * (y - centre_y) - sin * (x - centre_x)
-            # Beyond the centre of curvature there is no nearest point to walk to: the step is kept bounded.
+            # Beyond the centre of curvature there is no nearest point, so the step is bounded.
             s = s + np.clip(ahead / np.maximum(1 - n * self.curvature_at(s), 0.1), -self.spacing, self.spacing)
         return s % self.length, n
 
@@ -184,7 +184,7 @@ class Track:
 
 
 def _sample(path: Path, text: str, tolerance: float) -> Track:
-    """The roads' centre on an even grid of its own arc length."""
+    """Sample the roads' centre on an even grid of its arc length."""
     where = str(path)
     line = CentreLine(opendrive.roads(text, where, tolerance), where, tolerance)
     length = float(line.arc_length[-1])
@@ -212,7 +212,7 @@ def _sample(path: Path, text: str, tolerance: float) -> Track:
 
 
 def _zones(line: CentreLine) -> Iterator[DangerZone]:
-    """The roads' danger patches in track coordinates; one beside its road, where no car is, is said and left out."""
+    """Convert the danger patches to track coordinates; one beside its road is left out with a warning."""
     for start, road in zip(line.starts, line.roads, strict=False):
         for patch in road.patches:
             first, last = (line.arc_length_at(start + s) for s in (patch.s_start, patch.s_end))

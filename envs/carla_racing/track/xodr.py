@@ -1,4 +1,4 @@
-"""OpenDRIVE files: where they lie, their text, and their elements read with one-line errors."""
+"""OpenDRIVE files: their place, their text, and their elements, read with one-line errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DECLARATION = r"""(<\?xml[^>]*?\sencoding\s*=\s*["'])([^"']*)"""
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """The file of a shipped track by its name, or of any by its path, which ends in ``.xodr``.
+    """Find the file of a shipped track by its name, or of any track by its path, which ends in ``.xodr``.
 
     Raises:
         UserError: no shipped track has that name.
@@ -43,9 +43,9 @@ def locate(name_or_path: str | Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, decoded by its byte order mark, else by its declaration, else as UTF-8.
+    """Read the text of a file, decoded by its byte order mark, else by its declaration, else as UTF-8.
 
-    A declaration of another encoding is changed to UTF-8, the encoding in which the text goes to a server.
+    A declaration of another encoding becomes UTF-8, the encoding in which a server receives the text.
 
     Raises:
         UserError: the file cannot be read, or is not in its encoding.
@@ -76,12 +76,12 @@ def _encoding(data: bytes) -> str:
     if declared is None:
         return "utf-8"
     name = declared[2].decode("ascii", "replace")
-    # What declares itself wide in single bytes was saved as something else: UTF-8, or the decoder will say so.
+    # A declaration of a wide encoding in single bytes is wrong: the text is UTF-8, or the decoder fails.
     return "utf-8" if name.lower().replace("_", "-").startswith(WIDE) else name
 
 
 def parse(text: str, where: str) -> ET.Element:
-    """The root element of an OpenDRIVE text; namespaces are taken off all names.
+    """Parse an OpenDRIVE text: its root element, with namespaces taken off all names.
 
     Raises:
         UserError: bad XML, or another document; ``where`` opens the message.
@@ -96,41 +96,41 @@ def parse(text: str, where: str) -> ET.Element:
 
 
 def unprefixed(text: str) -> str:
-    """A text whose elements have no prefix of a namespace, which a CARLA server does not know; others are unchanged."""
+    """Remove the prefixes of namespaces from a text: a CARLA server does not know them."""
     if not re.search(r"<[\w.-]+:OpenDRIVE\b", text):
         return text
     try:
         return ET.tostring(_local(ET.fromstring(text)), encoding="unicode")
     except ET.ParseError:
-        return text  # said better where it is parsed
+        return text  # the parser will say it better
 
 
 def _local(root: ET.Element) -> ET.Element:
-    """A tree with its namespaces taken off."""
+    """Take the namespaces off a tree."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return root
 
 
 class Reader:
-    """Attributes and children of elements; what is missing or wrong is a line that ``where`` opens."""
+    """Read attributes and children of elements; an error is one line that begins with ``where``."""
 
     def __init__(self, where: str) -> None:
         self.where = where
 
     def error(self, message: str) -> UserError:
-        """The error of that message, to be raised."""
+        """Make the error of that message; the caller raises it."""
         return UserError(f"{self.where}: {message}")
 
     def attribute(self, element: ET.Element, name: str) -> str:
-        """An attribute that must be there."""
+        """Read a required attribute."""
         value = element.get(name)
         if value is None:
             raise self.error(f"<{element.tag}> has no attribute '{name}'")
         return value
 
     def number(self, element: ET.Element, name: str, default: float | None = None) -> float:
-        """A finite number; ``default`` where the attribute is missing, if one is given."""
+        """Read a finite number; a missing attribute has the ``default``, if one is given."""
         if default is not None and name not in element.attrib:
             return default
         text = self.attribute(element, name)
@@ -143,7 +143,7 @@ class Reader:
         return value
 
     def child(self, element: ET.Element, path: str) -> ET.Element:
-        """A child that must be there."""
+        """Find a required child."""
         found = element.find(path)
         if found is None:
             raise self.error(f"<{element.tag}> has no <{path}>")

@@ -27,8 +27,8 @@ class Patch(NamedTuple):
 def patches(reader: Reader, road: ET.Element, length: float) -> tuple[Patch, ...]:
     """The danger patches of a road of that ``length`` [m].
 
-    An object is the box s +- length/2, t +- width/2. Its <repeat>s stand in its place: copies at equal distances, or with
-    ``distance="0"`` one long box.
+    An object is the box s +- length/2, t +- width/2. Its <repeat>s replace it: copies at equal distances, or one long box
+    for ``distance="0"``.
 
     Raises:
         UserError: a box without a size, turned out of the road's direction, or beyond the road's ends.
@@ -62,10 +62,10 @@ def _box(reader: Reader, element: ET.Element) -> _Box:
 
 
 def _lies_across(reader: Reader, element: ET.Element) -> bool:
-    """Whether an object lies across the road and not along it.
+    """Whether an object lies across the road instead of along it.
 
     Raises:
-        UserError: it does neither.
+        UserError: it lies in another direction.
     """
     heading = reader.number(element, "hdg", 0.0)
     if abs(math.remainder(heading, math.pi / 2)) > UPRIGHT:
@@ -77,7 +77,7 @@ def _lies_across(reader: Reader, element: ET.Element) -> bool:
 
 
 def _repeated(reader: Reader, element: ET.Element, repeat: ET.Element) -> Iterator[_Box]:
-    """The boxes of one <repeat>; what it does not say is the object's."""
+    """Make the boxes of one <repeat>; the object's values fill missing ones."""
     start = reader.number(repeat, "s", reader.number(element, "s"))
     reach, distance = reader.number(repeat, "length"), reader.number(repeat, "distance")
     if reach < 0 or distance < 0:
@@ -96,7 +96,7 @@ def _repeated(reader: Reader, element: ET.Element, repeat: ET.Element) -> Iterat
 
 
 def _end(reader: Reader, element: ET.Element, repeat: ET.Element, name: str, end: str) -> float:
-    """A quantity at one end of a repetition; the object's own may be missing where nothing needs it."""
+    """Read a quantity at one end of a repetition; the object's own may be missing if nothing needs it."""
     if name + end in repeat.attrib:
         return reader.number(repeat, name + end)
     if name == "length" and reader.number(repeat, "distance") == 0:

@@ -1,7 +1,7 @@
 """Two CARLA stand-ins for the tests of this folder that need a server: ``server`` and ``servers``.
 
-A test finds them without faults on their first map, and must leave them as it found them. And circuits from their text:
-``write``, ``load``, ``racing`` and ``refused``.
+A test finds them without faults on their first map, and must leave them as it found them. Four more fixtures make circuits
+from their text: ``write``, ``load``, ``racing`` and ``refused``.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ def server(servers):
 
 @pytest.fixture
 def write(tmp_path):
-    """The file of a circuit, from its text or its bytes."""
+    """Write the file of a circuit from its text or its bytes."""
 
     def write(text):
         path = tmp_path / "circuit.xodr"
@@ -67,7 +67,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def load(write):
-    """The track of a text."""
+    """Load the track of a text."""
     from pompc.envs.carla_racing.track.track import Track
 
     return lambda text, **options: Track.load(write(text), **options)
@@ -75,7 +75,7 @@ def load(write):
 
 @pytest.fixture
 def racing(write):
-    """The racing family on the track of a text."""
+    """Make the racing family on the track of a text."""
     from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 
     return lambda text, **options: CarlaRacing(CarlaRacingConfig(track=str(write(text)), **options))
@@ -83,7 +83,7 @@ def racing(write):
 
 @pytest.fixture
 def refused(racing):
-    """That the family refuses a text in one line with these words."""
+    """Require that the family refuses a text in one line with these words."""
     from pompc.errors import UserError
 
     def refused(text, *words, **options):

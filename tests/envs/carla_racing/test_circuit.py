@@ -1,4 +1,4 @@
-"""Danger zones and the room on a road: what is read of them, and what nothing can be driven on."""
+"""Danger zones and the room on a road: reading them, and refusing a road that is too narrow."""
 
 import math
 

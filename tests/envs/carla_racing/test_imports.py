@@ -1,4 +1,4 @@
-"""What is imported: the parts that a command line, a schema or another interpreter's CARLA client needs bring no torch."""
+"""The parts for a command line, a schema or another interpreter's CARLA client import no torch."""
 
 import subprocess
 import sys

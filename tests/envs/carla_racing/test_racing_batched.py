@@ -48,16 +48,16 @@ def test_it_has_the_same_episodes_as_the_single_environment():
     carrier = batched.reset()
     car, traffic, _ = batched.unpack()
     starts = [
-        (Car(*(float(entry[row]) for entry in car)), Opponents(*(entry[:, row].tolist() for entry in traffic)))
-        for row in range(count)
+        (Car(*(float(entry[index]) for entry in car)), Opponents(*(entry[:, index].tolist() for entry in traffic)))
+        for index in range(count)
     ]
     result = run(batched, carrier, controls)
-    for row, (one_car, one_traffic) in enumerate(starts):
+    for index, (one_car, one_traffic) in enumerate(starts):
         env.reset(seed=0)
         env.place(one_car, one_traffic)
         for step in range(steps):
-            seen, reward, terminated, truncated, info = env.step(controls[step, row].numpy())
-            here = result[step, row]
+            seen, reward, terminated, truncated, info = env.step(controls[step, index].numpy())
+            here = result[step, index]
             error = np.abs(seen - here["observation"].numpy())
             assert (error > 2e-3).sum() <= 4  # a preview may sit on the border of two cells
             assert error[:10].max() < 2e-3
@@ -89,17 +89,17 @@ def test_snapshot_continues_bit_for_bit():
         assert (first_reset == again_reset).all()
 
 
-def test_only_masked_rows_are_reset():
+def test_only_masked_environments_are_reset():
     env = vectorise(4)
     carrier = run(env, env.reset(), actions(10, 4))[-1].exclude("reward")
     before = env.snapshot()["state"]
     mask = torch.tensor([[True], [False], [False], [True]])
     fresh = env.reset(carrier.clone().set("_reset", mask))
     after = env.snapshot()["state"]
-    rows = mask.squeeze(-1)
-    assert torch.equal(before[:, ~rows], after[:, ~rows])
-    assert (before[0, rows] != after[0, rows]).all()
-    assert torch.equal(fresh["observation"][~rows], carrier["observation"][~rows])
+    chosen = mask.squeeze(-1)
+    assert torch.equal(before[:, ~chosen], after[:, ~chosen])
+    assert (before[0, chosen] != after[0, chosen]).all()
+    assert torch.equal(fresh["observation"][~chosen], carrier["observation"][~chosen])
     _, _, episode = env.unpack()
     assert torch.equal(episode.steps, torch.tensor([0.0, 10.0, 10.0, 0.0]))
 
@@ -113,7 +113,7 @@ def test_seeds_decide_the_starts():
     assert torch.equal(env.reset()["observation"], one)
 
 
-def test_the_time_limit_truncates_every_row_on_its_own_clock():
+def test_the_time_limit_truncates_every_environment_after_its_own_steps():
     env = vectorise(2, time_limit=1.0)
     carrier = run(env, env.reset(), torch.zeros(5, 2, 2))[-1].exclude("reward")
     carrier = env.reset(carrier.set("_reset", torch.tensor([[True], [False]])))
@@ -122,14 +122,14 @@ def test_the_time_limit_truncates_every_row_on_its_own_clock():
     assert not ends[:-1].any()
 
 
-def test_a_fault_terminates_the_row():
+def test_a_fault_terminates_the_environment():
     env = vectorise(8, num_opponents=0)
     result = run(env, env.reset(), torch.tensor([1.0, 0.5]).expand(100, 8, 2))
     first = result["terminated"][..., 0].float().argmax(0)
     assert result["terminated"].any(0).all()
-    rows = torch.arange(8)
-    assert (result["cost"][first, rows] >= 1).all()
-    assert (result["reward"][first, rows] < -15).all()
+    envs = torch.arange(8)
+    assert (result["cost"][first, envs] >= 1).all()
+    assert (result["reward"][first, envs] < -15).all()
     assert torch.equal(result["done"], result["terminated"] | result["truncated"])
 
 

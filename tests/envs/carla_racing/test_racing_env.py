@@ -107,7 +107,7 @@ def test_the_family_keeps_the_contract():
 
 
 def test_the_benchmark_measures_rates():
-    """How high they are is for ``pompc bench`` to say, on a machine that does nothing else."""
+    """Their height is not tested: ``pompc bench`` measures it on an idle machine."""
     rates = racing(BenchSettings(seconds=0.02), "carla_racing")
     batched = ("batched_16_steps_per_s", "batched_4096_steps_per_s")
     assert tuple(rates) == ("single_steps_per_s", *batched, "rollout_4096x20_ms")

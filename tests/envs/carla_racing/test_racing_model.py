@@ -18,7 +18,7 @@ def model(**options):
 
 
 def episode(steps, num_envs=32, **options):
-    """Observations, actions, rewards and faults of a batch of real episodes, stopped nowhere: ``[time, row, ...]``."""
+    """Observations, actions, rewards and faults of a batch of real episodes, without resets: ``[time, env, ...]``."""
     env = CarlaRacing(replace(CONFIG, **options)).vectorise(num_envs, seed=5)
     carrier, transitions = env.reset(), []
     gentle = torch.tensor([0.15, 0.6])
@@ -82,7 +82,7 @@ def test_the_single_track_model_with_the_plants_steps_is_the_plant():
     assert one_step_error(planner_model="single_track", planner_substeps=5).max() < 3e-3
 
 
-def test_model_errors_can_be_ordered():
+def test_model_errors_can_be_configured():
     exact = one_step_error(planner_model="single_track", planner_substeps=5).mean(0)
     slippery = one_step_error(planner_model="single_track", planner_substeps=5, planner_friction=0.6).mean(0)
     strong = one_step_error(planner_model="single_track", planner_substeps=5, planner_drive=1.5).mean(0)
@@ -128,7 +128,7 @@ def test_costs_are_finite_non_negative_and_a_fault_dominates():
     assert (racing.terminal(next_state, parameters) >= 0).all()
 
 
-def test_cost_parameters_pull_where_they_should():
+def test_cost_parameters_pull_towards_their_targets():
     racing = model(num_opponents=0, danger_zones=False)
     state = racing.state(episode(1, num_opponents=0)[0])[0, :1].expand(3, -1).clone()
     state[:, 1] = torch.tensor([-2.0, 0.0, 2.0])
@@ -158,10 +158,10 @@ def test_wild_rollouts_stay_finite(planner_model):
 
 
 def test_planning_with_the_nominal_parameters_drives_cleanly():
-    family, rows = CarlaRacing(CONFIG), 8
-    racing, env = family.task_model(), family.vectorise(rows, seed=2)
+    family, num_envs = CarlaRacing(CONFIG), 8
+    racing, env = family.task_model(), family.vectorise(num_envs, seed=2)
     planner = MPPI(MPPIConfig(horizon=20, num_samples=128), racing, racing, 2)
-    parameters = racing.parameters(racing.nominal).expand(rows, 1, -1)
+    parameters = racing.parameters(racing.nominal).expand(num_envs, 1, -1)
     carrier, mean, earned = env.reset(), None, 0.0
     for _ in range(120):
         plan = planner.plan(racing.state(carrier["observation"]), parameters=parameters, mean=mean)

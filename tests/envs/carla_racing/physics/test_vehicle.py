@@ -165,7 +165,7 @@ def test_floats_and_tensors_give_the_same_car(kind):
     torch.testing.assert_close(torch.stack(many)[:, 0], torch.tensor(one), atol=2e-3, rtol=1e-4)
 
 
-def test_the_bicycle_is_the_plant_where_grip_does_not_matter():
+def test_the_bicycle_is_the_plant_if_grip_does_not_matter():
     plant, bicycle = vehicle(), vehicle(kind=KinematicBicycle, dt=0.05)
     real, believed = at(6.0), at(6.0)
     for step in range(40):

@@ -1,4 +1,4 @@
-"""The picture of a race: the right things at the right places."""
+"""The picture of a race: its parts, places and colours."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_frame_has_the_size_asked_for(track, size):
     assert image.dtype == np.uint8
 
 
-def test_frames_do_not_depend_on_what_was_drawn_before(track, renderer):
+def test_frames_do_not_depend_on_earlier_ones(track, renderer):
     ego, others = pose(track, 50.0), np.array([pose(track, 62.0, 2.0)])
     fan = np.random.default_rng(0).normal(ego[:2], 5.0, (30, 8, 2))
     hud = {"speed": "50 km/h"}
@@ -54,7 +54,7 @@ def test_frames_do_not_depend_on_what_was_drawn_before(track, renderer):
 @pytest.mark.parametrize(
     ("s", "n", "turned"), [(20.0, 0.0, 0.0), (340.0, -3.0, 0.4), (470.0, 2.0, -1.2), (600.0, 0.0, 3.0)]
 )
-def test_the_cars_are_where_they_are(track, renderer, s, n, turned):
+def test_the_cars_are_drawn_at_their_places(track, renderer, s, n, turned):
     ego, other = pose(track, s, n, turned), pose(track, s + 15.0, -n, turned)
     image = renderer.frame(ego, np.array([other]), None, None, {})
     for (x, y, yaw), paint in ((ego, EGO), (other, OPPONENT)):

@@ -10,7 +10,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from served import COAST, broken, client, drive, embedded, family, spawn
 
-from pompc.envs.carla_racing import CarlaRacing
 from pompc.envs.carla_racing.physics.opponents import Opponents
 from pompc.envs.carla_racing.physics.vehicle import Car
 from pompc.envs.carla_racing.track.track import TRACKS
@@ -21,13 +20,13 @@ TOLERANCE = 2e-5  # poses and velocities travel as 32-bit numbers, twice: a rela
 
 
 def blind(env, draw):
-    """A driver who sees nothing: first gentle, then violent."""
+    """Drive without looking: first gently, then violently."""
     gentle = env.episode.steps < 30
     return draw.uniform(-0.1, 0.4, 2) if gentle else draw.uniform(-1.3, 1.3, 2)
 
 
 def careful(env, draw):
-    """One who follows the middle of the track, shakily."""
+    """Follow the middle of the track, shakily."""
     car, ahead = env.car, env.track.curvature_at(env.car.s + 3.0)
     steer = 2.58 / 0.4 * ahead - 0.15 * car.n - 1.2 * car.e
     return np.array([steer, 0.4 * (9.0 - car.vx)]) + draw.normal(0.0, 0.15, 2)
@@ -60,7 +59,7 @@ def test_the_same_controls_give_the_same_episode(server, driver, options, end):
             assert here.episode.steps > 15
 
 
-def test_an_episode_begins_as_it_should_wherever_the_last_one_ended(server):
+def test_an_episode_begins_at_its_start_wherever_the_last_one_ended(server):
     with closing(family(server).make()) as there, closing(embedded().make()) as here:
         for s, speed in ((3.0, 0.0), (626.5, 30.0), (300.0, 12.0)):
             car = Car(s, -1.5, 0.3, speed, 0.0, 0.0, 0.0, 0.0)
@@ -105,7 +104,7 @@ def client_while(server, env, code):
     return result[0]
 
 
-def test_a_touch_that_only_the_sensor_sees_is_a_collision(server):
+def test_a_touch_that_only_the_sensor_reports_is_a_collision(server):
     """Beside an opponent and turned towards it: the boxes overlap, but the centres are further than the rule asks."""
     car = Car(50.0, 0.0, 0.5, 6.0, 0.0, 0.0, 0.0, 0.0)
     traffic = Opponents([50.5], [2.35], [6.0], [6.0], [1.0])
@@ -130,7 +129,7 @@ def test_a_touch_that_only_the_sensor_sees_is_a_collision(server):
         assert not any(step[2] for step in drive(there, 3)), "the next episode does not remember it"
 
 
-def test_settings_are_those_of_the_task_while_it_drives_and_the_old_ones_afterwards(server):
+def test_settings_are_those_of_the_task_during_a_drive_and_the_old_ones_afterwards(server):
     read = (
         "s = world.get_settings()\nresult = [s.synchronous_mode, s.fixed_delta_seconds or 0, s.substepping, "
         "s.max_substep_delta_time, s.max_substeps, s.no_rendering_mode]"
@@ -167,7 +166,7 @@ def test_a_world_is_made_of_the_track_once(server, other_track):
         assert server.state()["episode"] == state["episode"], "loading it again would take seconds"
 
 
-def test_a_town_needs_a_circuit_of_its_own(server):
+def test_a_town_needs_a_circuit_in_its_coordinates(server):
     with (
         closing(family(server, map="Town01").make()) as env,
         pytest.raises(UserError, match=r"track esses leaves the roads of Town01 on .* give env.track"),
@@ -192,7 +191,7 @@ def test_an_unknown_vehicle_is_one_line(server, vehicle):
         env.reset(seed=0)
 
 
-def test_actors_of_others_are_left_alone(server, other_track):
+def test_actors_of_other_clients_are_left_alone(server, other_track):
     stranger = spawn("hero") + "result = car.id"
     number = client(server, stranger)
     try:
@@ -245,7 +244,7 @@ def test_the_first_picture_is_waited_for(server):
         assert broken(drive(env, 3)) == [0.0] * 3
 
 
-def test_a_lost_speed_is_said(server):
+def test_a_lost_speed_is_a_warning(server):
     with closing(family(server).make()) as env:
         env.reset(seed=0)
         env.place(Car(100.0, 0.0, 0.0, 12.0, 0.0, 0.0, 0.0, 0.0), env.opponents)
@@ -256,7 +255,7 @@ def test_a_lost_speed_is_said(server):
             drive(env, 1)
 
 
-def test_the_last_to_begin_an_episode_holds_the_server(server):
+def test_the_environment_that_began_the_last_episode_holds_the_server(server):
     pool = family(server)
     with closing(pool.make()) as one, closing(pool.make()) as other:
         one.reset(seed=0)
@@ -274,7 +273,3 @@ def test_the_last_to_begin_an_episode_holds_the_server(server):
         other.close()
         assert broken(drive(one, 2)) == [0.0] * 2, "the server is left with its last user"
     assert pool.make().step(COAST)[4]["broken"] == 1.0, "no episode, no server"
-
-
-def test_the_family_says_what_is_at_an_address(server):
-    assert CarlaRacing.check_server(f"{server.host}:{server.port}") == 0

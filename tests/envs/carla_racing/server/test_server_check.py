@@ -12,7 +12,7 @@ from pompc.envs.carla_racing.standin.maps import STRAIGHT
 
 
 def check(capsys, where, code):
-    """The lines it prints, and those on the error stream."""
+    """Return the lines of the standard output and of the error stream."""
     assert cli.main(["carla", "check", where]) == code
     out, err = capsys.readouterr()
     return out.splitlines(), err.splitlines()
@@ -30,7 +30,7 @@ def test_an_idle_server(server, capsys):
     assert {**after, "frame": 0, "listeners": 0} == {**before, "frame": 0, "listeners": 0}
 
 
-def test_nothing_there(capsys):
+def test_no_server(capsys):
     pytest.importorskip("carla", reason="needs the CARLA client: pip install 'pompc[carla]'")
     where = nobody()
     out, _ = check(capsys, where, 2)
@@ -45,7 +45,7 @@ def test_another_version(server, capsys):
     assert "version 0.9.13, the client is 0.9.16" in out[0]
 
 
-def test_actors_of_others_and_of_a_dead_run(server, capsys):
+def test_actors_of_other_clients_and_of_a_dead_run(server, capsys):
     client(server, spawn("pompc-ego") + spawn("hero", 5) + "world.wait_for_tick(5.0)\nos._exit(0)")
     before = server.state()
     out, _ = check(capsys, address(server), 0)
@@ -63,7 +63,7 @@ def test_actors_of_others_and_of_a_dead_run(server, capsys):
     )
 
 
-def test_actors_of_others_in_a_world_that_a_run_would_replace(server, capsys):
+def test_actors_of_other_clients_in_a_world_that_a_run_would_replace(server, capsys):
     replace_world(server, STRAIGHT)
     client(server, spawn("hero", 0) + "world.wait_for_tick(5.0)\nos._exit(0)")
     out, _ = check(capsys, address(server), 2)
@@ -75,7 +75,7 @@ def test_actors_of_others_in_a_world_that_a_run_would_replace(server, capsys):
     )
 
 
-def test_a_run_at_work(server, capsys):
+def test_a_server_that_a_run_uses(server, capsys):
     with closing(family(server).make()) as env:
         env.reset(seed=0)
         out, _ = check(capsys, address(server), 2)

@@ -1,4 +1,4 @@
-"""A pool of CARLA servers as the rows of one batch."""
+"""A pool of CARLA servers as the environments of one batch."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -36,9 +36,9 @@ class Coasting(torch.nn.Module):
         return tensordict
 
 
-def seed_of(base, row, episode):
-    """What row and episode are seeded with: the rule of every other vectorised environment."""
-    return int(np.random.SeedSequence([base, row, episode]).generate_state(1)[0])
+def seed_of(base, index, episode):
+    """Seed of an environment's episode, by the rule of every other vectorised environment."""
+    return int(np.random.SeedSequence([base, index, episode]).generate_state(1)[0])
 
 
 def test_torchrl_accepts_it(servers):
@@ -46,17 +46,17 @@ def test_torchrl_accepts_it(servers):
         check_env_specs(env)
 
 
-def test_every_row_is_its_own_episode_of_the_embedded_task(servers):
+def test_every_environment_plays_an_episode_of_the_embedded_task(servers):
     with closing(family(*servers, **SHORT).vectorise(2, seed=7)) as env:
-        rows = [embedded(**SHORT).make() for _ in range(2)]
+        envs = [embedded(**SHORT).make() for _ in range(2)]
         for episode in range(2):
             td = env.reset()
-            seen = np.stack([row.reset(seed=seed_of(7, i, episode))[0] for i, row in enumerate(rows)])
+            seen = np.stack([one.reset(seed=seed_of(7, i, episode))[0] for i, one in enumerate(envs)])
             np.testing.assert_allclose(td["observation"].numpy(), seen, atol=2e-5)
             for _ in range(20):
                 td["action"] = torch.rand(2, 2) * 2 - 1
                 after = env.step(td)["next"]
-                results = [row.step(action) for row, action in zip(rows, td["action"].numpy(), strict=True)]
+                results = [one.step(action) for one, action in zip(envs, td["action"].numpy(), strict=True)]
                 np.testing.assert_allclose(after["observation"].numpy(), np.stack([r[0] for r in results]), atol=2e-5)
                 np.testing.assert_allclose(after["reward"][:, 0].numpy(), [r[1] for r in results], atol=2e-5)
                 assert after["terminated"][:, 0].tolist() == [r[2] for r in results]
@@ -67,7 +67,7 @@ def test_every_row_is_its_own_episode_of_the_embedded_task(servers):
             assert after["done"].any()
 
 
-def test_one_row_is_reset_without_the_other(servers):
+def test_one_environment_is_reset_without_the_other(servers):
     with closing(family(*servers, **SHORT).vectorise(2, seed=0)) as env:
         td = env.reset()
         td["action"] = torch.zeros(2, 2)
@@ -89,9 +89,9 @@ def test_evaluation_borrows_the_servers_of_the_training(servers):
             assert borrowed.rollout(3)["next", "broken"].sum() == 0
         data = collector.rollout()
         assert count(data) == {"broken": 1.0}
-        rows = intact(data)
-        assert rows is not None
-        assert rows.tolist() == [[False] + [True] * 4, [True] * 5]
+        whole = intact(data)
+        assert whole is not None
+        assert whole.tolist() == [[False] + [True] * 4, [True] * 5]
         assert data["next", "truncated"][0, 0]
         np.testing.assert_array_equal(data["next", "observation"][0, 0], data["observation"][0, 0])
         assert data["is_init"][0, 1], "and then a new episode"
@@ -111,7 +111,7 @@ def test_an_evaluation_plays_the_same_episodes_on_any_number_of_servers(servers)
 
 
 @pytest.mark.filterwarnings("ignore:.*the episode ends here")
-def test_an_episode_that_a_server_has_broken_off_is_evaluated_again(servers):
+def test_an_episode_that_a_server_breaks_is_evaluated_again(servers):
     pool = family(*servers, timeout=2.0, retries=2, **SHORT)
     whole = evaluate(Coasting(), pool, episodes=2, seed=3, noise_seed=0).episodes
     faults = [1]
@@ -126,7 +126,7 @@ def test_an_episode_that_a_server_has_broken_off_is_evaluated_again(servers):
         assert one == pytest.approx(other, abs=1e-3, nan_ok=True)
 
 
-def test_an_evaluation_that_is_broken_off_for_ever_is_one_line(monkeypatch):
+def test_an_evaluation_whose_episodes_always_break_is_one_line(monkeypatch):
     monkeypatch.setattr("pompc.training.evaluate.broken_rows", lambda after: [1])
     with pytest.raises(Unavailable, match="the evaluation was broken off 5 times"):
         evaluate(Coasting(), embedded(**SHORT), episodes=2, seed=0, noise_seed=0)
@@ -154,7 +154,7 @@ def test_a_resumed_batch_goes_on_with_new_episodes(servers):
         other.restore(state["env"])
 
 
-def test_a_server_that_fails_breaks_its_row_alone(servers):
+def test_a_server_that_fails_breaks_its_environment_alone(servers):
     pool = family(*servers, timeout=2.0, retries=2, **SHORT)
     collector = make_collector(pool.vectorise(2, seed=0), Coasting(), 20)
     try:

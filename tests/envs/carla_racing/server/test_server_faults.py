@@ -1,4 +1,4 @@
-"""What goes wrong on a CARLA server ends an episode, not the run; what cannot be mended is one line."""
+"""A fault of a CARLA server ends an episode, not the run; a fault without repair is one line."""
 
 import os
 import re
@@ -45,7 +45,7 @@ SEEN_IDLE = 3.0  # s: a server in synchronous mode is watched for the whole time
 
 @contextmanager
 def time_out(env, seconds=0.6):
-    """A block in which a silent server soon counts as failed; outside it one on a busy machine may take its time."""
+    """Shorten the time-out within the block; elsewhere a server on a busy machine may take long."""
 
     def wait(seconds):
         object.__setattr__(env.config, "timeout", seconds)  # the one object that all parts of the family read
@@ -112,7 +112,7 @@ def test_a_server_whose_episodes_all_break_at_once_is_given_up(server):
 
 
 def test_a_server_that_can_no_longer_be_used_ends_a_run_that_is_saved(server):
-    """``Unavailable`` is what a run saves itself for."""
+    """On ``Unavailable`` a run saves its state."""
     with closing(family(server, retries=3).make()) as env:
         env.reset(seed=0)
         server.fault("drop_snapshots", 1)
@@ -123,7 +123,7 @@ def test_a_server_that_can_no_longer_be_used_ends_a_run_that_is_saved(server):
             env.reset(seed=0)
 
 
-def test_one_that_leaves_waits_for_no_server(server):
+def test_closing_waits_for_no_server(server):
     with closing(family(server, retries=8).make()) as env:
         env.reset(seed=0)
         server.kill()
@@ -138,7 +138,7 @@ def test_one_that_leaves_waits_for_no_server(server):
         assert sum("attempt" in str(warning.message) for warning in seen) == 1, "8 are 79 s"
 
 
-def test_a_car_that_falls_through_the_road_is_no_car(server, monkeypatch):
+def test_a_car_that_falls_through_the_road_is_a_fault(server, monkeypatch):
     monkeypatch.setattr(cast, "LOWEST", 1.0)
     with (
         closing(family(server, retries=0).make()) as env,
@@ -170,7 +170,7 @@ def test_rebuilding_leaves_nothing_behind(server):
         time.sleep(0.01)
 
 
-def test_a_server_that_stays_away_is_one_line_and_one_that_comes_back_is_used_again(server):
+def test_a_server_that_stays_away_is_one_line_and_a_returning_one_is_used_again(server):
     with closing(family(server, retries=1).make()) as env:
         env.reset(seed=0)
         server.kill()
@@ -191,7 +191,7 @@ def test_a_server_that_stays_away_is_one_line_and_one_that_comes_back_is_used_ag
 
 
 @pytest.mark.filterwarnings("error::UserWarning")  # there is one before every further attempt
-def test_no_server_at_all_is_said_at_once():
+def test_no_server_at_all_is_an_error_at_once():
     pytest.importorskip("carla", reason="needs the CARLA client: pip install 'pompc[carla]'")
     nothing = nobody()
     config = CarlaRacingConfig(backend="carla", servers=(nothing,), timeout=60.0)
@@ -204,7 +204,7 @@ def test_no_server_at_all_is_said_at_once():
     assert time.monotonic() - began < config.timeout, "without the client's own time-out"
 
 
-def test_a_refused_place_is_not_the_only_one(server):
+def test_after_a_refused_place_another_one_is_tried(server):
     server.fault("refuse_spawn", 5)
     with closing(family(server).make()) as env:
         env.reset(seed=0)
@@ -212,7 +212,7 @@ def test_a_refused_place_is_not_the_only_one(server):
         assert broken(drive(env, 2)) == [0.0] * 2
 
 
-def test_a_server_that_spawns_nothing_keeps_nothing(server):
+def test_a_server_that_refuses_all_spawns_keeps_no_actor(server):
     server.fault("refuse_spawn", 10_000)
     with (
         closing(family(server, retries=0).make()) as env,
@@ -232,7 +232,7 @@ def test_another_version_is_refused_before_its_stream_is_read(server):
         env.reset(seed=0)
 
 
-def test_what_a_dead_run_left_is_repaired(server):
+def test_the_leavings_of_a_dead_run_are_removed(server):
     before = server.state()["settings"]
     blind = SYNCHRONOUS.replace(
         "world.apply", "settings.no_rendering_mode, settings.max_substeps = True, 16\nworld.apply"
@@ -250,7 +250,7 @@ def test_what_a_dead_run_left_is_repaired(server):
     assert server.state()["settings"] == before, "and so are its settings"
 
 
-def test_the_settings_that_were_found_outlive_a_fault_in_which_they_could_not_be_restored(server):
+def test_the_first_settings_are_restored_at_the_end_even_after_a_fault(server):
     before = server.state()["settings"]
     with closing(family(server, retries=3).make()) as env:
         env.reset(seed=0)
@@ -265,7 +265,7 @@ def test_the_settings_that_were_found_outlive_a_fault_in_which_they_could_not_be
 
 
 def test_a_run_that_pauses_keeps_its_server(server):
-    """It may learn for minutes between two ticks."""
+    """A run may learn for minutes between two ticks."""
     code = (
         "from served import CarlaRacing, CarlaRacingConfig\n"
         f"CarlaRacing(CarlaRacingConfig(backend='carla', servers=({address(server)!r},), timeout=0.5)).make().reset()"
@@ -297,7 +297,7 @@ def test_ticks_of_another_client_cost_one_episode(server):
         assert broken(drive(env, 2)) == [0.0] * 2
 
 
-def test_a_client_at_work_is_not_disturbed(server):
+def test_another_client_at_work_is_not_disturbed(server):
     code = (
         SYNCHRONOUS
         + "print('ticking', flush=True)\nimport time\nfor _ in range(10_000): world.tick(); time.sleep(0.01)"
@@ -318,7 +318,7 @@ def test_a_client_at_work_is_not_disturbed(server):
 
 
 @pytest.mark.parametrize("kind", ["vehicle.", "sensor.other.", "sensor.camera."])
-def test_an_actor_that_others_remove_costs_one_episode(server, kind):
+def test_an_actor_that_another_client_removes_costs_one_episode(server, kind):
     with closing(family(server, observe_camera=True).make()) as env:
         env.reset(seed=0)
         drive(env, 2)
@@ -352,7 +352,7 @@ def test_a_car_that_vanishes_before_the_first_episode_is_tried_again(server, mon
         assert broken(drive(env, 2)) == [0.0] * 2
 
 
-def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path, monkeypatch):
+def test_a_world_that_was_not_loaded_is_refused(server, tmp_path, monkeypatch):
     """Every generated world has the same name."""
     loader = tmp_path / "loader.py"
     loader.write_text("import os\nos.kill(os.getpid(), 9)\n")
@@ -365,7 +365,7 @@ def test_a_world_that_was_not_loaded_is_not_taken_for_the_track(server, tmp_path
         env.reset(seed=0)
 
 
-def test_a_world_that_is_told_in_other_words_is_taken_for_what_was_loaded(server, monkeypatch):
+def test_a_loaded_world_whose_text_comes_back_changed_is_accepted(server, monkeypatch):
     monkeypatch.setattr(world, "shows", lambda *_: False)
     replace_world(server, (TRACKS / "esses.xodr").read_text(encoding="utf-8"))
     with closing(family(server, retries=0).make()) as env:
@@ -394,7 +394,7 @@ print(broken)
 
 
 def test_a_stream_that_breaks_off_costs_one_episode(server):
-    """In a process of its own: a client may not survive what it cannot read."""
+    """In another process: a client may abort on a message that it cannot read."""
     code = CUT.format(host=server.host, port=server.port)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=quiet())
     assert done.returncode == 0, done.stderr

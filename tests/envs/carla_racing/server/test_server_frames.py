@@ -1,4 +1,4 @@
-"""Between CARLA's left-handed frame and ours."""
+"""Conversions between CARLA's left-handed frame and ours."""
 
 import math
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ HEADINGS = [-3.0, -math.pi / 2, -0.4, 0.0, 0.7, 2.0, 3.1]
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
-def test_a_pose_comes_back(heading):
+def test_a_pose_survives_the_round_trip(heading):
     pose = Pose(12.0, -7.0, heading)
     assert from_carla(*to_carla(pose)) == pytest.approx(pose)
 
@@ -40,8 +40,8 @@ def test_headings_beyond_a_turn_are_the_same_place(turns):
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
-def test_velocity_is_how_the_place_changes(heading):
-    """The flip of the velocity is that of the position, whatever the car does."""
+def test_velocity_is_the_change_of_place(heading):
+    """Velocity and position flip alike, for any motion."""
     vx, vy, dt = 9.0, -1.5, 1e-6
     ahead = heading + math.pi / 2
     moved = Pose(
@@ -52,7 +52,7 @@ def test_velocity_is_how_the_place_changes(heading):
     assert car_velocity(heading, x, y) == pytest.approx((vx, vy))
 
 
-def test_turning_left_is_how_the_yaw_changes():
+def test_turning_left_is_the_change_of_yaw():
     before, after = (to_carla(Pose(0.0, 0.0, heading))[2] for heading in (0.3, 0.3 + 0.01))
     assert turning(after - before) == pytest.approx(0.01)
 

@@ -1,4 +1,4 @@
-"""Options of the CARLA backend, as far as they can be judged without a server."""
+"""Options of the CARLA backend that are checked without a server."""
 
 import sys
 import types
@@ -12,7 +12,7 @@ from pompc.errors import UserError
 
 @pytest.fixture
 def _installed(monkeypatch):
-    """Some module of the client's name: nothing here asks a server."""
+    """Install an empty module of the client's name: no test here asks a server."""
     monkeypatch.setitem(sys.modules, "carla", types.ModuleType("carla"))
 
 

@@ -15,13 +15,13 @@ from pompc.envs.carla_racing.server import server as connected_server
 
 
 def start(words):
-    """The run as a process."""
+    """Start the run as a process."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-m", "pompc", *words], text=True, env=quiet(), **pipes)
 
 
 def wait(condition, process, seconds=60):
-    """Until the condition holds, while the process runs."""
+    """Wait for the condition while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -29,7 +29,7 @@ def wait(condition, process, seconds=60):
         time.sleep(0.02)
 
 
-def test_a_run_survives_faults_and_stops_and_goes_on_where_it_stopped(servers, tmp_path, capsys):
+def test_a_run_survives_faults_and_resumes_after_a_stop(servers, tmp_path, capsys):
     metrics = tmp_path / "metrics.csv"
     words = run_words(tmp_path, servers, "steps=1000000")
     with start(words) as process:
@@ -51,7 +51,7 @@ def test_a_run_survives_faults_and_stops_and_goes_on_where_it_stopped(servers, t
     stopped = rows(metrics)
     check_evaluations(rows(tmp_path / "eval_episodes.csv"))
 
-    # Each row loses the episode that a resumed run cannot go on with; then server 1 is lost in the third batch.
+    # Each environment loses the episode that a resumed run cannot continue; then server 1 is lost in the third batch.
     servers[1].fault("kill", 30 + 3 * 32 + 10)
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
@@ -90,18 +90,18 @@ def test_a_server_that_dies_and_comes_back_costs_an_episode(server, tmp_path):
     assert not server.state()["synchronous"]
 
 
-def test_what_was_learned_elsewhere_is_played_on_any_number_of_servers(servers, tmp_path, capsys, monkeypatch):
+def test_an_agent_trained_elsewhere_plays_on_any_number_of_servers(servers, tmp_path, capsys, monkeypatch):
     whole, connected = connected_server.take_over, []
     monkeypatch.setattr(connected_server, "take_over", lambda *words: connected.append(words) or whole(*words))
     run_dir = complete(config(tmp_path, "ppo", "carla_racing", "num_envs=4"))
     where = [f"env.servers=[{','.join(map(address, servers))}]", "env.backend=carla"]
     assert cli.main(["eval", str(run_dir), "--episodes", "3", *where]) == 0
     assert "mean of 3" in capsys.readouterr().out
-    assert len(connected) == 2, "the way to a server stays open between the rounds"
+    assert len(connected) == 2, "the connection to a server stays open between the rounds"
 
 
 def check_evaluations(episodes):
-    """Three episodes per evaluation, in rounds on two servers; the same starts in every one, no two of them equal."""
+    """Expect three episodes per evaluation, with different starts that are the same in every evaluation."""
     assert set(Counter(row["step"] for row in episodes).values()) == {3}
     assert all(float(row["length"]) <= 30 for row in episodes)
     first = [row["reward"] for row in episodes[:3]]

@@ -12,7 +12,7 @@ from pompc.errors import UserError
 
 
 def agree(server, path):
-    """That a track is driven on the server as on the embedded simulator; traffic stands on the road."""
+    """Require that server and embedded simulator drive a track alike and that traffic stands on the road."""
     options = {"track": str(path), "num_opponents": 1}
     with closing(family(server, **options).make()) as there, closing(embedded(**options).make()) as here:
         np.testing.assert_allclose(there.reset(seed=0)[0], here.reset(seed=0)[0], atol=2e-5)
@@ -22,7 +22,7 @@ def agree(server, path):
 
 
 @pytest.mark.parametrize("name", ["base", "namespace", "inner_shoulder", "no_predecessor"])
-def test_a_circuit_is_driven_on_a_server_too(server, name):
+def test_a_circuit_is_driven_on_a_server(server, name):
     agree(server, TRACKS / f"{name}.xodr")
 
 
@@ -34,13 +34,13 @@ def test_a_place_on_a_wide_lane_beside_a_narrow_one_is_on_the_road(server, write
 @pytest.mark.parametrize(
     ("declared", "encoding"), [("utf-16", "utf-16"), ("ISO-8859-1", "latin-1"), ("utf-8", "utf-8-sig")]
 )
-def test_a_server_is_given_the_text_whatever_its_encoding(server, write, declared, encoding):
+def test_a_server_receives_a_text_of_any_encoding(server, write, declared, encoding):
     text = changed(('encoding="utf-8"', f'encoding="{declared}"'), ('name=""', 'name="Kurve fünf"'))
     agree(server, write(text.encode(encoding)))
     assert server.state()["map"] == "OpenDriveMap"
 
 
-def test_what_is_set_already_is_not_advised(server, write, monkeypatch):
+def test_the_error_does_not_advise_a_value_that_is_set(server, write, monkeypatch):
     monkeypatch.setattr(connected_server.Server, "_on_road", lambda self, pose: False)
     with (
         closing(family(server, track=str(write(BASE))).make()) as env,

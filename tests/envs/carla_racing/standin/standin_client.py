@@ -1,8 +1,8 @@
 """Tests whose body is a client of the stand-in.
 
-The client ends its process when a message is malformed, so every body runs in a process of its own, where that is a
-failed test. Run as a script, this module is that process. ``POMPC_CARLA_PYTHON`` names another interpreter for it (with
-carla, msgpack and pytest): the client has wheels of its own for every version of Python.
+The client ends its process when a message is malformed, so every body runs in another process; its end is a failed test.
+This module, run as a script, is that process. ``POMPC_CARLA_PYTHON`` names another interpreter for it (with carla, msgpack
+and pytest, without torch), because the client has different wheels for every version of Python.
 """
 
 import functools
@@ -27,7 +27,7 @@ PYTHON = os.environ.get("POMPC_CARLA_PYTHON", sys.executable)
 
 
 def require_carla():
-    """Skip the module where what the stand-in and its client need is not installed."""
+    """Skip the module if the stand-in or its client lacks a package."""
     pytest.importorskip("msgpack", reason="the stand-in needs msgpack: pip install 'pompc[carla]'")
     try:
         found = version("carla")
@@ -38,18 +38,18 @@ def require_carla():
 
 
 class ClientAborted(AssertionError):
-    """The client has aborted its process while the world changed, as it does about once in 250 times (`loader`)."""
+    """The client aborted its process while the world changed, as it does about once in 250 times (`loader`)."""
 
 
 def renew(server):
-    """No faults, and a fresh episode."""
+    """Switch off all faults and begin a fresh episode."""
     for name, value in asdict(Faults()).items():
         server.fault(name, value)
     control.call(server.host, server.port, "load_new_episode", DEFAULT_MAP, True, 0)
 
 
 def in_client(body):
-    """A test ``body(client, world)``, run in a process of its own on the shared server; again where the client aborted."""
+    """Make a test that runs ``body(client, world)`` in another process on the shared server; again if the client aborts."""
 
     @functools.wraps(body)
     def test(server):
@@ -65,7 +65,7 @@ def in_client(body):
 
 
 def run(body, server, **arguments):
-    """Run ``body(client, world, **arguments)``, a function of a test module, in its own process: what it returns."""
+    """Run ``body(client, world, **arguments)``, a function of a test module, in another process; return its result."""
     path = body.__code__.co_filename
     command = [PYTHON, __file__, path, body.__name__, str(server.port), json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -89,7 +89,7 @@ def synchronous(world, **settings):
 
 
 def spawn(world, name, place=0, attach_to=None, **attributes):
-    """An actor at a spawn point by number, or at a transform."""
+    """Spawn an actor at a spawn point by number, or at a transform."""
     import carla
 
     blueprint = world.get_blueprint_library().find(name)
@@ -106,7 +106,7 @@ def fault(name, value):
 
 
 def refusal(function, *arguments):
-    """The message a call fails with."""
+    """Return the message with which a call fails."""
     try:
         function(*arguments)
     except RuntimeError as error:

@@ -31,7 +31,7 @@ def test_slow_tick(client, world):
 
 @in_client
 def test_dropped_snapshot(client, world):
-    """The frame passes, the client does not hear of it; the next one shows."""
+    """The client misses one frame and sees the next."""
     synchronous(world)
     before = world.tick()
     fault("drop_snapshots", 1)
@@ -43,7 +43,7 @@ def test_dropped_snapshot(client, world):
 
 @in_client
 def test_cut_stream(client, world):
-    """Half a snapshot and the end of the connection: the client connects again by itself."""
+    """After half a snapshot and a closed connection, the client connects again by itself."""
     synchronous(world)
     before = world.tick()
     fault("cut_stream", 1)
@@ -93,7 +93,7 @@ def leave_in_synchronous_mode(client, world):
 
 
 def repair(client, world):
-    """What a second client sees and does."""
+    """Repair the settings as a second client."""
     assert world.get_settings().synchronous_mode
     assert "time-out" in refusal(world.wait_for_tick, 0.3)
     settings = world.get_settings()

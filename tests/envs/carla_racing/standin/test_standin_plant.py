@@ -16,24 +16,24 @@ SPEED = 8.0  # m/s at the start
 
 
 def drive(client, world, pose, speed, actions):
-    """Where a car gets to that starts at ``pose`` (x, y, yaw) under ``actions`` (steer right, drive)."""
+    """Path of a car that starts at ``pose`` (x, y, yaw) under ``actions`` (steer right, drive)."""
     synchronous(world, no_rendering_mode=True)
     x, y, yaw = pose
     place = carla.Transform(carla.Location(x, y, 0.0), carla.Rotation(yaw=yaw))
     car = spawn(world, CAR, place)
     car.set_target_velocity(speed * place.get_forward_vector())
-    rows = []
+    path = []
     for steer, force in actions:
         car.apply_control(carla.VehicleControl(throttle=max(force, 0.0), steer=steer, brake=max(-force, 0.0)))
         world.tick()
         end, velocity = car.get_transform(), car.get_velocity()
-        rows.append([end.location.x, end.location.y, end.rotation.yaw, velocity.x, velocity.y])
-    return rows
+        path.append([end.location.x, end.location.y, end.rotation.yaw, velocity.x, velocity.y])
+    return path
 
 
 @pytest.fixture(scope="module")
 def lap():
-    """20 s on the embedded backend: pose, actions and rows as ``drive`` has them."""
+    """Drive 20 s on the embedded backend; return pose, actions and the path in the form of ``drive``."""
     # Imported here because the client's process imports this module too and needs none of it.
     from pompc.envs.carla_racing.backend import Embedded
     from pompc.envs.carla_racing.config import CarlaRacingConfig
@@ -49,7 +49,7 @@ def lap():
     alone = Opponents([], [], [], [], [])
     car = backend.reset(Car(20.0, 0.5, 0.02, SPEED, 0.0, 0.0, 0.0, 0.0), alone)
     x, y, heading = map(float, track.cartesian(car.s, car.n, car.e))
-    pose, actions, rows = (x, -y, -math.degrees(heading)), [], []
+    pose, actions, path = (x, -y, -math.degrees(heading)), [], []
     for step in range(400):
         target = 2.0 * math.sin(0.05 * step)  # weaves, and brakes hard now and then
         steer = 2.6 * track.curvature_at(car.s + 4.0) / 0.4 + 0.1 * (target - car.n) - 1.2 * car.e
@@ -60,16 +60,16 @@ def lap():
         x, y, heading = map(float, track.cartesian(car.s, car.n, car.e))
         sin, cos = math.sin(heading), math.cos(heading)
         velocity = (car.vx * cos - car.vy * sin, -(car.vx * sin + car.vy * cos))
-        rows.append([x, -y, -math.degrees(heading), *velocity])
+        path.append([x, -y, -math.degrees(heading), *velocity])
         assert abs(car.n) < 6.0
-    return pose, actions, np.array(rows)
+    return pose, actions, np.array(path)
 
 
 def test_the_car_is_the_embedded_plant(server, lap):
     """Over 20 s of varied driving, up to the float32 of the transport at the start."""
     pose, actions, expected = lap
-    rows = np.array(run(drive, server, pose=pose, speed=SPEED, actions=actions))
-    difference = rows - expected
+    path = np.array(run(drive, server, pose=pose, speed=SPEED, actions=actions))
+    difference = path - expected
     difference[:, 2] = (difference[:, 2] + 180.0) % 360.0 - 180.0
     assert np.hypot(*np.diff(expected[:, :2], axis=0).T).sum() > 200.0
     assert abs(difference[:, :2]).max() < 5e-5  # m

@@ -13,7 +13,7 @@ CAR = "vehicle.bmw.grandtourer"
 
 
 def listen(world, sensor, frames=1):
-    """Subscribe, and tick until so many messages have come: the messages."""
+    """Subscribe, tick until that many messages have arrived, and return them."""
     seen = []
     sensor.listen(seen.append)
     deadline = time.monotonic() + 5.0

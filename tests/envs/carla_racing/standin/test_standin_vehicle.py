@@ -45,7 +45,7 @@ def test_commands_reach_the_car(client, world):
 
 @in_client
 def test_reset_of_a_moving_car(client, world):
-    """Switching the physics off and on leaves it standing with straight wheels; velocities given then are taken."""
+    """After switching the physics off and on, a car stands with straight wheels and takes velocities."""
     synchronous(world)
     car = spawn(world, CAR)
     car.apply_control(carla.VehicleControl(throttle=1.0, steer=0.5))
@@ -90,7 +90,7 @@ def test_velocities_can_be_set(client, world):
 
 
 @in_client
-def test_kinematic_cars_stay_where_they_are_put(client, world):
+def test_kinematic_cars_keep_their_place(client, world):
     synchronous(world)
     car = spawn(world, CAR)
     car.set_simulate_physics(False)

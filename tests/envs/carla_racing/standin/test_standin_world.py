@@ -100,7 +100,7 @@ def test_settings_and_modes(client, world):
 
 @in_client
 def test_real_time(client, world):
-    """Without a client's ticks 20 frames take about a second; on a busy machine they may come late, but none early."""
+    """Without a client's ticks 20 frames take about a second; on a busy machine longer, never less."""
     seen = [world.wait_for_tick().timestamp for _ in range(21)]
     frames = [after.frame - before.frame for before, after in pairwise(seen)]
     walls = [after.platform_timestamp - before.platform_timestamp for before, after in pairwise(seen)]

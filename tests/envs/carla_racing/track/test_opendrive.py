@@ -158,7 +158,7 @@ def test_the_track_is_the_middle_of_the_lanes(write, left, right, offset, centre
     assert track.length == pytest.approx(2 * np.pi * (RADIUS - centre), abs=1e-5)
 
 
-def test_lanes_that_are_not_driven_do_not_count(write):
+def test_lanes_without_traffic_do_not_count(write):
     text = circle(lanes([3], [5, 4])).replace('id="-2" type="driving"', 'id="-2" type="shoulder"')
     track = Track.load(write(text))
     np.testing.assert_allclose(track.half_width, 4.0)
@@ -182,7 +182,7 @@ def test_a_lane_that_swells_moves_the_centre_and_keeps_it_consistent(write):
     np.testing.assert_allclose(np.diff(heading) / track.spacing, middle, atol=5e-4)
 
 
-def test_lane_sections_switch_where_they_start(write):
+def test_lane_sections_switch_at_their_start(write):
     third = 2 * np.pi * RADIUS / 3
     wide, narrow = lanes([], [12], 6), lanes([], [10], 6)
     narrow = narrow[narrow.index("<laneSection") :].replace('s="0"', f's="{third / 2}"', 1)

@@ -1,4 +1,4 @@
-"""What users give for tracks: the circuits of ``cases/tracks``, and how their files are written."""
+"""Tracks of users: the circuits of ``cases/tracks``, and the forms of their files."""
 
 import warnings
 
@@ -16,7 +16,7 @@ def family(path, **options):
 
 
 def refusal(path, **options):
-    """The one line with which a track is refused; it names the file."""
+    """Return the one line that refuses a track; it names the file."""
     with pytest.raises(UserError) as caught:
         family(path, **options)
     message = str(caught.value)
@@ -53,7 +53,7 @@ def test_a_circuit_that_cannot_be_driven_is_refused(name, words):
         assert word in message
 
 
-def test_a_lane_lies_beyond_the_strips_that_are_not_driven():
+def test_a_lane_lies_beyond_the_strips_without_traffic():
     track = Track.load(TRACKS / "inner_shoulder.xodr")
     np.testing.assert_allclose(np.hypot(track.x, track.y - 60.0), 68.0, atol=1e-6)
     np.testing.assert_allclose(track.half_width, 4.0)
@@ -137,7 +137,7 @@ def test_a_prefix_of_a_namespace_does_not_matter(load, prefix):
     assert "<OpenDRIVE" in track.text, "a server does not know prefixes"
 
 
-def test_a_folder_or_nothing_at_the_path_is_refused(tmp_path):
+def test_a_folder_or_a_missing_file_is_refused(tmp_path):
     (tmp_path / "folder.xodr").mkdir()
     assert "cannot read" in refusal(tmp_path / "folder.xodr")
     assert "cannot read" in refusal(tmp_path / "none.xodr")
@@ -168,7 +168,7 @@ def test_endings_and_homes_are_taken_as_usual(monkeypatch, tmp_path):
         ('<elevationProfile><elevation s="0" a="3" b="0.1" c="0" d="0"/></elevationProfile>', "climb by up to 5.7 deg"),
     ],
 )
-def test_a_road_that_is_not_flat_is_one_word_of_warning(write, profile, words):
+def test_a_road_that_is_not_flat_is_one_warning(write, profile, words):
     path = write(changed(("</planView>", f"</planView>{profile}")))
     with pytest.warns(UserWarning, match=words) as caught:
         family(path).make()

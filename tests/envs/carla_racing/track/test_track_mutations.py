@@ -1,4 +1,4 @@
-"""Whatever is missing or wrong in a file, a track is driven or refused in one line."""
+"""A file with something missing or wrong gives a track that can be driven, or one line that refuses it."""
 
 import copy
 import warnings
@@ -34,7 +34,7 @@ def element(root, index):
 
 
 def mutants(index):
-    """Every file in which one thing of the element is missing, wrong or doubled."""
+    """Yield every file in which one attribute or child of the element is missing, wrong or doubled."""
     for key in element(ET.fromstring(TEXT), index).attrib:
         for value in VALUES:
             root = ET.fromstring(TEXT)

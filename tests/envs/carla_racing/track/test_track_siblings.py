@@ -1,4 +1,4 @@
-"""Circuits that are nearly right: links, lanes, zones and curves, one thing changed at a time."""
+"""Circuits with one change: links, lanes, zones and curves."""
 
 import math
 
@@ -27,11 +27,11 @@ ARC = '<arc curvature="0.0166666666666667"/>'
         [(PREDECESSOR.format(1), '<predecessor elementType="road" contactPoint="end"/>')],
     ],
 )  # fmt: skip
-def test_a_loop_is_found_by_the_links_that_there_are_and_by_where_roads_meet(load, pairs):
+def test_a_loop_is_found_by_its_links_and_by_the_ends_of_roads(load, pairs):
     np.testing.assert_array_equal(load(changed(*pairs)).x, load(BASE).x)
 
 
-def test_a_road_that_meets_none_and_names_none_is_refused(refused):
+def test_a_road_without_link_or_neighbour_is_refused(refused):
     moved = changed((SUCCESSOR.format(2), ""), (PREDECESSOR.format(1), ""), ('y="120"', 'y="121.5"'))
     refused(moved, "road 1", "no <successor>", "road 2 misses it by 1.500 m", "env.joint_tolerance=0.01")
     refused(changed(('id="2" junction', 'id="1" junction')), "two roads have the id 1")
@@ -113,7 +113,7 @@ def test_folding_edges_are_refused(refused, load):
 
 
 def taper(slope):
-    """A lane on the left that widens from s=30 to 90 and narrows to 150, each in a line."""
+    """A lane on the left that widens linearly from s=30 to 90 and narrows linearly to 150."""
     top = 6 + 60 * slope
     records = width(6) + width(6, slope, 30) + width(top, -slope, 90) + width(6, offset=150)
     return lanes(section(0, [("driving", records)], [LANE]))
