@@ -1,4 +1,4 @@
-"""Names of algorithms, environments, sub-commands and measurements -> what is behind them, imported only when asked for.
+"""Tables of algorithms, environments, sub-commands and measurements by name; their modules are imported on use.
 
 This is the only module of ``pompc`` that names an algorithm or an environment. A package of your own adds to the tables
 through entry points; see :class:`Registry`.
@@ -21,17 +21,16 @@ class Entry:
     """One name of a registry.
 
     Attributes:
-        target: ``"module:Class"``.
-        description: one line for ``pompc list``.
-        argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
-        form: how the name is written where it takes an argument.
-        unhashed: config keys that change neither what a step computes nor what an evaluation measures.
-        explicit_model: of an environment, whether it has a model that a planner can roll out from its state; of an
-            algorithm, whether it needs one.
-        released_values: of an algorithm whose released weights ``pompc convert`` reads, what the values in them see beside
-            the state: ``actions``, or only the ``states``.
-        published_curves: of an environment, whether ``pompc compare --published`` has curves of its tasks.
-        subject: what a measurement measures: the name of an algorithm or an environment.
+        target: ``"module:Class"``, or ``"module:function"`` of a command or a measurement.
+        description: one line for ``pompc list`` or ``--help``.
+        argument: the config key that the part after ``/`` of an environment's name sets (``dmc/cartpole-swingup``).
+        form: how to write an environment's name with its argument.
+        unhashed: an environment's config keys that change neither a step nor an evaluation.
+        explicit_model: whether an environment has an explicit model to plan with, or an algorithm needs one.
+        released_values: the arguments of the values in an algorithm's released weights, which ``pompc convert`` reads:
+            ``actions`` (and states), or ``states`` alone.
+        published_curves: whether published curves show this environment's tasks (``pompc compare --published``).
+        subject: the name of the algorithm or environment that a measurement is about.
     """
 
     target: str
@@ -66,9 +65,9 @@ class Registry(Mapping[str, Entry]):
     ``pompc my_command --help`` as well, so it should import torch only inside the handler.
 
     Args:
-        kind: what an entry is, for messages.
+        kind: noun for an entry in messages.
         group: the entry-point group.
-        builtin: the entries this package brings; an entry point cannot replace one.
+        builtin: the entries of this package; an entry point cannot replace one.
     """
 
     def __init__(self, kind: str, group: str, builtin: dict[str, Entry]) -> None:
@@ -77,7 +76,7 @@ class Registry(Mapping[str, Entry]):
         self.builtin = builtin
 
     def external(self) -> dict[str, Entry]:
-        """What other installed packages bring: name -> entry; nothing of theirs is imported."""
+        """Read the entries of other installed packages, without importing them."""
         import importlib.metadata
 
         found = {}
@@ -104,7 +103,7 @@ class Registry(Mapping[str, Entry]):
         return len(self.builtin) + len(self.external())
 
     def resolve(self, name: str) -> Any:
-        """The class or function behind a name.
+        """Import the class or function behind a name.
 
         Raises:
             UserError: there is no such name.
@@ -113,7 +112,7 @@ class Registry(Mapping[str, Entry]):
         return getattr(import_module(module), attribute)
 
     def unknown(self, name: str, hint: str | None = None) -> UserError:
-        """The error for a name that is not in the table: the nearest name, then all of them."""
+        """Make the error for a name that is not in the table: the nearest name, then all names."""
         hint = hint or nearest(name, self)
         guess = f"; did you mean {hint!r}?" if hint else ";"
         names = ", ".join(entry.form or key for key, entry in self.items())
@@ -121,7 +120,7 @@ class Registry(Mapping[str, Entry]):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like ``word``, or None when none is near."""
+    """Find the choice most like ``word``; None if no choice is near."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
@@ -263,7 +262,7 @@ def _family(name: str, family: str, argument: str | None) -> tuple[str, dict[str
 
 
 def environment_label(node: Mapping[str, Any]) -> str:
-    """A file-name-safe label of an ``env`` node: ``carla_racing``, ``dmc-cartpole-swingup``, ``gym-Pendulum-v1``."""
+    """Make a file-name-safe label of an ``env`` node: ``carla_racing``, ``dmc-cartpole-swingup``, ``gym-Pendulum-v1``."""
     key = ENVIRONMENTS[node["name"]].argument
     label = node["name"] if key is None else f"{node['name']}-{node[key]}"
     return re.sub(r"[^\w.-]+", "-", label)

@@ -1,6 +1,6 @@
-"""``pompc bench``: how fast planning, environments and training are on this machine.
+"""``pompc bench``: run the measurements of the registry on this machine.
 
-Absolute times are this machine's; what compares two ways of doing the same is a ratio within one run.
+Absolute times depend on the machine; ratios compare two ways of doing the same within one run.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
     """Measure, print a table and write ``bench.json`` into the current folder.
 
     Args:
-        only: one measurement; by default all that do not wait for a request.
+        only: name of one measurement; by default all but those on request.
         settings: sizes; by default those of the racing runs.
 
     Returns:
         The exit code 0.
 
     Raises:
-        UserError: there is no such measurement, or it cannot run here, or its result cannot be written.
+        UserError: no such measurement, or it cannot run here, or its result cannot be written.
     """
-    chosen = {only: BENCHMARKS.resolve(only)} if only else _unrequested()
+    chosen = _unrequested() if only is None else {only: BENCHMARKS.resolve(only)}
     require_writable(OUTPUT)
     settings = settings or BenchSettings()
     results, console = {}, Console()
@@ -73,7 +73,7 @@ def _present(devices: tuple[str, ...]) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on beside the code."""
+    """Describe the machine and the versions that the numbers depend on."""
     cuda = {"cuda_device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
         "cpu": cpu_model(),

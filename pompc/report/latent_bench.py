@@ -1,4 +1,4 @@
-"""Speed of the latent family: a plan, an update, and what its accelerations do to the chosen actions."""
+"""Speed of the latent family: a plan, an update, and the effect of rounding on the planned actions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pompc.system.timing import durations
 
 from .measurement import CPU, CUDA, BenchSettings, measurement
 
-OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
+OBSERVATION, ACTION = 24, 6  # about as for walker and cheetah
 
 
 @measurement(devices=(CPU, CUDA))
 def latent(settings: BenchSettings, algo: str) -> dict[str, float]:
-    """Measure a plan and an update; two heads against all, rounded products, and what these do to planned actions."""
+    """Measure a plan and an update: two heads against all, rounded products, and their effect on planned actions."""
     agent = latent_agent(settings, algo)
     low = latent_agent(settings, algo, precision="medium")
     observation = torch.rand(8, OBSERVATION, device=settings.device)
@@ -91,7 +91,7 @@ def _refuse() -> Any:
 
 
 def plan(agent: Any, observation: Tensor) -> Tensor:
-    """The mean first action ``[batch, action]`` of a plan from every observation ``[batch, observation]``."""
+    """Plan from every observation ``[batch, observation]``; return the mean first action ``[batch, action]``."""
     with torch.no_grad():
         state = agent.encode(observation)
         found = agent.planner.plan(state, proposals=agent.proposals(state), terminal_value=agent.terminal_value())
@@ -99,7 +99,7 @@ def plan(agent: Any, observation: Tensor) -> Tensor:
 
 
 def random_batch(agent: Any) -> TensorDict:
-    """A batch of random sequences as an update takes it."""
+    """Make a batch of random sequences for an update: ``[time, batch, ...]``."""
     shape = (agent.horizon + 1, agent.config.batch_size)
     device = agent.problem.device
     entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "plan_mean": ACTION, "plan_std": ACTION}
@@ -109,7 +109,7 @@ def random_batch(agent: Any) -> TensorDict:
 
 @contextmanager
 def all_heads(agent: Any) -> Iterator[None]:
-    """A block in which all heads are evaluated before two are read, as the released codes do."""
+    """Evaluate all heads before two are read within the block, as the released codes do."""
     values = agent.critic.values
     agent.critic.values = lambda inputs, chosen=None: values(inputs) if chosen is None else values(inputs)[chosen]
     try:
@@ -119,7 +119,7 @@ def all_heads(agent: Any) -> Iterator[None]:
 
 
 def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, device: str) -> dict[str, float]:
-    """Milliseconds of a plan and of an update; the ratios of reading two heads, of ``medium`` and of centred products."""
+    """Measure a plan and an update (ms), and the ratios of two heads, of ``medium`` and of centred products."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
 
@@ -145,7 +145,7 @@ def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, de
 
 
 def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[str, float]:
-    """The same plan and update with ``compile`` on; ratios above 1 where it helps."""
+    """Measure the same plan and update with ``compile`` on; ratios above 1 if it helps."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
     actions: dict[str, Callable[[], object]] = {
@@ -162,11 +162,11 @@ def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[st
 
 
 def precision_effect(agent: Any, rounding: Mapping[str, Any], observation: Tensor) -> dict[str, float]:
-    """What rounded products change in the chosen actions, beside what another draw of the samples changes.
+    """Measure the change of planned actions by rounded products, beside the change by another draw of samples.
 
     Args:
         agent: plans in float32.
-        rounding: name -> the same weights, planning with products that are rounded in some way.
+        rounding: name -> an agent with the same weights that plans with rounded products.
         observation: ``[batch, observation]``.
 
     Returns:

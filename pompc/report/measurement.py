@@ -44,11 +44,11 @@ Function = Callable[[BenchSettings, str], dict[str, float]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A function that measures, and when ``pompc bench`` calls it.
+    """A function that measures, with the conditions of its use.
 
     Attributes:
         function: takes the sizes and the name of the entry that brings the measurement.
-        on_request: run only with ``--only``: it takes long, or needs what is not always installed.
+        on_request: run only with ``--only``, because it takes long or needs an extra.
         devices: run on each of these that the machine has.
     """
 
