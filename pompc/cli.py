@@ -135,7 +135,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="make a run directory of the weights of a released checkpoint",
         description="Make a run directory, which `pompc eval` plays, of a checkpoint of the codes released with TD-MPC2, "
-        "TD-M(PC)^2 (tdmpc_square) or BMPC. The weights decide the sizes of the model.",
+        "TD-M(PC)^2 or BMPC. The weights decide the sizes of the model.",
         epilog=_names(),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file as those codes save it")
@@ -157,15 +157,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
     )
-    parser.add_argument(
-        "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
-    )
+    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves, too")
     parser.add_argument(
         "--bounds",
         metavar="[ENV=]LOW:HIGH",
         action="append",
         default=[],
-        help="returns of score 0 and 1 on the environments of that name (dmc-*=0:1000), for a score over all of them",
+        help="returns of score 0 and 1 on the environments of that name (*-walk=0:1000), for a score over all of them",
     )
     parser.set_defaults(handler=handlers.compare)
 

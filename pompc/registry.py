@@ -29,7 +29,6 @@ class Entry:
         explicit_model: whether an environment has an explicit model to plan with, or an algorithm needs one.
         released_values: the arguments of the values in an algorithm's released weights, which ``pompc convert`` reads:
             ``actions`` (and states), or ``states`` alone.
-        published_curves: whether published curves show this environment's tasks (``pompc compare --published``).
         subject: the name of the algorithm or environment that a measurement is about.
     """
 
@@ -40,7 +39,6 @@ class Entry:
     unhashed: tuple[str, ...] = ()
     explicit_model: bool = False
     released_values: Literal["actions", "states"] | None = None
-    published_curves: bool = False
     subject: str | None = None
 
 
@@ -186,7 +184,6 @@ ENVIRONMENTS = Registry(
             "a task of the DeepMind Control Suite, from its state or from pixels",
             argument="task",
             form="dmc/<domain>-<task>",
-            published_curves=True,
         ),
         "multitask": Entry(
             "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per environment"

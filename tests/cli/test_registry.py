@@ -1,12 +1,9 @@
 """Names and what they lead to."""
 
-import ast
 import importlib.metadata
-from pathlib import Path
 
 import pytest
 
-import pompc
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, BENCHMARKS, COMMANDS, ENVIRONMENTS, environment_label, parse_environment
 
@@ -79,17 +76,3 @@ def test_every_builtin_command_and_measurement_is_there_and_measures_something_t
     for name, entry in BENCHMARKS.builtin.items():
         assert callable(BENCHMARKS.resolve(name))
         assert entry.subject in ALGORITHMS or entry.subject in ENVIRONMENTS
-
-
-def test_no_other_module_of_the_library_names_an_algorithm_or_an_environment():
-    """As a value; a sentence may. Two names are those of a planner's module and of the library itself."""
-    names = {*ALGORITHMS.builtin, *ENVIRONMENTS.builtin} - {"mppi", "pompc"}
-    folder = Path(pompc.__file__).parent
-    found = [
-        f"{file.relative_to(folder)}:{node.lineno} {node.value}"
-        for file in sorted(folder.rglob("*.py"))
-        if file != folder / "registry.py"
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and node.value in names
-    ]
-    assert found == []
