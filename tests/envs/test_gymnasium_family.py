@@ -120,7 +120,7 @@ def test_keyword_arguments_that_it_does_not_take_are_named():
     with pytest.raises(UserError, match=r"Pendulum-v1 does not take env\.kwargs=\{'gravity': 9\}: ") as error:
         make("Pendulum-v1", gravity=9)
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="render_mode, which is set where a video is made"):
+    with pytest.raises(UserError, match="render_mode, which is set to make a video"):
         make("Pendulum-v1", render_mode="rgb_array")
     with pytest.raises(UserError, match=r"id, which is env\.id"):
         GymnasiumConfig(kwargs={"id": "Acrobot-v1"})
