@@ -1,7 +1,7 @@
 """Acrobot with a continuous torque: swing the tip up, with the exact dynamics as the planner's model.
 
 The equations are gymnasium's ``Acrobot-v1`` ("book" dynamics of Sutton and Barto, one Runge-Kutta step of 0.2 s);
-the torque is continuous, and a goal that must be held and a danger disc can be added.
+the torque is continuous; options add a goal that must be held and a danger disc.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UPRIGHT_ENERGY = 2 * GRAVITY  # J; hanging at rest has the negative of it
 
 @dataclass(frozen=True)
 class Goal:
-    """Where the tip has to be, and for how long.
+    """A goal for the tip.
 
     Attributes:
         height: the tip must be more than this above the base joint [m]; at most 2.
@@ -84,7 +84,7 @@ def _derivatives(state: tuple, torque: Any, xp: ModuleType) -> tuple:
 
 
 def swing(state: tuple, torque: Any, xp: ModuleType, dt: float = TIME_STEP) -> tuple:
-    """One Runge-Kutta step of the links, wrapped to full turns and bounded in speed as gymnasium does.
+    """Integrate one Runge-Kutta step of the links, wrapped to full turns and bounded in speed as gymnasium does.
 
     Args:
         state: ``(theta1, theta2, speed1, speed2)``, numbers or tensors of one shape.
@@ -122,7 +122,7 @@ def energy(state: tuple, xp: ModuleType) -> Any:
 
 
 def in_goal(state: tuple, goal: Goal, xp: ModuleType) -> Any:
-    """Whether the links are where ``goal`` wants them in this step."""
+    """Whether the links reach ``goal`` in this step."""
     slow = (abs(state[2]) < goal.max_speed) & (abs(state[3]) < goal.max_speed)
     return (tip(state, xp)[1] > goal.height) & slow
 
@@ -140,7 +140,7 @@ class AcrobotEnv(gymnasium.Env):
 
     Observation ``[7]``: cosine and sine of both angles, both speeds over their bounds (4 pi and 9 pi rad/s), and the
     part of the goal's holding time already done. Reward -1 per step, 0 in the step that solves the task,
-    ``-danger_penalty`` in the step that enters the disc; the latter two end the episode.
+    ``-danger_penalty`` in the step that enters the disc; both end the episode.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 (gymnasium's own convention)
@@ -208,7 +208,7 @@ class AcrobotModel:
     state_dim = 5
     action_dim = 1
     parameter_dim = 3
-    DANGER_COST = 1e4  # ending early saves the rest of a plan's cost: more than that even at the largest weights
+    DANGER_COST = 1e4  # more than a plan saves by ending early, even at the largest weights
     TERMINAL_WEIGHT = 5.0
 
     def __init__(self, config: AcrobotConfig, device: torch.device | str = "cpu") -> None:
@@ -231,7 +231,7 @@ class AcrobotModel:
         return torch.stack([*angles, *speeds, (held / self.goal.steps).clamp(max=1.0)], -1)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """One environment step: ``[..., 5]``, ``[..., 1]`` -> ``[..., 5]``."""
+        """Predict one environment step: ``[..., 5]``, ``[..., 1]`` -> ``[..., 5]``."""
         *links, held = state.unbind(-1)
         links = swing(tuple(links), action[..., 0].clamp(-1.0, 1.0), torch)
         return torch.stack([*links, (held + 1) * in_goal(links, self.goal, torch)], -1)
@@ -284,9 +284,9 @@ class Acrobot(EnvironmentFamily):
     terminates = True
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One Acrobot with its time limit."""
+        """Make one Acrobot with its time limit."""
         return TimeLimit(AcrobotEnv(self.config, render_mode), self.config.time_limit)
 
     def task_model(self, device: torch.device | str = "cpu") -> AcrobotModel:
-        """The exact model."""
+        """Make the exact model."""
         return AcrobotModel(self.config, device)

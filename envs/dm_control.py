@@ -23,7 +23,7 @@ from pompc.system.graphics import import_with_or_without_gl
 ALIASES = {"cup": "ball_in_cup", "pointmass": "point_mass"}
 REQUIREMENT = "dm-control==1.0.50"  # as in pyproject.toml
 TERMINATING = ("lqr",)  # domains whose tasks end their episodes themselves
-CAMERAS = {"quadruped": 2}  # from the side; its camera 0 is far away, that of any other domain is the one to use
+CAMERAS = {"quadruped": 2}  # from the side, because its camera 0 is far away; every other domain uses camera 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def require_action_repeat(action_repeat: int, episode_frames: int) -> None:
 
 
 def _headless_gl() -> None:
-    """Choose the rendering back-end, once, before dm_control does: off-screen, or none where the libraries miss."""
+    """Choose the rendering back-end once, before dm_control does: off-screen, or none if the libraries are missing."""
     if "DISPLAY" in os.environ:
         return
     libraries = {"egl": "EGL", "osmesa": "OSMesa"}
@@ -72,7 +72,7 @@ def _headless_gl() -> None:
 
 
 def _suite() -> Any:
-    """The module ``dm_control.suite``; no requirement where ``labmaze``, which dm-control requires, has no wheel."""
+    """Import ``dm_control.suite``. The hint installs it alone, because its requirement ``labmaze`` lacks some wheels."""
     _headless_gl()
     try:
         return import_with_or_without_gl("dm_control.suite")
@@ -131,7 +131,7 @@ class SuiteEnv(gymnasium.Env):
         self.metadata = {**self.metadata, "render_fps": round(1 / (self._env.control_timestep() * self._repeat))}
         self.render_mode = render_mode
         if render_mode is not None:
-            self.render()  # better to learn now that it does not work than at the first video
+            self.render()  # fail now, not at the first video
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Start a new episode; the suite's own random state is seeded, too."""
@@ -141,7 +141,7 @@ class SuiteEnv(gymnasium.Env):
         return self._observation(self._env.reset()), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Repeat ``action [action]``; terminated only where the task itself ends the episode."""
+        """Repeat ``action [action]``; only the task can terminate the episode."""
         control = to_box(action, self._low, self._high)
         reward = 0.0
         for _ in range(self._repeat):
@@ -152,11 +152,11 @@ class SuiteEnv(gymnasium.Env):
         return self._observation(step), reward, step.last(), False, {}
 
     def render(self) -> np.ndarray:
-        """The task's camera as ``[384, 384, 3]`` uint8."""
+        """Render the task's camera, ``[384, 384, 3]`` uint8."""
         return self.picture(self.SIZE)
 
     def picture(self, size: int) -> np.ndarray:
-        """The task's camera as ``[size, size, 3]`` uint8."""
+        """Render the task's camera, ``[size, size, 3]`` uint8."""
         import mujoco
 
         try:
@@ -169,7 +169,7 @@ class SuiteEnv(gymnasium.Env):
             ) from error
 
     def close(self) -> None:
-        """Free the simulator and its rendering contexts, of which a machine has few."""
+        """Free the simulator and its rendering contexts; a machine has few of them."""
         self._env.physics.free()
 
     def _observation(self, step: Any) -> np.ndarray:
@@ -179,7 +179,7 @@ class SuiteEnv(gymnasium.Env):
 class Pixels(gymnasium.Wrapper):
     """The last ``frames`` pictures of a Control Suite task, ``[3 * frames, 64, 64]`` uint8, the newest last.
 
-    A picture is taken after every action; at a reset the first one stands for those before it.
+    A picture is taken after every action; the first picture of an episode fills the whole stack.
 
     Raises:
         UserError: the task cannot be rendered here.
@@ -193,7 +193,7 @@ class Pixels(gymnasium.Wrapper):
         self._count = frames
         self._frames: deque[np.ndarray] = deque(maxlen=frames)
         self.observation_space = gymnasium.spaces.Box(0, 255, (3 * frames, self.SIZE, self.SIZE), np.uint8)
-        self._picture()  # better to learn now that it does not work than in the first episode
+        self._picture()  # fail now, not in the first episode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Start a new episode: the same picture in every place."""
@@ -202,7 +202,7 @@ class Pixels(gymnasium.Wrapper):
         return np.concatenate(self._frames), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Step, and exchange the oldest picture for a new one."""
+        """Step, and replace the oldest picture."""
         _, reward, terminated, truncated, info = self.env.step(action)
         self._frames.append(self._picture())
         return np.concatenate(self._frames), reward, terminated, truncated, info
@@ -231,6 +231,6 @@ class DMControl(EnvironmentFamily):
         return self.config.episode_frames // self.config.action_repeat
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One task, truncated after ``episode_frames`` frames."""
+        """Make one task, truncated after ``episode_frames`` frames."""
         env = SuiteEnv(self.config, render_mode)
         return TimeLimit(Pixels(env, self.config.frame_stack) if self.config.pixels else env, self.episode_length)

@@ -28,10 +28,10 @@ from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
 RESERVED = {
-    "render_mode": "which is set where a video is made",
+    "render_mode": "which is set to make a video",
     "id": "which is env.id",
 }
-# How constructors refuse, and what a value of a wrong type in ``kwargs`` leads to. Other errors are bugs.
+# Errors with which constructors refuse, and errors of a wrong type in ``kwargs``. Other errors are bugs.
 REFUSALS = (gymnasium.error.Error, ValueError, AssertionError, RuntimeError, OSError)
 WRONG_VALUES = (TypeError, LookupError)
 
@@ -72,10 +72,10 @@ class Gymnasium(EnvironmentFamily):
     """
 
     Config = GymnasiumConfig
-    terminates = None  # another package's environment says nothing of it
+    terminates = None  # unknown for an environment of another package
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One environment with the time limit it was registered with.
+        """Make one environment with its registered time limit.
 
         Raises:
             UserError: the id is unknown, its package or its simulator is missing, its constructor refuses the keyword
@@ -112,11 +112,11 @@ def _spec(id: str) -> EnvSpec:
 
 
 class _Creator:
-    """An environment's own constructor: what it is given is compared with what it takes, what it makes is a Contract."""
+    """Call an environment's constructor: check the arguments against its signature, wrap the result in a Contract."""
 
     def __init__(self, constructor: Callable[..., Any], config: GymnasiumConfig) -> None:
         self._constructor, self._config = constructor, config
-        if hasattr(constructor, "metadata"):  # gymnasium looks there for what it renders
+        if hasattr(constructor, "metadata"):  # gymnasium reads the render modes there
             self.metadata = constructor.metadata
 
     def __call__(self, **kwargs: Any) -> gymnasium.Env:
@@ -156,7 +156,7 @@ def _binds(signature: inspect.Signature, kwargs: dict[str, Any]) -> bool:
 
 @contextmanager
 def _refusals(config: GymnasiumConfig) -> Iterator[None]:
-    """What importing and making an environment raises in order to refuse, as one line in its own words."""
+    """Turn the refusals of the block, which imports and makes an environment, into one line in their words."""
     try:
         yield
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
@@ -169,7 +169,7 @@ def _refusals(config: GymnasiumConfig) -> Iterator[None]:
 
 
 def _origin(error: BaseException) -> str:
-    """Where an error was raised, as far inside as the code is not that of an installed package."""
+    """Name the innermost line that raised an error and does not belong to an installed package."""
     frames = traceback.extract_tb(error.__traceback__)
     frame = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
     return f"{type(error).__name__}, {Path(frame.filename).name}, line {frame.lineno}"
@@ -183,7 +183,7 @@ def _line(error: BaseException) -> str:
 
 
 def _observed(env: gymnasium.Env, config: GymnasiumConfig) -> gymnasium.Env:
-    """Flat float32 observations, or a picture."""
+    """Make observations flat float32, or a picture."""
     space = env.observation_space
     if isinstance(space, spaces.Dict) and len(space.spaces) == 1:
         ((key, space),) = space.spaces.items()
@@ -203,7 +203,7 @@ def _observed(env: gymnasium.Env, config: GymnasiumConfig) -> gymnasium.Env:
 
 
 def _parts(space: spaces.Space, where: str) -> Iterator[tuple[str, spaces.Space]]:
-    """The innermost spaces of nested Dict and Tuple spaces, each with its place in words."""
+    """Yield the innermost spaces of nested Dict and Tuple spaces, each with its place in words."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
             yield from _parts(part, f"{where}[{key!r}]")
@@ -217,12 +217,12 @@ def _parts(space: spaces.Space, where: str) -> Iterator[tuple[str, spaces.Space]
 def _is_flat(space: spaces.Space) -> bool:
     try:
         return space.is_np_flattenable
-    except NotImplementedError:  # a space of the user's own
+    except NotImplementedError:  # a space that the user wrote
         return False
 
 
 def _warn_of_pictures(space: spaces.Space, id: str) -> None:
-    """Pictures that are not encoded as such are a word at the start."""
+    """Warn of pictures that become plain numbers."""
     for where, part in _parts(space, "observation"):
         if isinstance(part, spaces.Box) and len(part.shape) > 2 and picture_axes(part.shape) is not None:
             warnings.warn(

@@ -23,18 +23,9 @@ from pompc.config.options import Options, PositiveFloat, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-FRAME = 0.02  # s
-UNITS = (10.0, 20 / 3)  # m per observation unit of x and y
-SPEED_UNITS = (50 / UNITS[0], 50 / UNITS[1], 2.5)  # m/s, m/s, rad/s per observation unit
+from .lunar_lander_body import LanderBody, throttle
+
 PAD = 0.2  # |x| up to which the ground is the landing pad
-# What Box2D simulates as lander and two sprung legs, lumped into one body (legs extended):
-MASS = 4.958889  # kg
-INERTIA = 0.9123  # kg m^2 about the centre of mass
-CENTRE = 0.0885  # m, centre of mass above the lander's origin, along its axis
-LANDER_CENTRE = 0.1013  # m, the point whose velocity the observation reports
-MAIN_IMPULSE = 13.0 * 4 / 30  # N s per frame at full throttle
-SIDE_IMPULSE = 0.6 * 12 / 30  # N s per frame
-GRAVITY = 10.0  # m/s^2
 CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
 
 
@@ -118,17 +109,17 @@ class LunarLanderEnv(gymnasium.Env):
         return self._observation(own), total, bool(terminated or danger), False, info
 
     def render(self) -> np.ndarray:
-        """gymnasium's picture ``[400, 600, 3]`` uint8 with the zones on it."""
+        """Draw the zones on gymnasium's picture ``[400, 600, 3]`` uint8."""
         image = Image.fromarray(self.simulator.render())
         draw = ImageDraw.Draw(image)
         for x, y, radius in self.zones:
             across, up = 300 * radius, 200 * radius
-            column, row = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
-            draw.ellipse([column - across, row - up, column + across, row + up], outline="tomato", width=3)
+            right, down = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
+            draw.ellipse([right - across, down - up, right + across, down + up], outline="tomato", width=3)
         return np.asarray(image)
 
     def close(self) -> None:
-        """Free the picture's window system."""
+        """Free the simulator's window."""
         self.simulator.close()
 
     def _observation(self, own: np.ndarray) -> np.ndarray:
@@ -139,9 +130,12 @@ class LunarLanderModel:
     """The lander as one rigid body over flat ground; exact in the air up to the engines' noise.
 
     State ``[8]``: gymnasium's observation (x, y, their speeds, angle, its speed, two leg contacts). Approximations:
-    the engines' noise and the wind are left out; the ground is flat at pad height everywhere; touching it slowly and
-    upright stops the lander at once, touching it otherwise is a crash; the lander sleeps (and the episode ends well)
-    as soon as it has rested for one action, where Box2D takes half a second; zones are checked once per action.
+
+    - the engines' noise and the wind are left out;
+    - the ground is flat at pad height everywhere;
+    - touching it slowly and upright stops the lander at once; touching it otherwise is a crash;
+    - the lander sleeps, and the episode ends well, after resting for one action (Box2D: half a second);
+    - zones are checked once per action.
 
     High-level action ``[4]``: subgoal x and y, descent rate, and the (logarithmic) weight of keeping clear of zones.
     """
@@ -149,13 +143,13 @@ class LunarLanderModel:
     state_dim = 8
     action_dim = 2
     parameter_dim = 4
-    END_COST = 500.0  # of a crash, of leaving the field, of a zone: more than any safe trajectory of 20 steps
+    END_COST = 500.0  # of a crash, of leaving the field or of a zone: more than any safe trajectory of 20 steps costs
 
     def __init__(self, config: LunarLanderConfig, device: torch.device | str = "cpu") -> None:
         self.config = config
         self.nominal = torch.tensor([0.0, -1.0, 0.0, 0.0], device=device)
         self._zones = torch.tensor(config.zones, dtype=torch.float32, device=device).reshape(-1, 3)
-        self._scale = 1.0 / (1.0 + config.mismatch)
+        self._body = LanderBody(config.action_repeat, config.mismatch, config.torque_coupling)
 
     def state(self, observation: Tensor) -> Tensor:
         """``[..., 8 + 2 zones]`` -> ``[..., 8]``."""
@@ -166,38 +160,8 @@ class LunarLanderModel:
         return torch.cat([state, (self._zones[:, :2] - state[..., None, :2]).flatten(-2)], -1)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """``action_repeat`` frames, semi-implicit Euler as in Box2D: ``[..., 8]``, ``[..., 2]`` -> ``[..., 8]``."""
-        main, side = _throttle(action)
-        main = main * (MAIN_IMPULSE * self._scale / MASS)
-        side = side * (SIDE_IMPULSE * self._scale)
-        body = _body(state)
-        legs = state[..., 6] * state[..., 7]
-        crashed = torch.zeros_like(legs, dtype=torch.bool)
-        for _ in range(self.config.action_repeat):
-            body, legs, crashed = self._frame(body, legs, crashed, main, side)
-        return torch.stack([*_observed(body), legs, legs], -1)
-
-    def _frame(self, body: tuple, legs: Tensor, crashed: Tensor, main: Tensor, side: Tensor) -> tuple:
-        """One frame of 0.02 s on the centre of mass; a crashed lander stays where it is, one at rest lies level."""
-        x, y, vx, vy, angle, spin = body
-        cos, sin = angle.cos(), angle.sin()
-        push = side / MASS
-        vx_new = vx - main * sin + push * cos
-        vy_new = vy + main * cos + push * sin - GRAVITY * FRAME
-        lever = CENTRE - (17 / 30 * sin.square() + 14 / 30 * cos.square())
-        spin_new = spin + side * lever / INERTIA if self.config.torque_coupling else spin
-        free = (x + FRAME * vx_new, y + FRAME * vy_new, vx_new, vy_new, angle + FRAME * spin_new, spin_new)
-        below = (free[1] - CENTRE * free[4].cos()) <= 0
-        # Dropped onto the pad, Box2D's lander survives about 0.28 upright and about 0.16 at 0.2 rad.
-        impact = vy_new.abs() / SPEED_UNITS[1] + 0.6 * free[4].abs() + 0.3 * vx_new.abs() / SPEED_UNITS[0]
-        gentle = below & (impact < 0.28)
-        zero = torch.zeros_like(x)
-        rest = (free[0], torch.full_like(x, CENTRE), zero, zero, zero, zero)
-        after = tuple(
-            torch.where(crashed, old, torch.where(gentle, still, new))
-            for old, new, still in zip(body, free, rest, strict=True)
-        )
-        return after, torch.where(crashed, legs, gentle.to(x.dtype)), crashed | (below & ~gentle)
+        """Predict the state after ``action_repeat`` frames: ``[..., 8]``, ``[..., 2]`` -> ``[..., 8]``."""
+        return self._body.step(state, action)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Crashed, left the field, in a zone, or asleep: -> bool ``[...]``."""
@@ -205,7 +169,7 @@ class LunarLanderModel:
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """gymnasium's reward on model states, exact in the air; an ending counts its last reward alone: ``[...]``."""
-        main, side = _throttle(action)
+        main, side = throttle(action)
         fuel = self.config.action_repeat * (0.30 * main + 0.03 * side.abs())
         gain = _shaping(next_state) - _shaping(state) - fuel
         gain = gain.masked_fill(_asleep(state, next_state), LANDED).masked_fill(_crashed(next_state), CRASH)
@@ -221,7 +185,7 @@ class LunarLanderModel:
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Distance to the subgoal, to the wanted descent and to upright, closeness to zones, effort: -> ``[...]``."""
-        main, side = _throttle(action)
+        main, side = throttle(action)
         failed = self.END_COST * self._failed(next_state)
         return self._pose_cost(next_state, parameters) + failed + 0.1 * main + 0.05 * side.abs()
 
@@ -243,46 +207,10 @@ class LunarLanderModel:
         return _crashed(state) | (self._clearance(state).amin(-1) < 0)
 
     def _clearance(self, state: Tensor) -> Tensor:
-        """Distance to every zone's edge, with one that is never met last so that there is a minimum."""
+        """Distance to every zone's edge, then one far distance so that there is always a minimum."""
         offset = state[..., None, :2] - self._zones[:, :2]
         distance = offset.square().sum(-1).add(1e-12).sqrt() - self._zones[:, 2]
         return torch.nn.functional.pad(distance, (0, 1), value=10.0)
-
-
-def _throttle(action: Tensor) -> tuple[Tensor, Tensor]:
-    """Power of the main engine (0, 0.5 to 1) and signed power of the side engines (0, 0.5 to 1): ``[..., 2]`` -> 2x."""
-    main, side = action.clamp(-1.0, 1.0).unbind(-1)
-    return (main > 0) * (0.5 + 0.5 * main), (side.abs() > 0.5) * side
-
-
-def _body(state: Tensor) -> tuple[Tensor, ...]:
-    """Observation units -> position, velocity of the centre of mass [m, m/s], angle and spin [rad, rad/s]."""
-    x, y, vx, vy, angle, spin = state.unbind(-1)[:6]
-    cos, sin, spin = angle.cos(), angle.sin(), spin * SPEED_UNITS[2]
-    turn = (LANDER_CENTRE - CENTRE) * spin
-    return (
-        x * UNITS[0] - CENTRE * sin,
-        y * UNITS[1] + CENTRE * cos,
-        vx * SPEED_UNITS[0] + turn * cos,
-        vy * SPEED_UNITS[1] + turn * sin,
-        angle,
-        spin,
-    )
-
-
-def _observed(body: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The inverse of :func:`_body`."""
-    x, y, vx, vy, angle, spin = body
-    cos, sin = angle.cos(), angle.sin()
-    turn = (LANDER_CENTRE - CENTRE) * spin
-    return (
-        (x + CENTRE * sin) / UNITS[0],
-        (y - CENTRE * cos) / UNITS[1],
-        (vx - turn * cos) / SPEED_UNITS[0],
-        (vy - turn * sin) / SPEED_UNITS[1],
-        angle,
-        spin / SPEED_UNITS[2],
-    )
 
 
 def _shaping(state: Tensor) -> Tensor:
@@ -319,10 +247,10 @@ class LunarLander(EnvironmentFamily):
         return self.config.action_repeat
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One lander with its time limit."""
+        """Make one lander with its time limit."""
         env = LunarLanderEnv(self.config, render_mode)
         return TimeLimit(env, self.config.time_limit // self.config.action_repeat)
 
     def task_model(self, device: torch.device | str = "cpu") -> LunarLanderModel:
-        """The lumped rigid body, with the configured mismatch."""
+        """Make the lumped rigid body, with the configured mismatch."""
         return LunarLanderModel(self.config, device)

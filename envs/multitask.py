@@ -53,7 +53,7 @@ class Padded(gymnasium.Wrapper):
 
     Args:
         env: the task, with flat observation and action.
-        index: which of the tasks it is.
+        index: of the task.
         observation_dim: size of the largest observation of a task, without the index.
         action_dim: size of the largest action of a task.
     """
@@ -83,7 +83,11 @@ class Padded(gymnasium.Wrapper):
 
 
 class MultiTask(EnvironmentFamily):
-    """Control Suite tasks side by side, each in its own rows; :attr:`tasks` says what an agent has to know of them."""
+    """Control Suite tasks side by side, one per environment; :attr:`tasks` describes them to an agent.
+
+    Raises:
+        UserError: no task, a task twice, or an option that ``dmc`` would refuse.
+    """
 
     Config = MultiTaskConfig
     info_keys = ("task",)
@@ -116,11 +120,11 @@ class MultiTask(EnvironmentFamily):
         )
 
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """The first task."""
+        """Make the first task."""
         return self._make(0, render_mode=render_mode)
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu") -> VectorEnv:
-        """Row ``i`` plays task ``i % len(tasks)``; any number of rows, of which the last ones may leave tasks out."""
+        """Make a batch in which environment ``i`` plays task ``i % len(tasks)``; a small batch leaves tasks out."""
         makers = [partial(self._make, index) for index in range(len(self._families))]
         return vectorise(makers, num_envs, seed=seed, device=device, info_keys=self.info_keys)
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from pompc import __version__, handlers
 from pompc.config.run_options import SEEDS
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, DEMOS, ENVIRONMENTS
+from pompc.registry import ALGORITHMS, BENCHMARKS, COMMANDS, DEMOS, ENVIRONMENTS, Entry
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -50,10 +51,27 @@ def _find_modules_here() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all others."""
+    """A parser whose errors look like all others.
 
-    def __init__(self, **options) -> None:
+    Args:
+        fill: adds the arguments when the parser is first used.
+        options: those of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, *, fill: Callable[[argparse.ArgumentParser], None] | None = None, **options) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._fill = fill
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse after adding the arguments."""
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def fill(self) -> None:
+        """Add the arguments that are left for the first use."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see `{self.prog} --help`)")
@@ -73,9 +91,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         _add_bench,
         _add_list,
         _add_show,
-        _add_carla,
     ):
         add(commands)
+    _add_contributed(commands, COMMANDS.builtin)
+    first = next(iter(sys.argv[1:] if argv is None else argv), None)
+    if first not in commands.choices:
+        _add_contributed(commands, COMMANDS.external())
     args, rest = parser.parse_known_args(argv)
     for text in rest:
         if text.startswith("-") or not hasattr(args, "overrides"):
@@ -136,7 +157,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="make a run directory of the weights of a released checkpoint",
         description="Make a run directory, which `pompc eval` plays, of a checkpoint of the codes released with TD-MPC2, "
-        "TD-M(PC)^2 (tdmpc_square) or BMPC. The weights decide the sizes of the model.",
+        "TD-M(PC)^2 or BMPC. The weights decide the sizes of the model.",
         epilog=_names(),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file as those codes save it")
@@ -158,22 +179,24 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
     )
-    parser.add_argument(
-        "--published", metavar="FILE.csv", type=Path, help="show published curves, too: results/dmc/published.csv"
-    )
+    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves, too")
     parser.add_argument(
         "--bounds",
         metavar="[ENV=]LOW:HIGH",
         action="append",
         default=[],
-        help="returns of score 0 and 1 on the environments of that name (dmc-*=0:1000), for a score over all of them",
+        help="returns of score 0 and 1 on the environments of that name (*-walk=0:1000), for a score over all of them",
     )
     parser.set_defaults(handler=handlers.compare)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
+    known = BENCHMARKS.builtin.items()
     parser = commands.add_parser(
-        "bench", help="measure speed on this machine", description="Measure speed on this machine."
+        "bench",
+        help="measure speed on this machine",
+        description="Measure speed on this machine.",
+        epilog="\n".join(["measurements:", *(f"  {name:<16} {entry.description}" for name, entry in known)]),
     )
     parser.add_argument("--only", metavar="NAME", help="one measurement instead of all")
     parser.set_defaults(handler=handlers.bench)
@@ -198,23 +221,20 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(handler=handlers.show)
 
 
-def _add_carla(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "carla",
-        help="look at a CARLA server, or run a stand-in for one",
-        description="For env.backend=carla of carla_racing: look at a server, or run a stand-in for one.",
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
-    check = actions.add_parser("check", help="say what is at an address", description="Say what is at an address.")
-    check.add_argument("address", metavar="HOST:PORT")
-    check.set_defaults(handler=handlers.carla_check)
-    stand_in = actions.add_parser(
-        "standin",
-        help="serve the protocol of CARLA with the embedded physics, until Ctrl-C",
-        description="Serve the protocol of CARLA with the embedded physics, until Ctrl-C: for tests without a simulator.",
-    )
-    stand_in.add_argument("--port", metavar="PORT", type=_at_least(0), default=2000, help="0 takes a free one")
-    stand_in.set_defaults(handler=handlers.carla_stand_in)
+def _add_contributed(commands: argparse._SubParsersAction, entries: Mapping[str, Entry]) -> None:
+    """Add sub-commands of the registry, whose modules are imported only when the parser is used."""
+    for name, entry in entries.items():
+        if name not in commands.choices:
+            fill = partial(_fill, name)
+            commands.add_parser(name, help=entry.description, description=_sentence(entry.description), fill=fill)
+
+
+def _fill(name: str, parser: argparse.ArgumentParser) -> None:
+    COMMANDS.resolve(name)(parser)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _add_composition(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pompc.errors import UserError
+from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of a family that plays several at once: row ``i`` plays task ``i % len(names)``.
+    """The tasks of a family that plays several at once: environment ``i`` plays task ``i % len(names)``.
 
     The last entry of an observation is the task's index; observations and actions are as long as the longest of a task.
 
@@ -41,12 +42,13 @@ class EnvironmentFamily(ABC):
     """A family of environments, built from its frozen config dataclass.
 
     Attributes:
-        Config: the dataclass of the family's options (the ``env`` node of the configuration). Where some of them name
-            files, it has a class attribute ``files``: what finds the path for the option's value, by the option's name.
-            What is in such a file belongs to the run.
-        info_keys: scalars that every ``step`` puts into ``info``; ``success`` (0/1) and ``cost`` (violations) where known.
-        terminates: whether an episode can end by termination, before its time limit; none where that is not known, which
-            counts as true. Where options decide it, the constructor sets it.
+        Config: the dataclass of the family's options, the ``env`` node of the configuration. If an option names a file, the
+            class attribute ``files`` maps the option's name to a function that finds the path. The file's content then
+            belongs to the run.
+        info_keys: scalars that every ``step`` puts into ``info``, among them ``success`` (0/1) and ``cost`` (violations) if
+            the family knows them.
+        terminates: whether an episode can terminate before its time limit. None means unknown and counts as true. The
+            constructor sets it if options decide it.
     """
 
     Config: ClassVar[type]
@@ -64,11 +66,11 @@ class EnvironmentFamily(ABC):
 
     @property
     def episode_length(self) -> int | None:
-        """Agent steps (action repeat counted as one) until an episode is truncated; none where there is no limit.
+        """Agent steps (action repeat counted as one) until an episode is truncated; None without a limit.
 
-        The default finds gymnasium's ``TimeLimit`` around what :meth:`make` builds: around the copies of
-        :meth:`vectorise`, or where there are none yet, around one that is made for this. A family that limits its episodes
-        in another way, or repeats actions outside of that wrapper, overrides it.
+        The default looks for gymnasium's ``TimeLimit`` in the environments of :meth:`vectorise`, and makes one environment
+        if there are none yet. A family that limits its episodes in another way, or repeats actions outside of that wrapper,
+        overrides it.
         """
         if self._limits is None:
             close(self._copy())
@@ -76,29 +78,30 @@ class EnvironmentFamily(ABC):
 
     @property
     def max_envs(self) -> int | None:
-        """The most rows that :meth:`vectorise` offers, the config's ``max_envs``; none where there is no limit.
+        """The most environments that :meth:`vectorise` offers, the config's ``max_envs``; None without a limit.
 
-        Where there is one, :meth:`vectorise` also takes ``first_env``: its rows are those from there on of a larger batch.
+        With a limit, :meth:`vectorise` also takes ``first_env``, the number of its first environment in a larger batch.
         """
         return getattr(self.config, "max_envs", None)
 
     @property
     def separate_envs(self) -> bool:
-        """Whether each row of :meth:`vectorise` is a copy of its own, and it takes ``first_env``: of copies few are made.
+        """Whether the environments of :meth:`vectorise` are separate copies, so that it takes ``first_env``.
 
-        True where a family leaves :meth:`vectorise` as it is.
+        Few copies are made at a time. True unless a family overrides :meth:`vectorise`.
         """
         return type(self).vectorise is EnvironmentFamily.vectorise
 
     @property
     def tasks(self) -> Tasks | None:
-        """The tasks that the rows of :meth:`vectorise` play; none where all rows play the same."""
+        """The tasks that the environments of :meth:`vectorise` play; None if all play the same."""
         return None
 
     def flattened(self) -> EnvironmentFamily | None:
         """The same environments with pictures as flat numbers, for algorithms that do not take images.
 
-        That is with the config's ``pictures`` off, where it has that switch and it is on; elsewhere none.
+        Returns:
+            A family with the config's ``pictures`` switched off; None if there is no such switch or it is off already.
         """
         if not getattr(self.config, "pictures", False):
             return None
@@ -106,23 +109,29 @@ class EnvironmentFamily(ABC):
 
     @abstractmethod
     def make(self, *, render_mode: str | None = None) -> gymnasium.Env:
-        """One gymnasium environment with its time limit applied and an action in Box(-1, 1) float32.
+        """Make one gymnasium environment with its time limit applied and an action in Box(-1, 1) float32.
 
         Its observation is flat float32, or an image ``[channel, height, width]`` uint8.
         """
 
     def vectorise(self, num_envs: int, *, seed: int, device: torch.device | str = "cpu", first_env: int = 0) -> EnvBase:
-        """``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``, from ``first_env`` on.
+        """Make ``num_envs`` copies as one TorchRL environment of batch size ``[num_envs]``.
 
         The result has ``snapshot() -> dict`` and ``restore(dict)``, which the checkpoint uses. The default runs
-        ``make`` copies in one process; a family with a native batched environment overrides it.
+        copies of :meth:`make` in one process; a family with a native batched environment overrides it.
+
+        Args:
+            num_envs: batch size.
+            seed: base seed; the number of an environment and of its episode count too.
+            device: of the tensors.
+            first_env: number of the first environment, if these are a part of a larger batch.
         """
         from pompc.data.vector import vectorise
 
         return vectorise(self._copy, num_envs, seed=seed, device=device, info_keys=self.info_keys, first_env=first_env)
 
     def _copy(self) -> gymnasium.Env:
-        """One of :meth:`make`, its time limits noted."""
+        """Make one environment and note its time limits."""
         env = self.make()
         self._limits = tuple(_time_limits(env))
         return env
@@ -133,23 +142,16 @@ class EnvironmentFamily(ABC):
         Raises:
             UserError: the family has none.
         """
+        free = (name for name, entry in ALGORITHMS.builtin.items() if not entry.explicit_model)
+        owners = (name for name, entry in ENVIRONMENTS.builtin.items() if entry.explicit_model)
         raise UserError(
-            f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm without a planner model "
-            "(ppo), or an environment that has one (acrobot, lunar_lander, carla_racing)"
+            f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm that needs none "
+            f"({', '.join(free)}), or an environment that has them ({', '.join(owners)})"
         )
-
-    @classmethod
-    def bench(cls, seconds: float, device: torch.device | str = "cpu") -> dict[str, float]:
-        """Speed of the family's own parts for ``pompc bench``, each measured for about ``seconds``; none by default.
-
-        Returns:
-            Numbers whose names end in ``_per_s``, ``_ms`` or ``_ratio``.
-        """
-        return {}
 
 
 def close(env: gymnasium.Env) -> None:
-    """Close an environment that is not needed any more: what its ``close`` raises is a warning."""
+    """Close an environment that is not needed any more; an error of its ``close`` becomes a warning."""
     try:
         env.close()
     except Exception as error:  # a simulator that has gone fails in its own way
@@ -157,7 +159,7 @@ def close(env: gymnasium.Env) -> None:
 
 
 def _time_limits(env: gymnasium.Env) -> Iterator[int]:
-    """The limit of every ``TimeLimit`` in a stack of wrappers; what the inner environment is registered with is not one."""
+    """Yield the limit of every ``TimeLimit`` in a stack of wrappers; the inner registration does not count."""
     import gymnasium
 
     while isinstance(env, gymnasium.Wrapper):

@@ -120,18 +120,6 @@ def bench(args: argparse.Namespace) -> int:
     return bench(args.only)
 
 
-def carla_check(args: argparse.Namespace) -> int:
-    """``pompc carla check``."""
-    return ENVIRONMENTS.resolve("carla_racing").check_server(args.address)
-
-
-def carla_stand_in(args: argparse.Namespace) -> int:
-    """``pompc carla standin``."""
-    from pompc.testing.carla_standin.__main__ import main as serve
-
-    return serve(["--port", str(args.port)])
-
-
 def list_names(args: argparse.Namespace) -> int:
     """``pompc list``."""
     tables = {"algos": ("algorithms", ALGORITHMS), "envs": ("environments", ENVIRONMENTS)}

@@ -1,9 +1,7 @@
-"""Names of algorithms and environments -> the classes behind them, imported only when asked for.
+"""Tables of algorithms, environments, sub-commands and measurements by name; their modules are imported on use.
 
-A package of your own adds to both tables through the entry-point groups ``pompc.algorithms`` and ``pompc.envs``::
-
-    [project.entry-points."pompc.algorithms"]
-    my_algorithm = "my_package.my_algorithm:MyAlgorithm"
+This is the only module of ``pompc`` that names an algorithm or an environment. A package of your own adds to the tables
+through entry points; see :class:`Registry`.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from pompc.errors import UserError
 
@@ -23,11 +21,15 @@ class Entry:
     """One name of a registry.
 
     Attributes:
-        target: ``"module:Class"``.
-        description: one line for ``pompc list``.
-        argument: the config key that the part after ``/`` of the name sets (``dmc/cartpole-swingup``), if it takes one.
-        form: how the name is written where it takes an argument.
-        unhashed: config keys that change neither what a step computes nor what an evaluation measures.
+        target: ``"module:Class"``, or ``"module:function"`` of a command or a measurement.
+        description: one line for ``pompc list`` or ``--help``.
+        argument: the config key that the part after ``/`` of an environment's name sets (``dmc/cartpole-swingup``).
+        form: how to write an environment's name with its argument.
+        unhashed: an environment's config keys that change neither a step nor an evaluation.
+        explicit_model: whether an environment has an explicit model to plan with, or an algorithm needs one.
+        released_values: the arguments of the values in an algorithm's released weights, which ``pompc convert`` reads:
+            ``actions`` (and states), or ``states`` alone.
+        subject: the name of the algorithm or environment that a measurement is about.
     """
 
     target: str
@@ -35,15 +37,35 @@ class Entry:
     argument: str | None = None
     form: str | None = None
     unhashed: tuple[str, ...] = ()
+    explicit_model: bool = False
+    released_values: Literal["actions", "states"] | None = None
+    subject: str | None = None
 
 
 class Registry(Mapping[str, Entry]):
     """A table of built-in entries, extended by an entry-point group that is read only on a miss or for a listing.
 
+    A package of your own adds entries in its ``pyproject.toml``::
+
+        [project.entry-points."pompc.algorithms"]  # a class with a Config
+        my_algorithm = "my_package.my_algorithm:MyAlgorithm"
+
+        [project.entry-points."pompc.envs"]  # a subclass of EnvironmentFamily
+        my_env = "my_package.my_env:MyFamily"
+
+        [project.entry-points."pompc.commands"]  # adds arguments and the default ``handler`` to the parser it is given
+        my_command = "my_package.commands:add"
+
+        [project.entry-points."pompc.benchmarks"]  # a Measurement, see pompc.report.measurement
+        my_benchmark = "my_package.bench:my_benchmark"
+
+    A command's handler takes the parsed arguments and returns the exit code. Its module is imported for
+    ``pompc my_command --help`` as well, so it should import torch only inside the handler.
+
     Args:
-        kind: what an entry is, for messages.
+        kind: noun for an entry in messages.
         group: the entry-point group.
-        builtin: the entries this package brings; an entry point cannot replace one.
+        builtin: the entries of this package; an entry point cannot replace one.
     """
 
     def __init__(self, kind: str, group: str, builtin: dict[str, Entry]) -> None:
@@ -52,7 +74,7 @@ class Registry(Mapping[str, Entry]):
         self.builtin = builtin
 
     def external(self) -> dict[str, Entry]:
-        """What other installed packages bring: name -> entry; nothing of theirs is imported."""
+        """Read the entries of other installed packages, without importing them."""
         import importlib.metadata
 
         found = {}
@@ -79,7 +101,7 @@ class Registry(Mapping[str, Entry]):
         return len(self.builtin) + len(self.external())
 
     def resolve(self, name: str) -> Any:
-        """What a name stands for: the class, or a demo's path.
+        """Import the class or function behind a name.
 
         Raises:
             UserError: there is no such name.
@@ -88,7 +110,7 @@ class Registry(Mapping[str, Entry]):
         return getattr(import_module(module), attribute)
 
     def unknown(self, name: str, hint: str | None = None) -> UserError:
-        """The error for a name that is not in the table: the nearest name, then all of them."""
+        """Make the error for a name that is not in the table: the nearest name, then all names."""
         hint = hint or nearest(name, self)
         guess = f"; did you mean {hint!r}?" if hint else ";"
         names = ", ".join(entry.form or key for key, entry in self.items())
@@ -96,7 +118,7 @@ class Registry(Mapping[str, Entry]):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like ``word``, or None when none is near."""
+    """Find the choice most like ``word``; None if no choice is near."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
@@ -107,16 +129,22 @@ ALGORITHMS = Registry(
         "adaptive_hrl": Entry(
             "pompc.algorithms.adaptive_hrl:AdaptiveHRL",
             "PPO over the planner's cost parameters, with virtual rollouts mixed in by uncertainty",
+            explicit_model=True,
         ),
         "tdmpc2": Entry(
-            "pompc.algorithms.tdmpc2:TDMPC2", "a latent world model, value-maximising policy and MPPI: lambda = 0"
+            "pompc.algorithms.tdmpc2:TDMPC2",
+            "a latent world model, value-maximising policy and MPPI: lambda = 0",
+            released_values="actions",
         ),
         "tdmpc_square": Entry(
             "pompc.algorithms.tdmpc_square:TDMPCSquare",
             "TD-M(PC)^2: TD-MPC2 with its policy held near the stored plans",
+            released_values="actions",
         ),
         "bmpc": Entry(
-            "pompc.algorithms.bmpc:BMPC", "a policy that imitates the plans, lazily renewed: lambda = infinity"
+            "pompc.algorithms.bmpc:BMPC",
+            "a policy that imitates the plans, lazily renewed: lambda = infinity",
+            released_values="states",
         ),
         "pompc": Entry("pompc.algorithms.pompc:POMPC", "return and KL to the planner's prior in any proportion lambda"),
         "adaptive_pompc": Entry(
@@ -124,7 +152,9 @@ ALGORITHMS = Registry(
         ),
         "ppo": Entry("pompc.algorithms.ppo:PPO", "PPO on the raw action, no planner: the model-free baseline"),
         "mppi": Entry(
-            "pompc.algorithms.mppi:MPPIAgent", "the planner alone with its nominal cost: the baseline without learning"
+            "pompc.algorithms.mppi:MPPIAgent",
+            "the planner alone with its nominal cost: the baseline without learning",
+            explicit_model=True,
         ),
     },
 )
@@ -137,12 +167,17 @@ ENVIRONMENTS = Registry(
             "pompc.envs.carla_racing:CarlaRacing",
             "a race track with opponents and danger zones",
             unhashed=("servers", "timeout", "retries", "joint_tolerance"),  # a simulator's servers may move
+            explicit_model=True,
         ),
         "acrobot": Entry(
-            "pompc.envs.acrobot:Acrobot", "swing up a two-link pendulum with continuous torque, exact model"
+            "pompc.envs.acrobot:Acrobot",
+            "swing up a two-link pendulum with continuous torque, exact model",
+            explicit_model=True,
         ),
         "lunar_lander": Entry(
-            "pompc.envs.lunar_lander:LunarLander", "land between danger zones, with a model mismatch dial"
+            "pompc.envs.lunar_lander:LunarLander",
+            "land between danger zones, with a model mismatch dial",
+            explicit_model=True,
         ),
         "dmc": Entry(
             "pompc.envs.dm_control:DMControl",
@@ -151,7 +186,7 @@ ENVIRONMENTS = Registry(
             form="dmc/<domain>-<task>",
         ),
         "multitask": Entry(
-            "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per row"
+            "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per environment"
         ),
         "gym": Entry(
             "pompc.envs.gymnasium:Gymnasium",
@@ -172,6 +207,35 @@ DEMOS = Registry(
     },
 )
 """Agents that packages ship: name -> the path of a file that :func:`pompc.training.export.export` wrote."""
+COMMANDS = Registry(
+    "command",
+    "pompc.commands",
+    {
+        "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
+    },
+)
+
+_RACING = "pompc.envs.carla_racing.bench"
+BENCHMARKS = Registry(
+    "measurement",
+    "pompc.benchmarks",
+    {
+        "racing": Entry(f"{_RACING}:racing", "the racing environment and its model", subject="carla_racing"),
+        "planner": Entry(
+            "pompc.report.planner_bench:planner", "a plan for a batch of environments", subject="carla_racing"
+        ),
+        "training": Entry(f"{_RACING}:training", "training with and without a planner", subject="carla_racing"),
+        "collector": Entry(f"{_RACING}:collector", "TorchRL's collector against a bare loop", subject="carla_racing"),
+        "latent": Entry("pompc.report.latent_bench:latent", "a plan and an update of TD-MPC2", subject="tdmpc2"),
+        "planner_compile": Entry(
+            "pompc.report.planner_bench:planner_compile", "the plan with a compiled model", subject="carla_racing"
+        ),
+        "latent_compile": Entry(
+            "pompc.report.latent_bench:latent_compile", "the plan and the update, compiled", subject="tdmpc2"
+        ),
+        "carla": Entry(f"{_RACING}:carla", "racing over one and over two CARLA stand-ins", subject="carla_racing"),
+    },
+)
 
 
 def parse_environment(name: str) -> tuple[str, dict[str, str]]:
@@ -205,7 +269,7 @@ def _family(name: str, family: str, argument: str | None) -> tuple[str, dict[str
 
 
 def environment_label(node: Mapping[str, Any]) -> str:
-    """A file-name-safe label of an ``env`` node: ``carla_racing``, ``dmc-cartpole-swingup``, ``gym-Pendulum-v1``."""
+    """Make a file-name-safe label of an ``env`` node: ``carla_racing``, ``dmc-cartpole-swingup``, ``gym-Pendulum-v1``."""
     key = ENVIRONMENTS[node["name"]].argument
     label = node["name"] if key is None else f"{node['name']}-{node[key]}"
     return re.sub(r"[^\w.-]+", "-", label)

@@ -1,18 +1,18 @@
-"""What moves the ego car: the seam between the task and a simulator."""
+"""The seam between the task and a simulator, which moves the ego car."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .road import Road
+from .physics.opponents import Opponents
+from .physics.road import Road
+from .physics.vehicle import Car
 from .task import plant
-from .vehicle import Car
 
 
 class Motion(NamedTuple):
-    """What a control step did: the car after it, and whether the simulator saw it touch something."""
+    """Result of a control step: the car, and whether the simulator saw it touch something."""
 
     car: Car
     touched: bool
@@ -22,20 +22,20 @@ class Backend(Protocol):
     """A simulator of one car among scripted traffic. All quantities are right-handed, in track coordinates and SI units."""
 
     def reset(self, car: Car, traffic: Opponents) -> Car:
-        """Begin an episode with the car at this position and speed (the rest of its state is zero): the car as it is."""
+        """Begin an episode with the car at this position and speed, the rest of its state zero; return the actual car."""
         ...
 
     def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
-        """Let one control step pass under commands in [-1, 1], after which the traffic is where it is told."""
+        """Make one control step under commands in [-1, 1]; afterwards the traffic stands as given."""
         ...
 
     def close(self) -> None:
-        """Free what the simulator holds."""
+        """Free the simulator's resources."""
         ...
 
 
 class Embedded:
-    """The single-track plant of this package, which knows no traffic.
+    """The single-track plant of this package; it does not simulate the traffic.
 
     Args:
         config: the family's options.

@@ -1,4 +1,4 @@
-"""The racing task for many cars at once, as a native TorchRL environment."""
+"""The racing task for many cars at once: a native TorchRL environment."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torchrl.envs import EnvBase
 
 from . import circuit, observation
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import TorchOps
-from .road import Road, tabulate
+from .physics.opponents import Opponents
+from .physics.ops import TorchOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car
 from .task import FRESH, Episode, RacingTask, plant
-from .track import Track
-from .vehicle import Car
+from .track.track import Track
 
 INFO_KEYS = ("success", "cost", "lap_time", "speed")
 
@@ -53,9 +53,9 @@ class BatchedRacing(EnvBase):
     Args:
         config: the family's options.
         num_envs: batch size.
-        seed: of the own generator that draws the starts.
-        device: where states and tables lie.
-        track: the track of ``config``, where it has been read already.
+        seed: of the generator that draws the starts.
+        device: of states and tables.
+        track: the track of ``config``, if it is already read.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class BatchedRacing(EnvBase):
         self.set_seed(seed)
 
     def unpack(self) -> tuple[Car, Opponents, Episode]:
-        """The state: entries ``[num_envs]``, of the opponents ``[opponent, num_envs]``."""
+        """Split the state into entries ``[num_envs]``; those of the opponents are ``[opponent, num_envs]``."""
         car, count = len(Car._fields), self.config.num_opponents
         traffic = self._state[car : car + 5 * count].view(5, count, self.num_envs)
         return Car(*self._state[:car]), Opponents(*traffic), Episode(*self._state[car + 5 * count :])
 
     @staticmethod
     def pack(car: Car, opponents: Opponents, episode: Episode) -> Tensor:
-        """The inverse of ``unpack``: ``[entry, num_envs]``."""
+        """Invert ``unpack``: ``[entry, num_envs]``."""
         return torch.cat((torch.stack(car), *opponents, torch.stack(episode)))
 
     def place(self, car: Car, opponents: Opponents) -> None:
-        """Begin an episode in every row with these cars and this traffic."""
+        """Begin an episode in every environment with these cars and this traffic."""
         self._state = self.pack(car, opponents, Episode(*(torch.full_like(car.s, value) for value in FRESH)))
 
     def _set_seed(self, seed: int | None) -> None:
@@ -111,7 +111,7 @@ class BatchedRacing(EnvBase):
         return result.update({**info, "speed": car.vx.unsqueeze(-1)})
 
     def _observed(self, car: Car, opponents: Opponents) -> TensorDict:
-        """The observation alone."""
+        """Observe, without reward or info."""
         seen = observation.observe(self.road, car, opponents)
         return TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
 
@@ -130,10 +130,10 @@ class BatchedRacing(EnvBase):
         return self._observed(moved, opponents).update(scalars)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Everything the next step and the next reset depend on."""
+        """Return everything that the next step and the next reset depend on."""
         return {"state": self._state.clone(), "generator": self._generator.get_state()}
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Continue, bit for bit, where ``snapshot`` was taken."""
+        """Continue from ``snapshot``, bit for bit."""
         self._state = snapshot["state"].to(self.device, copy=True)
         self._generator.set_state(snapshot["generator"].cpu())

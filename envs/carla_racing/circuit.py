@@ -1,4 +1,4 @@
-"""The track of a configuration: read, and seen to be one on which the task can be driven."""
+"""The track of a configuration, checked to be one on which the task can be driven."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pompc.errors import UserError
 
 from .config import CarlaRacingConfig
-from .road import CAR_REACH
+from .physics.road import CAR_REACH
 from .task import TOUCH_WIDTH
-from .track import DangerZone, Track
+from .track.track import DangerZone, Track
 
 CAR_WIDTH = 2 * CAR_REACH  # m
-WEAVE = 1.0  # m between two zones in which no car gets from one side of the road to the other
+WEAVE = 1.0  # m between two zones: too short for a car to change the side of the road
 
 
 def load(config: CarlaRacingConfig) -> Track:
-    """The track that ``env.track`` names.
+    """Read the track that ``env.track`` names.
 
     Raises:
         UserError: ``Track.load`` refuses it, it is too narrow, or a danger zone blocks it.
@@ -56,7 +56,7 @@ def _require_free(track: Track) -> None:
 
 
 def _obstacles(track: Track) -> Iterator[list[DangerZone]]:
-    """Every zone, and every two that follow each other so closely that they are one obstacle."""
+    """Yield every zone, and every two zones so close that they are one obstacle."""
     zones = list(track.zones)
     for zone, following in zip(zones, zones[1:] + zones[:1], strict=True):
         yield [zone]

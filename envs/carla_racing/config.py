@@ -13,7 +13,7 @@ from annotated_types import Gt, Interval
 from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt
 from pompc.errors import UserError
 
-from .xodr import locate
+from .track.xodr import locate
 
 
 class Address(NamedTuple):

@@ -12,13 +12,13 @@ from torch import Tensor
 from . import circuit, observation
 from .backend import Backend, Embedded
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import ScalarOps
-from .render import Renderer
-from .road import Road, tabulate
+from .physics.opponents import Opponents
+from .physics.ops import ScalarOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car
+from .render.renderer import Renderer
 from .task import FRESH, Judgement, RacingTask
-from .track import Track
-from .vehicle import Car
+from .track.track import Track
 
 RENDER_SIZE = (640, 480)
 
@@ -29,8 +29,8 @@ class RacingEnv(gymnasium.Env):
     Args:
         config: the family's options.
         render_mode: ``rgb_array`` or None.
-        backend: what moves the car; by default the embedded simulator.
-        track: the track of ``config``, where it has been read already.
+        backend: the simulator; the embedded one by default.
+        track: the track of ``config``, if it is already read.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own name and form)
@@ -53,14 +53,14 @@ class RacingEnv(gymnasium.Env):
         self._overlay: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Draw a start and the traffic: the observation ``[observation]`` and an empty info."""
+        """Draw a start and the traffic; return the observation ``[observation]`` and an empty info."""
         super().reset(seed=seed)
         draws = self.np_random.random(self.task.num_draws).tolist()
         car, opponents = self.task.start(draws, list(range(self.config.num_opponents)))
         return self.place(car, opponents), {}
 
     def place(self, car: Car, opponents: Opponents) -> np.ndarray:
-        """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic: the observation."""
+        """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic; return the observation."""
         self.car = self.backend.reset(car, opponents)
         self.opponents = opponents
         self.episode = FRESH
@@ -68,7 +68,7 @@ class RacingEnv(gymnasium.Env):
         return observation.observe(self.road, self.car, opponents)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
-        """One control step with ``action [2]``, steering and drive in [-1, 1]; see ``gymnasium.Env.step``."""
+        """Make one control step with ``action [2]``, steering and drive in [-1, 1]; see ``gymnasium.Env.step``."""
         steer, drive = action.tolist()
         self._overlay = None
         before, self.opponents = self.car.s, self.task.advance(self.opponents)
@@ -89,7 +89,7 @@ class RacingEnv(gymnasium.Env):
         return np.stack([x, y], axis=-1)
 
     def render(self) -> np.ndarray | None:
-        """The scene seen from above, uint8 ``[height, width, 3]``."""
+        """Draw the scene from above, uint8 ``[height, width, 3]``; None without a render mode."""
         if self.render_mode is None:
             return None
         if self._renderer is None:
@@ -109,12 +109,12 @@ class RacingEnv(gymnasium.Env):
         return self._renderer.frame(ego, np.stack(others, axis=-1), fan, chosen, hud, merit)
 
     def close(self) -> None:
-        """Let go of the simulator."""
+        """Close the simulator."""
         self.backend.close()
 
 
 def info(judgement: Judgement) -> dict[str, Any]:
-    """The entries of ``info``."""
+    """Return the entries of ``info``."""
     return {
         "success": judgement.success,
         "cost": judgement.cost,

@@ -1,4 +1,4 @@
-"""The racing task as a planner with explicit dynamics sees it."""
+"""The explicit model of the racing task: dynamics, reward and cost for a planner."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from . import circuit, observation
 from .config import CarlaRacingConfig
-from .kinematic import KinematicBicycle
-from .opponents import Opponents
-from .ops import TorchOps
-from .road import Road, tabulate
+from .physics.kinematic import KinematicBicycle
+from .physics.opponents import Opponents
+from .physics.ops import TorchOps
+from .physics.road import Road, tabulate
+from .physics.vehicle import Car, SingleTrack, VehicleParameters
 from .task import Surroundings, faults, look_round, penalty, progress_reward
-from .track import Track
-from .vehicle import Car, SingleTrack, VehicleParameters
+from .track.track import Track
 
 PLANNER_MODELS: dict[str, Callable] = {"kinematic": KinematicBicycle, "single_track": SingleTrack}
 OWN_SUBSTEPS: dict[str, Callable[[CarlaRacingConfig], int]] = {
     "kinematic": lambda config: 1,
     "single_track": lambda config: config.substeps,
 }
-"""Sub-steps per control step where the config names none: tyres need the plant's."""
+"""Sub-steps per control step if the config names none; a model with tyres needs as many as the plant."""
 CAR_SIZE = len(Car._fields)
 
 # The box of the cost parameters: lateral target (m), speed target (m/s), log weights of tracking it and of barriers.
@@ -42,7 +42,7 @@ TERMINAL_WEIGHT = 5.0
 
 
 def planner_parameters(config: CarlaRacingConfig) -> VehicleParameters:
-    """The plant's parameters with the ordered model errors."""
+    """Apply the configured model errors to the plant's parameters."""
     plant = VehicleParameters()
     return replace(
         plant,
@@ -63,8 +63,11 @@ class RacingModel:
 
     Args:
         config: the family's options.
-        device: where the model computes.
-        track: the track of ``config``, where it has been read already.
+        device: of the model's tensors.
+        track: the track of ``config``, if it is already read.
+
+    Raises:
+        UserError: ``config.planner_model`` is unknown.
     """
 
     action_dim = 2
@@ -97,30 +100,30 @@ class RacingModel:
         return observation.observe(self.road, *self._unpack(state))
 
     def _unpack(self, state: Tensor) -> tuple[Car, Opponents]:
-        """Entries ``[...]``, of the opponents ``[opponent, ...]``; their cruise and lane are unknown (the speed stands in).
+        """Split a state into entries ``[...]`` and ``[opponent, ...]``; the speed stands in for cruise and lane.
 
-        Reading a column of a big batch costs more than computing with it: where a state's entries lie side by side in
-        memory, they are copied apart once.
+        Reading one entry of a big batch costs more than computing with it. If a state's entries lie side by side in memory,
+        they are copied apart once.
         """
-        rows = state.movedim(-1, 0)
-        rows = rows.contiguous() if state.stride(-1) == 1 else rows
-        s, n, v = rows[CAR_SIZE:].unflatten(0, (3, self.opponents)).unbind(0)
-        return Car(*rows[:CAR_SIZE].unbind(0)), Opponents(s, n, v, v, v)
+        entries = state.movedim(-1, 0)
+        entries = entries.contiguous() if state.stride(-1) == 1 else entries
+        s, n, v = entries[CAR_SIZE:].unflatten(0, (3, self.opponents)).unbind(0)
+        return Car(*entries[:CAR_SIZE].unbind(0)), Opponents(s, n, v, v, v)
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """One control step: ``state [..., state]``, ``action [..., 2]`` -> ``[..., state]``.
+        """Predict one control step: ``state [..., state]``, ``action [..., 2]`` -> ``[..., state]``.
 
-        The result lies in memory entry by entry, so that the next step reads contiguous rows.
+        The result lies in memory entry by entry, so that the next step reads contiguous memory.
         """
-        rows = state.movedim(-1, 0)
+        entries = state.movedim(-1, 0)
         steer, drive = action.movedim(-1, 0).unbind(0)
-        car = self._vehicle.step(Car(*rows[:CAR_SIZE].unbind(0)), steer, drive)
+        car = self._vehicle.step(Car(*entries[:CAR_SIZE].unbind(0)), steer, drive)
         fixed = CAR_SIZE + self.opponents  # from here on nothing changes: the opponents' offsets and speeds
-        places = torch.add(rows[CAR_SIZE:fixed], rows[fixed + self.opponents :], alpha=self.config.control_step)
-        return torch.stack((*car, *places.unbind(0), *rows[fixed:].unbind(0))).movedim(0, -1)
+        places = torch.add(entries[CAR_SIZE:fixed], entries[fixed + self.opponents :], alpha=self.config.control_step)
+        return torch.stack((*car, *places.unbind(0), *entries[fixed:].unbind(0))).movedim(0, -1)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """Whether ``next_state`` breaks a rule (the stall rule needs a memory and is left out): bool ``[...]``."""
+        """Whether ``next_state`` breaks a rule: bool ``[...]``. The stall rule needs a memory and is left out."""
         car, opponents = self._unpack(next_state)
         return self._failed(car, look_round(self.road, car, opponents))
 
@@ -140,11 +143,11 @@ class RacingModel:
         return torch.cat((boxed[..., :2], boxed[..., 2:].exp()), -1)
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> Tensor:
-        """Cost of a step ``[...]``: where it leads, how much control it takes, a constant for breaking a rule."""
+        """Cost of a step ``[...]``: of the next state, of the control, and a constant for breaking a rule."""
         return self.judge(state, action, next_state, parameters)[0]
 
     def judge(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``running`` and ``terminated`` in one go (``pompc.models.protocols.Judge``)."""
+        """Return ``running`` and ``terminated`` together (``pompc.models.protocols.Judge``)."""
         car, opponents = self._unpack(next_state)
         around = look_round(self.road, car, opponents)
         failed = self._failed(car, around)
@@ -162,7 +165,7 @@ class RacingModel:
     def _standing(self, car: Car, around: Surroundings, parameters: Tensor) -> Tensor:
         """Cost of being in a state ``[...]``: speed and lateral target, heading, barriers before everything solid.
 
-        Fused and in place: on the planner's batches, memory is what costs.
+        Fused and in place, because memory limits the speed on the planner's batches.
         """
         lateral, speed, tracking, barrier = parameters.unbind(-1)
         missed, aside = car.vx - speed, car.n - lateral

@@ -1,4 +1,4 @@
-"""What the agent sees: the car and the opponents in track coordinates and a preview of the track.
+"""The observation: the car and the opponents in track coordinates and a preview of the track.
 
 All numbers are about [-1, 1], and the car and the opponents can be recovered from them.
 """
@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-from .opponents import Opponents
-from .ops import Value
-from .road import PREVIEW_SIZE, Road
-from .vehicle import Car
+from .physics.opponents import Opponents
+from .physics.ops import Value
+from .physics.road import PREVIEW_SIZE, Road
+from .physics.vehicle import Car
 
 OFFSET, CRUISE, DRIFT, LOCK, TRAFFIC, NEAR = 6.0, 20.0, 5.0, 0.4, 10.0, 10.0  # m, m/s, m/s, rad, m/s, m
 EGO_SIZE = 10
@@ -25,7 +25,7 @@ def size(num_opponents: int) -> int:
 
 
 def observe(road: Road, car: Car, opponents: Opponents) -> Value:
-    """The observation ``[..., size]``.
+    """Observe: ``[..., size]``.
 
     In this order: position along the track (linear, sine, cosine), offset, heading, forward speed, lateral speed, yaw
     rate, wheel angle, drive; curvature ahead (10); two zones ahead (distance to start and end, right and left side);
@@ -58,7 +58,7 @@ def observe(road: Road, car: Car, opponents: Opponents) -> Value:
 
 
 def recover(length: float, observation: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The inverse of ``observe`` on a track of ``length`` m.
+    """Invert ``observe`` on a track of ``length`` m.
 
     Returns:
         the entries of ``Car``, each ``[...]``, and the opponents' positions, offsets and speeds ``[..., 3 opponents]``.

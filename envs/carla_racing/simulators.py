@@ -1,4 +1,4 @@
-"""The simulators behind ``env.backend``: what builds one environment, and a batch of them."""
+"""The simulators behind ``env.backend``: each builds one environment, or a batch."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import torch
 from pompc.errors import UserError
 
 from .batched import BatchedRacing
-from .carla_backend import Connection
-from .carla_env import CarlaEnv, CarlaRows
-from .carla_library import client_library
 from .config import CarlaRacingConfig
 from .env import RacingEnv
-from .track import Track
+from .server.backend import Connection
+from .server.env import CarlaBatch, CarlaEnv
+from .server.library import client_library
+from .track.track import Track
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
 
-MAX_SUBSTEPS = 16  # that a CARLA server makes of a tick
+MAX_SUBSTEPS = 16  # per tick of a CARLA server
 
 
 class Simulator(Protocol):
     """What a backend offers the family."""
 
     def make(self, render_mode: str | None) -> RacingEnv:
-        """One environment."""
+        """Make one environment."""
         ...
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> EnvBase:
-        """A batch of them, whose first row is that row of a larger batch."""
+        """Make a batch whose first environment has the number ``first_env`` in a larger batch."""
         ...
 
 
@@ -52,23 +52,24 @@ class EmbeddedSimulator:
         return RacingEnv(self._config, render_mode, track=self._track)
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> BatchedRacing:
-        """See ``Simulator.vectorise``: one tensor program, always a whole batch."""
+        """Make one tensor program; it is always a whole batch."""
         if first_env:
             raise ValueError("a batch without a limit has no second part")
         return BatchedRacing(self._config, num_envs, seed=seed, device=device, track=self._track)
 
 
 class CarlaServers:
-    """A pool of CARLA servers, one per row of a batch. Environments that exist at the same time share a server.
+    """A pool of CARLA servers, one per environment of a batch.
 
-    Evaluation and video use the servers of the training, whose rows are interrupted by that: see ``carla_backend``.
+    Several batches may share a server. Evaluation and video use the servers of the training and so interrupt its episodes;
+    see ``server.backend``.
 
     Args:
         config: the family's options.
         track: the circuit.
 
     Raises:
-        UserError: the client is not installed, or an option asks for what a server cannot do.
+        UserError: the client is not installed, or a server cannot do what an option asks for.
     """
 
     def __init__(self, config: CarlaRacingConfig, track: Track) -> None:
@@ -82,21 +83,21 @@ class CarlaServers:
         self._connections = [Connection(address, config, track) for address in config.addresses]
 
     def make(self, render_mode: str | None) -> RacingEnv:
-        """See ``Simulator.make``: on a server that nobody uses, else on the first."""
+        """Make one environment on a server without users, or else on the first server."""
         idle = [connection for connection in self._connections if not connection.users]
         return CarlaEnv(self._config, render_mode, (idle or self._connections)[0], self._track)
 
     def vectorise(self, num_envs: int, seed: int, device: torch.device | str, first_env: int) -> EnvBase:
-        """See ``Simulator.vectorise``: row ``i`` on server ``i``."""
+        """Make a batch with environment ``i`` on server ``i``."""
         servers = len(self._connections)
         if num_envs > servers:
             raise UserError(
                 f"num_envs={num_envs}: every environment needs a CARLA server and env.servers names {servers}: set "
                 f"num_envs={servers}, or name more"
             )
-        rows = [CarlaEnv(self._config, None, connection, self._track) for connection in self._connections[:num_envs]]
-        return CarlaRows(rows, seed=seed, device=device, first_env=first_env)
+        envs = [CarlaEnv(self._config, None, connection, self._track) for connection in self._connections[:num_envs]]
+        return CarlaBatch(envs, seed=seed, device=device, first_env=first_env)
 
 
 SIMULATORS = {"embedded": EmbeddedSimulator, "carla": CarlaServers}
-"""What moves the car, by the name that ``env.backend`` takes."""
+"""Simulators by the name that ``env.backend`` takes."""

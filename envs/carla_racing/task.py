@@ -1,16 +1,16 @@
-"""The racing task: how an episode starts, what counts as a fault, what a step earns."""
+"""The racing task: start, faults and reward."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import opponents as traffic
 from .config import CarlaRacingConfig
-from .opponents import Opponents
-from .ops import Value
-from .road import CAR_REACH, Road
-from .vehicle import Car, SingleTrack, VehicleParameters
+from .physics import opponents as traffic
+from .physics.opponents import Opponents
+from .physics.ops import Value
+from .physics.road import CAR_REACH, Road
+from .physics.vehicle import Car, SingleTrack, VehicleParameters
 
 TOUCH_LENGTH, TOUCH_WIDTH = 4.5, 1.9  # m between two cars' centres
 HALF_TURN = 1.5707963267948966
@@ -18,7 +18,7 @@ START_OFFSET, START_HEADING, START_SPEED = 1.0, 0.05, (5.0, 15.0)  # m, rad, m/s
 
 
 class Episode(NamedTuple):
-    """How far an episode has come; floats or tensors ``[...]``.
+    """Progress of an episode; floats or tensors ``[...]``.
 
     Attributes:
         driven: m along the track since the start.
@@ -41,7 +41,7 @@ FRESH = Episode(driven=0.0, steps=0.0, slow=0.0, laps=0.0, lap_began=0.0, lap_ti
 
 
 class Judgement(NamedTuple):
-    """What a step earned: reward, whether a fault ended the episode, and the entries of ``info``."""
+    """Judgement of a step: reward, whether a fault ended the episode, and the entries of ``info``."""
 
     reward: Value
     terminated: Value
@@ -70,7 +70,7 @@ class Surroundings(NamedTuple):
 
 
 class Faults(NamedTuple):
-    """Which rules a car breaks where it stands; bools."""
+    """The rules that a car breaks; bools."""
 
     off_track: Value
     zone: Value
@@ -79,12 +79,12 @@ class Faults(NamedTuple):
 
 
 def plant(config: CarlaRacingConfig, road: Road) -> SingleTrack:
-    """The car that is driven."""
+    """Make the simulated car."""
     return SingleTrack(VehicleParameters(), road.ops, road.curvature, config.substep, config.substeps)
 
 
 def look_round(road: Road, car: Car, opponents: Opponents) -> Surroundings:
-    """How far the car is from everything it must not touch."""
+    """Measure the distance from the car to everything it must not touch."""
     ops = road.ops
     half_width, centre, reach, nearness = road.edges(car.s)
     return Surroundings(
@@ -97,7 +97,7 @@ def look_round(road: Road, car: Car, opponents: Opponents) -> Surroundings:
 
 
 def faults(road: Road, car: Car, around: Surroundings) -> Faults:
-    """The rules that need nothing but the present state; the planner's model judges with them too."""
+    """Judge the rules that need only the present state; the planner's model uses them too."""
     ops = road.ops
 
     def touches(gap: Value, side: Value) -> Value:
@@ -112,7 +112,7 @@ def faults(road: Road, car: Car, around: Surroundings) -> Faults:
 
 
 def penalty(config: CarlaRacingConfig, road: Road, fault: Faults) -> Value:
-    """What the faults cost."""
+    """Sum the penalties of the faults."""
     number = road.ops.number
     return (
         number(fault.off_track) * config.off_track_penalty
@@ -141,7 +141,7 @@ class RacingTask:
         self._start_offset = min(START_OFFSET, road.room / 2)
 
     def start(self, draws: Sequence[Value], slots: Value) -> tuple[Car, Opponents]:
-        """A car and its traffic, away from danger zones and from each other.
+        """Place a car and its traffic, away from danger zones and from each other.
 
         Args:
             draws: ``num_draws`` uniform numbers in [0, 1).
@@ -161,7 +161,7 @@ class RacingTask:
         return car, self.ops.gather(Opponents, self.ops.each(place, lists, s))
 
     def advance(self, opponents: Opponents) -> Opponents:
-        """The traffic one step later."""
+        """Move the traffic by one step."""
 
         def move(s: Value, n: Value, v: Value, cruise: Value, left: Value) -> tuple[Value, ...]:
             return traffic.advance(self.road, s, v, cruise, left, self.config.control_step)
@@ -171,9 +171,9 @@ class RacingTask:
     def judge(
         self, before: Value, car: Car, opponents: Opponents, episode: Episode, touched: bool = False
     ) -> tuple[Episode, Judgement]:
-        """Count a step that moved the car from ``before`` (m along the track) to ``car``.
+        """Judge a step that moved the car from ``before`` (m along the track) to ``car``.
 
-        Where the simulator saw the car touch something, ``touched``, that is a collision wherever the opponents are.
+        If the simulator saw the car touch something (``touched``), that is a collision, wherever the opponents are.
         """
         ops, config, dt = self.ops, self.config, self.config.control_step
         distance = self.road.gap(before, car.s)

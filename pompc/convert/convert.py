@@ -18,6 +18,7 @@ from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.models.config import SIZES, ModelSize
 from pompc.networks.scale import RunningScale
+from pompc.registry import ALGORITHMS
 from pompc.system.process import prepare
 from pompc.training import checkpoint
 from pompc.training.assemble import Assembly, assemble, make_family
@@ -88,10 +89,14 @@ def _unused(path: str | Path) -> RunDirectory:
 
 
 def _require_algorithm(name: str, found: official.Sizes) -> None:
-    fitting = ("tdmpc2", "tdmpc_square") if found["values_see_actions"] else ("bmpc",)
-    what = "values of states and actions" if found["values_see_actions"] else "values of states alone"
+    values, what = (
+        ("actions", "values of states and actions")
+        if found["values_see_actions"]
+        else ("states", "values of states alone")
+    )
     if found["reanalyses"]:
-        fitting, what = ("bmpc",), f"{what}, and the code of BMPC wrote them"
+        values, what = "states", f"{what}, and the code of BMPC wrote them"
+    fitting = [name for name, entry in ALGORITHMS.builtin.items() if entry.released_values == values]
     if name not in fitting:
         raise UserError(f"the weights hold {what}: take --algo {' or '.join(fitting)}, not {name}")
 

@@ -1,4 +1,4 @@
-"""Speed of the latent family: a plan, an update, and what its accelerations do to the chosen actions."""
+"""Speed of the latent family: a plan, an update, and the effect of rounding on the planned actions."""
 
 from __future__ import annotations
 
@@ -14,45 +14,84 @@ from torch import Tensor
 from pompc.agent import Problem
 from pompc.offpolicy.config import tdmpc2_planner
 from pompc.registry import ALGORITHMS
+from pompc.system.process import require_compiler
 from pompc.system.timing import durations
 
-ALGORITHM = "tdmpc2"
-OBSERVATION, ACTION = 24, 6  # as walker and cheetah, about
+from .measurement import CPU, CUDA, BenchSettings, measurement
+
+OBSERVATION, ACTION = 24, 6  # about as for walker and cheetah
+
+
+@measurement(devices=(CPU, CUDA))
+def latent(settings: BenchSettings, algo: str) -> dict[str, float]:
+    """Measure a plan and an update: two heads against all, rounded products, and their effect on planned actions."""
+    agent = latent_agent(settings, algo)
+    low = latent_agent(settings, algo, precision="medium")
+    observation = torch.rand(8, OBSERVATION, device=settings.device)
+    centred = latent_agent(settings, algo, planning="centred")
+    effect = precision_effect(agent, {"medium": low, "centred": centred}, observation)
+    return {**planning_and_learning(agent, low, centred, settings.seconds, settings.device), **effect}
+
+
+@measurement(on_request=True)  # compiling takes 20 s
+def latent_compile(settings: BenchSettings, algo: str) -> dict[str, float]:
+    """Measure the same with the score function and the activations compiled.
+
+    Raises:
+        UserError: there is no C++ compiler.
+    """
+    require_compiler("latent_compile")
+    agent = latent_agent(settings, algo)
+    compiled = latent_agent(settings, algo, compiled=True)
+    return compiling(agent, compiled, settings.seconds, settings.device)
 
 
 def latent_agent(
-    size: int,
-    device: str,
+    settings: BenchSettings,
+    algo: str,
     *,
-    batch: int,
     compiled: bool = False,
     precision: str = "highest",
     planning: str | None = None,
 ) -> Any:
-    """TD-MPC2 of ``size`` million parameters with its published planner, and heads that do not start at zero.
+    """Build an agent of the latent family with the published planner, and heads that do not start at zero.
 
-    ``precision`` is that of all matrix products, ``planning`` where given that of the planner's.
+    Args:
+        settings: size, batch and device.
+        algo: the algorithm's name.
+        compiled: whether planner and update are compiled.
+        precision: of all matrix products.
+        planning: of the planner's matrix products; ``precision`` by default.
     """
-    cls = ALGORITHMS.resolve(ALGORITHM)
+    cls = ALGORITHMS.resolve(algo)
     planner = replace(tdmpc2_planner(), compile=compiled, matmul_precision=planning or precision)
-    options = {"model_size": size, "discount": 0.99, "batch_size": batch, "compile": compiled}
+    options = {
+        "model_size": settings.model_size,
+        "discount": 0.99,
+        "batch_size": settings.sequences,
+        "compile": compiled,
+    }
     problem = Problem(
-        observation_dim=OBSERVATION, action_dim=ACTION, num_envs=1, task_model=_none, device=torch.device(device)
+        observation_dim=OBSERVATION,
+        action_dim=ACTION,
+        num_envs=1,
+        task_model=_refuse,
+        device=torch.device(settings.device),
     )
     torch.manual_seed(0)
-    agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(device)
+    agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(settings.device)
     with torch.no_grad():
         for layer in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
             layer.weight.normal_(0, 0.02)
     return agent
 
 
-def _none() -> Any:
+def _refuse() -> Any:
     raise NotImplementedError("a latent agent plans on no explicit model")
 
 
 def plan(agent: Any, observation: Tensor) -> Tensor:
-    """The mean first action ``[batch, action]`` of a plan from every observation ``[batch, observation]``."""
+    """Plan from every observation ``[batch, observation]``; return the mean first action ``[batch, action]``."""
     with torch.no_grad():
         state = agent.encode(observation)
         found = agent.planner.plan(state, proposals=agent.proposals(state), terminal_value=agent.terminal_value())
@@ -60,7 +99,7 @@ def plan(agent: Any, observation: Tensor) -> Tensor:
 
 
 def random_batch(agent: Any) -> TensorDict:
-    """A batch of random sequences as an update takes it."""
+    """Make a batch of random sequences for an update: ``[time, batch, ...]``."""
     shape = (agent.horizon + 1, agent.config.batch_size)
     device = agent.problem.device
     entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "plan_mean": ACTION, "plan_std": ACTION}
@@ -70,7 +109,7 @@ def random_batch(agent: Any) -> TensorDict:
 
 @contextmanager
 def all_heads(agent: Any) -> Iterator[None]:
-    """A block in which all heads are evaluated before two are read, as the released codes do."""
+    """Evaluate all heads before two are read within the block, as the released codes do."""
     values = agent.critic.values
     agent.critic.values = lambda inputs, chosen=None: values(inputs) if chosen is None else values(inputs)[chosen]
     try:
@@ -80,7 +119,7 @@ def all_heads(agent: Any) -> Iterator[None]:
 
 
 def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, device: str) -> dict[str, float]:
-    """Milliseconds of a plan and of an update; the ratios of reading two heads, of ``medium`` and of centred products."""
+    """Measure a plan and an update (ms), and the ratios of two heads, of ``medium`` and of centred products."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
 
@@ -106,7 +145,7 @@ def planning_and_learning(agent: Any, low: Any, centred: Any, seconds: float, de
 
 
 def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[str, float]:
-    """The same plan and update with ``compile`` on; ratios above 1 where it helps."""
+    """Measure the same plan and update with ``compile`` on; ratios above 1 if it helps."""
     observation = torch.rand(1, OBSERVATION, device=device)
     data = random_batch(agent)
     actions: dict[str, Callable[[], object]] = {
@@ -123,11 +162,11 @@ def compiling(agent: Any, compiled: Any, seconds: float, device: str) -> dict[st
 
 
 def precision_effect(agent: Any, rounding: Mapping[str, Any], observation: Tensor) -> dict[str, float]:
-    """What rounded products change in the chosen actions, beside what another draw of the samples changes.
+    """Measure the change of planned actions by rounded products, beside the change by another draw of samples.
 
     Args:
         agent: plans in float32.
-        rounding: name -> the same weights, planning with products that are rounded in some way.
+        rounding: name -> an agent with the same weights that plans with rounded products.
         observation: ``[batch, observation]``.
 
     Returns:

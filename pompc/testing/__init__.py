@@ -1,1 +1,1 @@
-"""What the tests of this project, and of projects that build on it, run against."""
+"""Programs for tests, of this project and of others: ``python -m pompc.testing.<name>``."""

@@ -21,13 +21,21 @@ def test_none_is_left_out():
     assert {name.partition("/")[0] for name in ENVIRONMENTS} == registry.ENVIRONMENTS.builtin.keys()
 
 
+def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
+    """What the runs below show."""
+    needing = {name for name, entry in registry.ALGORITHMS.builtin.items() if entry.explicit_model}
+    having = {name for name in ENVIRONMENTS if registry.ENVIRONMENTS[name.partition("/")[0]].explicit_model}
+    assert needing == set(PLANS_ON_A_MODEL)
+    assert having == ENVIRONMENTS.keys() - set(WITHOUT_MODEL)
+
+
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 @pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in LATENT])
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
     if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
         with pytest.raises(
-            UserError, match="has no explicit dynamics to plan with: take an algorithm without"
+            UserError, match="has no explicit dynamics to plan with: take an algorithm that needs none"
         ) as error:
             complete(cfg)
         assert "\n" not in str(error.value)

@@ -1,9 +1,11 @@
 """The command line: exit codes, messages, and what is not imported."""
 
 import importlib
+import importlib.metadata
 import re
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -39,6 +41,9 @@ def probe(*arguments):
         ["demo", "--help"],
         ["eval", "--help"],
         ["convert", "--help"],
+        ["bench", "--help"],
+        ["carla", "--help"],
+        ["carla", "standin", "--help"],
         ["--version"],
         ["list"],
     ],
@@ -78,6 +83,10 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         ),
         (["convert"], "required: CHECKPOINT"),
         (["rnu"], "invalid choice: 'rnu'"),
+        (["carla"], "ACTION"),
+        (["carla", "check", "nonsense"], "is no address of a server"),
+        (["carla", "standin", "--port", "70000"], "'70000' is no port: take 0 to 65535"),
+        (["carla", "standin", "--prot", "7"], "unknown argument '--prot'"),
         ([], "COMMAND"),
     ],
 )
@@ -107,8 +116,6 @@ def test_show_prints_yaml_that_says_where_the_run_goes(capsys):
 
 def fake(monkeypatch, module, name, function):
     """Replace what a command hands over to."""
-    from types import ModuleType
-
     stand_in = ModuleType(module)
     setattr(stand_in, name, function)
     monkeypatch.setitem(sys.modules, module, stand_in)
@@ -200,3 +207,29 @@ def test_nothing_of_hydra_is_left_behind(tmp_path):
     command = [sys.executable, "-m", "pompc", "show", "--algo", "ppo", "--env", "acrobot"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_package_adds_a_command(monkeypatch, capsys):
+    def add(parser):
+        parser.add_argument("word")
+        parser.set_defaults(handler=lambda args: len(args.word))
+
+    module = ModuleType("another_package")
+    module.add = add
+    monkeypatch.setitem(sys.modules, "another_package", module)
+    point = importlib.metadata.EntryPoint("mine", "another_package:add", "pompc.commands")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == "pompc.commands" else [])
+    assert cli.main(["mine", "four"]) == 4
+    assert cli.main(["mine"]) == 2
+    assert "required: word" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "mine" in capsys.readouterr().out
+
+
+def test_a_builtin_command_reads_no_entry_points(monkeypatch):
+    def fail(group):
+        raise AssertionError("entry points were read")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", fail)
+    assert cli.main(["carla", "check", "nonsense"]) == 2

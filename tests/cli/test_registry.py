@@ -5,7 +5,7 @@ import importlib.metadata
 import pytest
 
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS, environment_label, parse_environment
+from pompc.registry import ALGORITHMS, BENCHMARKS, COMMANDS, ENVIRONMENTS, environment_label, parse_environment
 
 
 @pytest.mark.parametrize("registry", [ALGORITHMS, ENVIRONMENTS], ids=["algorithms", "environments"])
@@ -69,3 +69,10 @@ def test_builtin_names_do_not_read_the_entry_points(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "entry_points", fail)
     assert ENVIRONMENTS["acrobot"].description
+
+
+def test_every_builtin_command_and_measurement_is_there_and_measures_something_that_has_a_name():
+    assert all(callable(COMMANDS.resolve(name)) for name in COMMANDS.builtin)
+    for name, entry in BENCHMARKS.builtin.items():
+        assert callable(BENCHMARKS.resolve(name))
+        assert entry.subject in ALGORITHMS or entry.subject in ENVIRONMENTS

@@ -27,7 +27,7 @@ def make(task: str, **options):
 
 @pytest.fixture(scope="module")
 def rendering():
-    """Skips where MuJoCo cannot render."""
+    """Skip if MuJoCo cannot render."""
     try:
         family().make(render_mode="rgb_array").close()
     except UserError as error:
@@ -185,7 +185,7 @@ def test_pixels_are_the_last_pictures_oldest_first(task):
 
 
 @pytest.mark.usefixtures("rendering")
-def test_pixels_change_what_is_seen_and_nothing_else():
+def test_pixels_change_the_observation_and_nothing_else():
     results = []
     for options in ({}, {"pixels": True, "frame_stack": 1}):
         env = make("cartpole-swingup", episode_frames=12, **options)
@@ -201,7 +201,7 @@ def test_pixels_resume_bit_for_bit():
     env = family(**options).vectorise(2, seed=3)
     check_env_specs(env)
     td, _ = drive(env, env.reset(), plan(5, 2, seed=0))
-    # Row 1 starts another episode, so that the rows are at different places of different episodes.
+    # Environment 1 starts another episode, so that the two are at different steps of different episodes.
     td = env.reset(td.set("_reset", torch.tensor([[False], [True]]))).exclude("_reset")
     td, _ = drive(env, td, plan(4, 2, seed=1))
     file = io.BytesIO()
@@ -209,7 +209,7 @@ def test_pixels_resume_bit_for_bit():
     file.seek(0)
     carried = td.clone()
     _, expected = drive(env, td, plan(12, 2, seed=2))
-    assert expected["done"].any(0).all()  # both rows have been reset
+    assert expected["done"].any(0).all()  # both have been reset
 
     other = family(**options).vectorise(2, seed=99)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The gymnasium family: scaling, flattening, and one line for everything it cannot take."""
+"""The gymnasium family: scaling, flattening, and one line for everything that it refuses."""
 
 import warnings
 
@@ -15,7 +15,7 @@ UNIT = np.array([1.0], np.float32)
 
 
 class Echo(gymnasium.Env):
-    """Keeps the action it was given; spaces and observation as asked for."""
+    """An environment that stores its last action; spaces and observation are arguments."""
 
     def __init__(self, action_space, observation_space=None):
         self.action_space = action_space
@@ -98,7 +98,7 @@ def test_ids_with_a_module_prefix(tmp_path, monkeypatch):
         ("CartPole-v1", r"CartPole-v1 has the action space Discrete\(2\): only continuous"),
     ],
 )
-def test_what_cannot_be_made_is_named(id, says):
+def test_an_environment_that_cannot_be_made_is_named(id, says):
     with pytest.raises(UserError, match=says):
         make(id)
 
@@ -120,7 +120,7 @@ def test_keyword_arguments_that_it_does_not_take_are_named():
     with pytest.raises(UserError, match=r"Pendulum-v1 does not take env\.kwargs=\{'gravity': 9\}: ") as error:
         make("Pendulum-v1", gravity=9)
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="render_mode, which is set where a video is made"):
+    with pytest.raises(UserError, match="render_mode, which is set to make a video"):
         make("Pendulum-v1", render_mode="rgb_array")
     with pytest.raises(UserError, match=r"id, which is env\.id"):
         GymnasiumConfig(kwargs={"id": "Acrobot-v1"})
@@ -137,7 +137,7 @@ def test_a_time_limit_among_the_keyword_arguments_applies():
 
 
 class Picky(Echo):
-    """A constructor with an opinion."""
+    """A constructor that refuses some arguments."""
 
     def __init__(self, level, size=1):
         if level not in ("easy", "hard"):
@@ -177,7 +177,7 @@ def test_a_bug_in_a_constructor_keeps_its_traceback(bug):
         make("BuggyTest-v0")
 
 
-def test_a_video_of_what_cannot_be_rendered_is_refused_by_name():
+def test_a_video_of_an_environment_without_pictures_is_refused_by_name():
     with pytest.raises(UserError, match=r"EchoTest-v0 takes no render_mode, .*: set eval\.video=false"):
         Gymnasium(GymnasiumConfig(id="EchoTest-v0", kwargs={"action_space": None})).make(render_mode="rgb_array")
     assert Gymnasium(GymnasiumConfig()).make(render_mode="rgb_array").render_mode == "rgb_array"
@@ -220,7 +220,7 @@ def test_pictures_stay_pictures(space, num_envs):
         assert observation.shape == (num_envs, 3, 64, 64)
 
 
-def test_pictures_as_plain_numbers_where_asked():
+def test_pictures_become_plain_numbers_on_request():
     kwargs = {"action_space": spaces.Box(-1, 1, (1,)), "observation_space": PICTURE}
     family = Gymnasium(GymnasiumConfig(id="EchoTest-v0", kwargs=kwargs)).flattened()
     assert family is not None
@@ -240,7 +240,7 @@ def test_pictures_as_plain_numbers_where_asked():
         (spaces.Box(0, 1, (84, 84, 3), np.float32), r"observation, \(84, 84, 3\) of float32, becomes 21,168"),
     ],
 )
-def test_pictures_that_are_not_encoded_are_a_word(space, says):
+def test_pictures_that_are_not_encoded_are_a_warning(space, says):
     kwargs = {"action_space": spaces.Box(-1, 1, (1,)), "observation_space": space}
     with pytest.warns(UserWarning, match=f"EchoTest-v0: {says}.*env.pictures=false"):
         make("EchoTest-v0", **kwargs)
@@ -250,7 +250,7 @@ def test_pictures_that_are_not_encoded_are_a_word(space, says):
 
 
 @pytest.mark.parametrize("stacked", [spaces.Box(-1, 1, (3,), np.float32), spaces.Box(0, 255, (7, 7, 3), np.uint8)])
-def test_stacks_of_what_is_no_picture_are_flattened(stacked):
+def test_stacks_that_are_no_pictures_are_flattened(stacked):
     def stack(**kwargs):
         return gymnasium.wrappers.FrameStackObservation(Echo(**kwargs), 4)
 

@@ -1,4 +1,4 @@
-"""Several tasks at once: every row is its task, padded; and what families say about tasks and episode lengths."""
+"""Several tasks at once: every environment plays its task, padded; tasks and episode lengths of families."""
 
 import warnings
 
@@ -51,25 +51,25 @@ def test_the_tasks_are_named_with_their_sizes():
     check_env_specs(env)
 
 
-def test_every_row_is_its_task_padded():
-    rows = 5
+def test_every_environment_plays_its_task_padded():
+    num_envs = 5
     options = {"action_repeat": 3, "episode_frames": 12}  # episodes of 4 actions, so that resets are compared, too
-    env = multitask(**options).vectorise(rows, seed=7)
-    start, actions = env.reset(), plan(10, rows, 6, seed=0)
+    env = multitask(**options).vectorise(num_envs, seed=7)
+    start, actions = env.reset(), plan(10, num_envs, 6, seed=0)
     _, outcome = drive(env, start.clone(), actions)
-    for row in range(rows):
-        name = NAMES[row % 3]
+    for index in range(num_envs):
+        name = NAMES[index % 3]
         observation, action = SIZES[name]
-        single = DMControl(DMControlConfig(task=name, **options)).vectorise(rows, seed=7)
+        single = DMControl(DMControlConfig(task=name, **options)).vectorise(num_envs, seed=7)
         alone = single.reset()
-        seen = torch.cat([start["observation"][None], outcome["observation"]])[:, row]
+        seen = torch.cat([start["observation"][None], outcome["observation"]])[:, index]
         _, expected = drive(single, alone.clone(), actions[..., :action])
-        own = torch.cat([alone["observation"][None], expected["observation"]])[:, row]
+        own = torch.cat([alone["observation"][None], expected["observation"]])[:, index]
         assert torch.equal(seen[:, :observation], own)
         assert (seen[:, observation:-1] == 0).all()
-        assert (seen[:, -1] == row % 3).all()
+        assert (seen[:, -1] == index % 3).all()
         for key in ("reward", "terminated", "truncated"):
-            assert torch.equal(outcome[key][:, row], expected[key][:, row])
+            assert torch.equal(outcome[key][:, index], expected[key][:, index])
     assert outcome["truncated"][3].all()
     assert outcome["task"][..., 0].unique(dim=0).tolist() == [[0, 1, 2, 0, 1]]
     assert start["task"].flatten().tolist() == [0, 1, 2, 0, 1]
@@ -90,7 +90,7 @@ def test_resumes_bit_for_bit():
     assert all(torch.equal(expected[key], resumed[key]) for key in expected.keys(True, True))
 
 
-def test_fewer_rows_than_tasks_play_the_first_ones():
+def test_fewer_environments_than_tasks_play_the_first_ones():
     env = multitask().vectorise(1, seed=0)
     assert env.reset()["observation"].shape == (1, 25)
     one = multitask().make()
@@ -130,7 +130,7 @@ LIMITED = {
 
 
 @pytest.mark.parametrize("name", LIMITED)
-def test_the_episode_length_is_when_episodes_are_truncated(name):
+def test_episodes_are_truncated_at_the_episode_length(name):
     make, length = LIMITED[name]
     family = make()
     assert family.episode_length == length

@@ -1,4 +1,4 @@
-"""Environments as people write them, through the command line: each works, or is refused in one line."""
+"""Environments of users, through the command line: each works, or one line refuses it."""
 
 import sys
 import warnings
@@ -25,7 +25,7 @@ LATENT = (
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch, tmp_path):
-    """The cases can be imported, anew in every test: they are all registered under one name."""
+    """Make the cases importable, afresh in every test: they are all registered under one name."""
     monkeypatch.syspath_prepend(CASES)
     monkeypatch.chdir(tmp_path)
     yield
@@ -91,7 +91,7 @@ def _noting(extend, stored):
     return noted
 
 
-def test_pictures_are_a_word_where_an_algorithm_has_no_encoder():
+def test_pictures_are_a_warning_for_an_algorithm_without_an_encoder():
     arguments = ("--env", "image_observation:Case-v0", "num_envs=2", *SHORT)
     with pytest.warns(
         UserWarning, match=r"ppo has no encoder for pictures: .*21,168 plain numbers.*take one of tdmpc2"
@@ -139,7 +139,7 @@ def test_bounds_the_wrong_way_round_are_one_line(capsys):
 
 
 class Buggy(gymnasium.Env):
-    """A real bug in step, whose traceback is what its author needs."""
+    """A real bug in step; its author needs the traceback."""
 
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)

@@ -1,19 +1,22 @@
 """The benchmark: what it measures and writes; how fast this machine is, is nobody's property to test."""
 
+import importlib.metadata
 import json
 import math
+import sys
 from contextlib import suppress
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
 
-from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 from pompc.offpolicy.config import tdmpc2_planner
-from pompc.report import bench as module
+from pompc.registry import BENCHMARKS
 from pompc.report import latent_bench
-from pompc.report.bench import MEASUREMENTS, ON_REQUEST, UNITS, BenchSettings, bench, machine
+from pompc.report.bench import bench, machine
+from pompc.report.measurement import UNITS, BenchSettings, Measurement
 from pompc.system.precision import onednn_is_float32
 from pompc.system.timing import duration, durations, threads
 
@@ -30,16 +33,22 @@ TINY = BenchSettings(
     device="cpu",
 )
 
+DEFAULT = ["racing", "planner", "training", "collector", "latent"]
+
+
+def measure(name):
+    return BENCHMARKS.resolve(name)(TINY, BENCHMARKS[name].subject)
+
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name not in ON_REQUEST])
+@pytest.mark.parametrize("name", DEFAULT)
 def test_a_measurement_gives_finite_positive_numbers_with_units(name, monkeypatch):
     monkeypatch.setattr(latent_bench, "tdmpc2_planner", lambda: replace(tdmpc2_planner(), num_samples=64))
-    values = MEASUREMENTS[name](TINY)
+    values = measure(name)
     assert values
     for key, value in values.items():
         assert math.isfinite(value)
@@ -63,12 +72,43 @@ def test_one_measurement_is_printed_and_written_with_its_machine(tmp_path, capsy
 
 def test_all_measurements_but_those_on_request_run_by_default(tmp_path, monkeypatch):
     seen = []
-    stand_ins = {name: lambda settings, name=name: seen.append(name) or {"it_ms": 1.0} for name in MEASUREMENTS}
-    monkeypatch.setattr(module, "MEASUREMENTS", stand_ins)
+
+    def resolve(name):
+        real = real_resolve(name)
+        return replace(real, function=lambda settings, subject: seen.append((name, subject)) or {"it_ms": 1.0})
+
+    real_resolve = BENCHMARKS.resolve
+    monkeypatch.setattr(BENCHMARKS, "resolve", resolve)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench(None, TINY) == 0
-    assert seen == ["racing", "planner", "training", "collector", "latent"]
-    assert list(json.loads((tmp_path / "bench.json").read_text())["measurements"]) == seen
+    assert [name for name, _ in seen] == DEFAULT
+    assert dict(seen) == {name: BENCHMARKS[name].subject for name in DEFAULT}
+    assert list(json.loads((tmp_path / "bench.json").read_text())["measurements"]) == DEFAULT
+
+
+def test_a_graphics_card_is_measured_beside_the_cpu_where_a_measurement_asks_for_it(tmp_path, monkeypatch):
+    seen = []
+    stand_in = Measurement(
+        lambda settings, subject: seen.append(settings.device) or {"it_ms": 1.0}, devices=("cpu", "cuda")
+    )
+    monkeypatch.setattr(BENCHMARKS, "resolve", lambda name: stand_in)
+    monkeypatch.setattr("pompc.report.bench.resolve_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    assert bench("planner", TINY) == 0
+    assert seen == ["cpu", "cuda"]
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert list(content["measurements"]) == ["planner", "planner (cuda)"]
+
+
+def test_another_package_adds_a_measurement(tmp_path, monkeypatch):
+    package = ModuleType("another_package")
+    package.fast = Measurement(lambda settings, subject: {f"{subject}_ms": settings.seconds})
+    monkeypatch.setitem(sys.modules, "another_package", package)
+    point = importlib.metadata.EntryPoint("mine", "another_package:fast", BENCHMARKS.group)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == BENCHMARKS.group else [])
+    assert bench("mine", TINY) == 0
+    assert json.loads((tmp_path / "bench.json").read_text())["measurements"] == {"mine": {"mine_ms": TINY.seconds}}
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
@@ -93,10 +133,6 @@ def test_random_state_and_threads_are_left_alone():
         assert torch.get_num_threads() == 2
         raise ZeroDivisionError
     assert torch.get_num_threads() == 1
-
-
-def test_a_family_measures_nothing_unless_it_says_so():
-    assert EnvironmentFamily.bench(1.0) == {}
 
 
 class Clock:
@@ -133,7 +169,7 @@ def test_a_round_is_divided_by_its_calls(monkeypatch):
 def test_racing_over_servers_is_measured_with_one_and_with_two():
     pytest.importorskip("carla", reason="the CARLA client is not installed")
     pytest.importorskip("msgpack")
-    values = MEASUREMENTS["carla"](TINY)
+    values = measure("carla")
     assert values["two_servers_ratio"] == pytest.approx(
         values["two_servers_steps_per_s"] / values["one_server_steps_per_s"]
     )

@@ -26,13 +26,13 @@ def with_objects(*objects: str) -> str:
 
 
 def danger(s: float, t: float, length: float, width: float, inner: str = "", **attributes: str) -> str:
-    """A danger object, ``inner`` being its children."""
+    """A danger object with the children ``inner``."""
     more = "".join(f' {key}="{value}"' for key, value in attributes.items())
     return f'<object type="danger" id="7" s="{s}" t="{t}" length="{length}" width="{width}"{more}>{inner}</object>'
 
 
 def lanes(text: str) -> str:
-    """The plain circuit with these elements in the place of all lane sections."""
+    """The plain circuit with these elements instead of all lane sections."""
     start, end = BASE.index("<laneSection"), BASE.index("</laneSection>") + len("</laneSection>")
     return BASE.replace(BASE[start:end], text)
 

@@ -1,4 +1,4 @@
-"""Racing families on CARLA stand-ins, and what tests do with them."""
+"""Racing families on CARLA stand-ins, and steps that tests share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
-from pompc.envs.carla_racing.carla_world import GENERATED, LOADER, short
+from pompc.envs.carla_racing.server.world import GENERATED, LOADER, short
 
 COAST = np.array([0.0, 0.3], np.float32)
 
@@ -25,36 +25,36 @@ def address(server: Any) -> str:
 
 
 def nobody() -> str:
-    """An address at which nobody listens."""
+    """Return an address without a server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def family(*servers: Any, **options: Any) -> CarlaRacing:
-    """The family on these servers."""
+    """Make the family on these servers."""
     names = tuple(map(address, servers))
     return CarlaRacing(CarlaRacingConfig(backend="carla", servers=names, **{"timeout": 5.0, "retries": 1, **options}))
 
 
 def embedded(**options: Any) -> CarlaRacing:
-    """The family on the embedded simulator."""
+    """Make the family on the embedded simulator."""
     return CarlaRacing(CarlaRacingConfig(**options))
 
 
 def drive(env: Any, steps: int, action: np.ndarray = COAST) -> list[tuple]:
-    """What ``step`` returned, several times."""
+    """Step several times; return the results."""
     return [env.step(action) for _ in range(steps)]
 
 
 def broken(results: list[tuple]) -> list[float]:
-    """Which of them were broken."""
+    """Return the ``broken`` flag of every step."""
     return [info["broken"] for *_, info in results]
 
 
 def client(server: Any, code: str) -> Any:
-    """Run ``code`` with ``client``, ``world`` and ``carla`` in a process of its own: the value it gives to ``result``.
+    """Run ``code`` with ``client``, ``world`` and ``carla`` in another process; return the value it gives to ``result``.
 
-    Code that ends its process (``os._exit``) leaves behind what it did, as one that is killed does.
+    Code that ends its process (``os._exit``) leaves its actors and settings behind, like a killed client.
     """
     script = (
         "import carla, json, os\n"
@@ -67,7 +67,7 @@ def client(server: Any, code: str) -> Any:
 
 
 def replace_world(server: Any, definition: str) -> None:
-    """Have a stand-in make a world of an OpenDRIVE text, by the program that runs use: its client may abort at the end."""
+    """Make a world of an OpenDRIVE text on a stand-in, with the loader, because a client may abort then."""
     order = {
         "host": server.host,
         "port": server.port,
@@ -116,7 +116,7 @@ def run_words(directory: Path, servers: list[Any], *overrides: str) -> list[str]
 
 
 def rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a csv file; none where it is not there yet."""
+    """Return the rows of a CSV file, or an empty list before the file exists."""
     if not file.exists():
         return []
     with file.open() as lines:
