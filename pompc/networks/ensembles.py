@@ -7,21 +7,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def bootstrap_mask(rows: int, members: int, probability: float, device: torch.device) -> Tensor:
-    """Which rows each member learns from: Bernoulli draws ``[members, rows]`` as floats (Osband et al. 2016)."""
+def bootstrap_mask(samples: int, members: int, probability: float, device: torch.device) -> Tensor:
+    """Draw the samples each member learns from: Bernoulli draws ``[member, sample]`` as floats (Osband et al. 2016)."""
     if probability >= 1:
-        return torch.ones(members, rows, device=device)
-    return torch.bernoulli(torch.full((members, rows), probability, device=device))
+        return torch.ones(members, samples, device=device)
+    return torch.bernoulli(torch.full((members, samples), probability, device=device))
 
 
 def masked_huber(values: Tensor, target: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Huber loss averaged over the rows each member may see, then over members.
+    """Average the Huber loss over the samples each member may see, then over members.
 
     Args:
-        values: predictions ``[members, rows]``.
-        target: value targets ``[rows]``.
-        mask: ``[members, rows]``.
-        weight: of the rows ``[rows]``, which the average is not divided by; none: 1.
+        values: predictions ``[member, sample]``.
+        target: value targets ``[sample]``.
+        mask: 1 for the samples a member may see ``[member, sample]``.
+        weight: factor of a sample's loss ``[sample]``; the average is not divided by it. ``None``: 1.
 
     Returns:
         A scalar.
@@ -31,27 +31,51 @@ def masked_huber(values: Tensor, target: Tensor, mask: Tensor, weight: Tensor | 
     return ((loss * shown).sum(-1) / mask.sum(-1).clamp_min(1.0)).mean()
 
 
-def relative_variance(values: Tensor, reward: Tensor) -> float:
-    """Scale-free disagreement: mean member variance over the variance of the mean value and of the reward.
-
-    Dividing by the current spread of the values, not by a running maximum, keeps the measure from falling quadratically
-    while the ensemble is still wrong.
+def fit_metrics(values: Tensor, target: Tensor) -> dict[str, float]:
+    """Measure how well an ensemble fits its targets.
 
     Args:
-        values: ``[members, rows]``.
-        reward: rewards in the units of the values.
+        values: ``[member, sample]``.
+        target: value targets ``[sample]``.
+
+    Returns:
+        ``explained_variance`` of the targets by the mean value, at most 1, and ``value``, the mean of all values.
+    """
+    residual = target - values.mean(0)
+    return {
+        "explained_variance": (1 - residual.var() / (target.var() + 1e-8)).item(),
+        "value": values.mean().item(),
+    }
+
+
+def relative_variance(values: Tensor, reward: Tensor) -> float:
+    """Measure scale-free disagreement: mean member variance over the variance of the mean value and of the reward.
+
+    The divisor is the current variance of the values, not a running maximum. The measure therefore does not fall
+    quadratically while the ensemble is still wrong.
+
+    Args:
+        values: ``[member, sample]``.
+        reward: rewards in the units of the values ``[sample]``.
+
+    Returns:
+        At least 0; 0 for a single member.
     """
     if values.shape[0] == 1:
         return 0.0
-    spread = values.var(0).mean()
-    return (spread / (values.mean(0).var() + reward.var() + 1e-8)).item()
+    between = values.var(0).mean()
+    return (between / (values.mean(0).var() + reward.var() + 1e-8)).item()
 
 
 def disagreement(values: Tensor, reward: Tensor) -> float:
-    """Share of the disagreement in all variance, ``u / (1 + u)`` with u the :func:`relative_variance`: in [0, 1).
+    """Measure the share of the disagreement in all variance: ``u / (1 + u)`` in [0, 1), u the :func:`relative_variance`.
 
-    Zero where all members agree; near one where they have nothing in common yet, however small all values are, so that no
-    spike of the first updates outweighs what comes after. Arguments as there.
+    It is 0 if all members agree, and near 1 if they have nothing in common yet, however small all values are. No spike
+    of the first updates therefore outweighs later ones.
+
+    Args:
+        values: ``[member, sample]``.
+        reward: rewards in the units of the values ``[sample]``.
     """
     relative = relative_variance(values, reward)
     return relative / (1 + relative)

@@ -164,7 +164,7 @@ def test_a_server_that_fails_breaks_its_row_alone(servers):
             data = collector.rollout()
         assert data["next", "broken"][..., 0].sum(1).tolist() == [0.0, 1.0]
         assert set(FAULTS) <= set(data["next"].keys())
-        ends = cut(data, intact(data))["next", "done"][..., 0]
+        ends = cut(data)["next", "done"][..., 0]
         lost = int(data["next", "broken"][1, :, 0].argmax())
         assert lost == 0 or ends[1, lost - 1]
     finally:
