@@ -17,6 +17,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.dials import make_schedule
 from pompc.environment import Tasks
+from pompc.errors import UserError
 from pompc.models.protocols import Dynamics, TaskModel, TerminalValue
 from pompc.planner import MPPI, Plan
 
@@ -90,6 +91,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates = 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
+        self._checked: set[bool] = set()  # the kinds of decision that were seen to carry what they must
         self.in_keys = ["observation"]
         self.out_keys = ["action"]
 
@@ -102,7 +104,22 @@ class MPPIRL(TensorDictModuleBase, ABC):
         Explores when TorchRL's exploration type is ``RANDOM``, as inside a collector, and is deterministic otherwise up to
         the planner's samples.
         """
-        return self.act(tensordict, exploration_type() == ExplorationType.RANDOM)
+        explore = exploration_type() == ExplorationType.RANDOM
+        tensordict = self.act(tensordict, explore)
+        if explore not in self._checked:
+            self._require_carried(tensordict)
+            self._checked.add(explore)
+        return tensordict
+
+    def _require_carried(self, tensordict: TensorDictBase) -> None:
+        """Refuse an ``act`` that did not write what the next step needs: without it a warm start is lost in silence."""
+        written = tensordict.get("next", {})
+        for key in self.primers():
+            if key not in written:
+                raise UserError(
+                    f"{type(self).__name__}.act must write ('next', {key!r}), which primers() carries to the next step: "
+                    f"write it, or set it to tensordict[{key!r}] to keep it"
+                )
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """One decision: candidates of cost parameters, one plan over all of them, one candidate executed."""

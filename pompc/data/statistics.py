@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class RunningMoments(nn.Module):
     """Mean and variance of all vectors seen so far (Chan et al. 1983, parallel update).
 
-    Call it to standardise observations. Call :meth:`update` at the end of ``learn``, not before: the policy that is
-    improved must be the one that acted.
+    Call it to standardise observations, and :meth:`update` in ``learn``. An on-policy algorithm updates at the end of
+    ``learn``: the policy that is improved must be the one that acted.
 
     Args:
         dim: size of a vector.
