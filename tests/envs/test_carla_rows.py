@@ -127,7 +127,7 @@ def test_an_episode_that_a_server_has_broken_off_is_evaluated_again(servers):
 
 
 def test_an_evaluation_that_is_broken_off_for_ever_is_one_line(monkeypatch):
-    monkeypatch.setattr("pompc.training.evaluate.broken_rows", lambda after: [1])
+    monkeypatch.setattr("pompc.training.evaluate.broken_envs", lambda after: [1])
     with pytest.raises(Unavailable, match="the evaluation was broken off 5 times"):
         evaluate(Coasting(), embedded(**SHORT), episodes=2, seed=0, noise_seed=0)
 
