@@ -1,11 +1,12 @@
 """Adaptive hierarchical RL-MPC, from the published description of Hori et al., L4DC 2026 (arXiv 2512.17091).
 
-A PPO policy draws M high-level actions per step; each sets the running and terminal cost of MPPI, which draws K
-trajectories for it. One candidate, chosen uniformly, is executed and feeds the real buffer. The rollouts of the others are
-re-scored with the reward model and feed the virtual buffer, whose share rho of value learning decays, the more slowly the
-more the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3.
+A PPO policy draws M high-level actions per step. Each sets the running and terminal cost of MPPI, which draws K
+trajectories for it. One candidate, chosen uniformly, is executed and feeds the real batch. The rollouts of the others are
+re-scored with the reward model and feed the virtual buffer. Its share rho of value learning decays, the more slowly the
+more the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3. The planner always
+acts.
 
-Written without the paper's equations: everything not in its description is an option here (docs/adaptive_hrl.md).
+The code is written without the paper's equations: everything not in its description is an option (docs/adaptive_hrl.md).
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ import torch
 from annotated_types import Ge
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer, TensorSpec, Unbounded
+from torchrl.data import TensorSpec, Unbounded
 
 from pompc.agent import Problem
 from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
+from pompc.data.holding import count_down, is_held
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
-from pompc.models.protocols import TerminalValue
-from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
-from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions, count_down, is_held
-from pompc.onpolicy.virtual import (
-    VIRTUAL_SOURCES,
-    VIRTUAL_WEIGHTS,
+from pompc.models import KnownModel, TerminalValue
+from pompc.onpolicy.agent import OnPolicyAgent
+from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
+from pompc.onpolicy.config import OnPolicyConfig
+from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
+from pompc.onpolicy.virtual_buffer import VirtualBuffer
+from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
+from pompc.onpolicy.virtual_targets import (
     bootstrapped_share,
     model_errors,
     model_return,
+    virtual_metrics,
     virtual_targets,
 )
 from pompc.planner import MPPI, MPPIConfig, Plan
@@ -50,18 +55,19 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         decision_steps: steps for which a high-level action is kept, the planner replanning every step.
         execute_steps: controls of a plan that are executed before the next plan.
-        start_at_nominal: the policy's mean starts at the environment's nominal high-level action.
+        start_at_nominal: start the policy's mean at the environment's nominal high-level action.
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
-        virtual_source: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
+        virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
         virtual_count: rollouts per candidate for ``weighted``.
-        virtual_rollouts: rollouts that one update adds to the virtual buffer, at most; all it holds become targets.
-        virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer with the real one.
+        virtual_rollouts: rollouts that one update adds to the virtual buffer, at most. All that the buffer holds become
+            targets.
+        virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer after every update.
         mix: ``loss`` (a virtual minibatch weighs rho) or ``sampling`` (a share rho of every value minibatch).
-        virtual_weight: of a row in that minibatch: ``news`` (what its target holds beyond the value function itself, in
-            units of a real target) or ``equal``.
+        virtual_weight: weight of a virtual transition in that minibatch: ``news`` (what its target says beyond the value
+            function, in units of a real target) or ``equal``.
         virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
         virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
-        prior_temperature: of the planner's distribution over candidates, for ``kl_weight`` > 0.
+        planner_kl_temperature: temperature of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
 
     virtual_ratio: VirtualRatio = field(default_factory=ScheduleConfig)
@@ -83,7 +89,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     virtual_weight: Literal["news", "equal"] = "news"
     virtual_gae_lambda: Share | None = None
     virtual_policy: bool = False
-    prior_temperature: PositiveFloat = 1.0
+    planner_kl_temperature: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,8 +98,8 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         self.require_ensemble(self.ensemble_size)
 
 
-class AdaptiveHRL(OnPolicy):
-    """PPO over the cost parameters of MPPI, its values helped by the planner's own rollouts.
+class AdaptiveHRL(OnPolicyAgent):
+    """PPO over the cost parameters of MPPI; its values learn from the planner's own rollouts too.
 
     Args:
         config: options.
@@ -103,14 +109,13 @@ class AdaptiveHRL(OnPolicy):
     Config = AdaptiveHRLConfig
 
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
-        model = problem.task_model()
-        start = model.nominal if config.start_at_nominal else None
-        super().__init__(config, problem, policy_dim=model.parameter_dim, initial_mean=start)
-        self.model = model
-        self.planner = MPPI(config.planner, model, model, model.action_dim, device=problem.device)
-        self.mix = config.mix
-        capacity = config.virtual_rollouts * config.virtual_window
-        self.virtual_buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity, device="cpu"))
+        task = problem.task_model()
+        start = task.nominal if config.start_at_nominal else None
+        super().__init__(config, problem, policy_dim=task.parameter_dim, initial_mean=start)
+        self.task, self.model = task, KnownModel(task)
+        self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
+        self.mix = MIXES[config.mix]
+        self.virtual_buffer = VirtualBuffer(config.virtual_rollouts, config.virtual_window)
         self.source = VIRTUAL_SOURCES[config.virtual_source]
         needs = (config.virtual_policy, highest_value(config.kl_weight) > 0, config.selector == "softmax_value")
         self.needs_returns = any(needs)
@@ -118,13 +123,14 @@ class AdaptiveHRL(OnPolicy):
     # -- acting ------------------------------------------------------------------------------------------------------
 
     def encode(self, observation: Tensor) -> Tensor:
-        """The model state behind an observation."""
-        return self.model.state(observation)
+        """Find the model state behind ``[batch, observation]``: ``[batch, state]``."""
+        return self.model.encode(observation)
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
-        """``M`` draws of the policy when exploring, its mean otherwise; squashed into the box of cost parameters.
+        """Draw ``M`` candidates from the policy when exploring; otherwise take its mean as the only one.
 
-        While a decision is held, it takes the first place.
+        A held decision takes the first place. Beside ``drawn [batch, candidate, policy]`` and ``log_prob`` stand the draws
+        squashed into the box of cost parameters: ``parameters [batch, candidate, parameter]``.
         """
         observation = tensordict["observation"]
         if explore:
@@ -134,18 +140,18 @@ class AdaptiveHRL(OnPolicy):
             log_prob = torch.zeros(drawn.shape[:2], device=drawn.device)
         held = is_held(tensordict, "decision_left")
         drawn = torch.cat([torch.where(held, tensordict["decision"], drawn[:, 0]).unsqueeze(1), drawn[:, 1:]], dim=1)
-        entries = {"parameters": self.model.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
+        entries = {"parameters": self.task.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
         return TensorDict(entries, batch_size=drawn.shape[:2])
 
     def terminal_value(self) -> TerminalValue | None:
-        """The learned value in units of reward, weighted; none by default."""
+        """Give the planner the learned value in units of reward, weighted; ``None`` for weight 0."""
         if self.config.terminal_value_weight == 0:
             return None
         factor = self.config.terminal_value_weight / self.return_scale.factor
-        return lambda state: factor * self.mean_value(self.model.observe(state))
+        return lambda state: factor * self.mean_value(self.model.inputs(state))
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
-        """One candidate per environment: the decision in hand, or a new one for the next ``decision_steps``."""
+        """Choose a candidate per environment: the decision in hand, or a new one for the next ``decision_steps``."""
         assert candidates is not None
         held = count_down(tensordict, "decision_left", self.config.decision_steps)
         chosen = super().select(tensordict, plan, candidates, explore)
@@ -156,8 +162,8 @@ class AdaptiveHRL(OnPolicy):
                 candidates["returns"] = self._candidate_returns(candidates)
             drawn = SELECTORS[self.config.selector](plan, candidates.get("returns"))
             chosen = torch.where(held.squeeze(-1), chosen, drawn)
-        rows = torch.arange(len(chosen), device=chosen.device)
-        tensordict["next", "decision"] = candidates["drawn"][rows, chosen]
+        envs = torch.arange(len(chosen), device=chosen.device)
+        tensordict["next", "decision"] = candidates["drawn"][envs, chosen]
         tensordict["decided"] = (~held).float()
         return chosen
 
@@ -167,13 +173,13 @@ class AdaptiveHRL(OnPolicy):
         return torch.where(held.unsqueeze(-1), tensordict["planner_mean"], mean)
 
     def primers(self) -> dict[str, TensorSpec]:
-        """The warm start and the decision in hand, and for how many steps both are still to be kept."""
+        """Carry the warm start, the decision in hand, and for how many steps both are kept."""
         device = self.problem.device
         counters = {name: Unbounded((1,), device=device) for name in ("plan_left", "decision_left")}
-        return {**super().primers(), **counters, "decision": Unbounded((self.model.parameter_dim,), device=device)}
+        return {**super().primers(), **counters, "decision": Unbounded((self.task.parameter_dim,), device=device)}
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
-        """The executed candidate for the real buffer, rollouts of the others for the virtual one."""
+        """Write the executed candidate for the real batch and rollouts of the others for the virtual buffer."""
         assert candidates is not None
         assert self.planner is not None
         executed = candidates[torch.arange(len(chosen), device=chosen.device), chosen]
@@ -189,70 +195,62 @@ class AdaptiveHRL(OnPolicy):
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def policy_keys(self) -> tuple[str, ...]:
-        """What the policy loss reads; the candidates only where it uses them."""
+        """Add where a decision was made, and the candidates if the policy loss uses them."""
         return (*super().policy_keys(), "decided", *(("candidates",) if self.needs_returns else ()))
 
     def real_batch(self, data: TensorDictBase) -> TensorDict:
-        """Adds the model returns of the candidates, in today's units of the values."""
+        """Add the model returns of the candidates, in today's units of the values."""
         batch = super().real_batch(data)
         if self.needs_returns:
             batch["candidates", "returns"] = self._candidate_returns(cast(TensorDictBase, batch["candidates"]))
         return batch
 
-    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """Add this batch's rollouts to the virtual buffer; value targets for what the buffer holds."""
-        states = cast(Tensor, data["virtual", "states"]).flatten(0, 2)
-        actions = cast(Tensor, data["virtual", "actions"]).flatten(0, 2)
-        update = torch.full(states.shape[:1], self.updates, device=states.device)
-        rollouts = TensorDict({"states": states, "actions": actions, "update": update}, batch_size=states.shape[:1])
-        index = torch.randperm(len(rollouts), device=self.problem.device)[: self.config.virtual_rollouts]
-        self.virtual_buffer.extend(rollouts[index].cpu())
-        kept = self.virtual_buffer[:].to(self.problem.device)
-        kept = kept[kept["update"] > self.updates - self.config.virtual_window]
-        rows = self._virtual_rows(kept["states"], kept["actions"])
-        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
-        real = bootstrapped_share(*ends, discount=self.config.discount, gae_lambda=self.config.gae_lambda)
-        rows["weight"] = VIRTUAL_WEIGHTS[self.config.virtual_weight](rows["bootstrapped"], real.mean())
-        rows["observation"] = self.normaliser(rows["observation"])
-        return rows
-
     @torch.no_grad()
-    def _virtual_rows(self, states: Tensor, actions: Tensor) -> TensorDict:
+    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
+        """Add this batch's rollouts to the virtual buffer; make value targets of all that it holds."""
         config = self.config
-        return virtual_targets(
-            states,
-            actions,
+        states, actions = (cast(Tensor, data["virtual", name]).flatten(0, 2) for name in ("states", "actions"))
+        kept = self.virtual_buffer.exchange(states, actions, self.updates)
+        virtual = virtual_targets(
+            kept["states"],
+            kept["actions"],
             self.model,
             self.mean_value,
             reward_scale=self.return_scale.factor,
             discount=config.discount,
             gae_lambda=config.gae_lambda if config.virtual_gae_lambda is None else config.virtual_gae_lambda,
         )
+        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
+        real = bootstrapped_share(*ends, discount=config.discount, gae_lambda=config.gae_lambda)
+        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], real.mean())
+        virtual["observation"] = self.normaliser(virtual["observation"])
+        return virtual
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
-        """PPO on decisions, plus rho times the first step of the other candidates where asked."""
-        batch = batch[batch["decided"].squeeze(-1) > 0]  # what is held was not drawn for this state
+        """Compute PPO's loss on decisions, plus rho times that of the other candidates' first step if asked."""
+        batch = batch[batch["decided"].squeeze(-1) > 0]  # a held action was not drawn for this state
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
         if self.config.virtual_policy and ratio > 0 and len(batch) > 0:
-            loss = loss + ratio * self.ppo(candidate_decisions(batch))["loss_objective"]
+            loss = loss + ratio * self.clipped_loss(candidate_decisions(batch))["loss_objective"]
         return loss, metrics
 
     def planner_kl(self, batch: TensorDictBase) -> Tensor:
-        """Cross-entropy of the policy with the planner's distribution over candidates ``[row]``."""
+        """Compute the cross-entropy of the policy with the planner's distribution over candidates ``[sample]``."""
         mean, std = self.actor(batch["observation"])
-        return candidate_cross_entropy(mean, std, batch["candidates"], self.config.prior_temperature)
+        return candidate_cross_entropy(mean, std, batch["candidates"], self.config.planner_kl_temperature)
 
-    def diagnostics(self, data: TensorDictBase) -> dict[str, float]:
-        """Effective sample size of the plans, and the model's errors on executed steps."""
-        return {"effective_samples": data["effective_samples"].mean().item(), **model_errors(data, self.model)}
-
-    # -- checkpoint --------------------------------------------------------------------------------------------------
+    def diagnostics(
+        self, data: TensorDictBase, real: TensorDictBase, virtual: TensorDictBase | None
+    ) -> dict[str, float]:
+        """Measure virtual against real targets, the plans' effective samples, and the model's errors."""
+        errors = {"effective_samples": data["effective_samples"].mean().item(), **model_errors(data, self.model)}
+        return {**virtual_metrics(virtual, real["value_target"]), **errors}
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
-        """Adds the virtual buffer where asked."""
-        kept = {"replay": self.virtual_buffer.state_dict()} if replay else {}
-        return {**super().training_state(replay=replay), **kept}
+        """Add the virtual buffer if asked."""
+        state = super().training_state(replay=replay)
+        return {**state, "replay": self.virtual_buffer.state_dict()} if replay else state
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""
@@ -261,5 +259,5 @@ class AdaptiveHRL(OnPolicy):
             self.virtual_buffer.load_state_dict(state["replay"])
 
     def _candidate_returns(self, candidates: TensorDictBase) -> Tensor:
-        """``[..., candidate]``, in units of the values: rewards by the scale of now, plus the last value."""
+        """Add scaled rewards and last value ``[..., candidate]``, in today's units of the values."""
         return candidates["rewards"] * self.return_scale.factor + candidates["final_value"]

@@ -1,6 +1,6 @@
 """The planner alone with its nominal cost (Williams et al. 2017): the baseline without learning.
 
-In the plane of the two dials both are zero and there is no policy.
+In the plane of the two dials it is the origin without a policy: lambda = 0, rho = 0. The planner always acts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class MPPIAgentConfig(AgentConfig):
 
     Attributes:
         batch_size: environment steps between two rows of metrics, over all environments.
-        planner: options of the planner; by default as many samples as ``adaptive_hrl`` has over all its candidates.
+        planner: options of the planner. The default has as many samples as ``adaptive_hrl`` over all its candidates.
     """
 
     batch_size: PositiveInt = 4096
@@ -35,7 +35,7 @@ class MPPIAgentConfig(AgentConfig):
 
 
 class MPPIAgent(MPPIRL):
-    """Acts by planning on the environment's explicit model with the nominal cost parameters; learns nothing.
+    """Plan on the environment's explicit model with the nominal cost parameters; learn nothing.
 
     Args:
         config: options.
@@ -46,20 +46,20 @@ class MPPIAgent(MPPIRL):
 
     def __init__(self, config: MPPIAgentConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.model = problem.task_model()
-        self.planner = MPPI(config.planner, self.model, self.model, self.model.action_dim, device=problem.device)
+        self.task = problem.task_model()
+        self.planner = MPPI(config.planner, self.task, self.task, self.task.action_dim, device=problem.device)
 
     def encode(self, observation: Tensor) -> Tensor:
-        """The model state behind an observation."""
-        return self.model.state(observation)
+        """Find the model state behind ``[batch, observation]``: ``[batch, state]``."""
+        return self.task.state(observation)
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
-        """One candidate: the nominal parameters."""
-        nominal = self.model.parameters(self.model.nominal).expand(len(tensordict), 1, -1)
+        """Give one candidate: the nominal parameters ``[batch, 1, parameter]``."""
+        nominal = self.task.parameters(self.task.nominal).expand(len(tensordict), 1, -1)
         return TensorDict({"parameters": nominal}, batch_size=[len(tensordict), 1])
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """Count; there is nothing to learn."""
+        """Count the call; there is nothing to learn."""
         self.updates += 1
         return {
             "reward": data["next", "reward"].mean().item(),

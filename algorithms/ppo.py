@@ -1,6 +1,6 @@
-"""PPO on the raw action: the baseline without a planner (Schulman et al. 2017, arXiv 1707.06347).
+"""PPO on the raw action (Schulman et al. 2017, arXiv 1707.06347): the baseline without a planner.
 
-In the plane of the two dials this is the origin with the planner taken away: lambda = 0, rho = 0.
+In the plane of the two dials it is the origin without the planner: lambda = 0, rho = 0. The policy always acts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 
 from pompc.agent import Problem
-from pompc.onpolicy.agent import OnPolicy, OnPolicyConfig
+from pompc.onpolicy.agent import OnPolicyAgent
+from pompc.onpolicy.config import OnPolicyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,8 @@ class PPOConfig(OnPolicyConfig):
         self.refuse_dials("ppo has no planner")
 
 
-class PPO(OnPolicy):
-    """The policy's output, clipped to the bounds, is the action.
+class PPO(OnPolicyAgent):
+    """Act with the policy's output, clipped to the bounds.
 
     Args:
         config: options.
@@ -36,7 +37,7 @@ class PPO(OnPolicy):
         super().__init__(config, problem, policy_dim=problem.action_dim)
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """Draw an action when exploring, take the mean otherwise."""
+        """Draw an action when exploring; otherwise take the mean."""
         observation = tensordict["observation"]
         if explore:
             drawn, log_prob = self.sample_policy(observation, 1)

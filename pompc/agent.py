@@ -17,6 +17,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.dials import AgentConfig, Dials
 from pompc.environment import Tasks
+from pompc.errors import UserError
 from pompc.models.protocols import Dynamics, TaskModel, TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.schedules import Dial
@@ -57,7 +58,7 @@ class Problem:
 class MPPIRL(TensorDictModuleBase, ABC):
     """An agent in which an MPPI planner and a learned policy or value help each other.
 
-    The two dials are schedules (:class:`pompc.dials.Schedule`): ``kl_weight`` (lambda) is the weight of the
+    The two dials may move (:class:`pompc.dials.Dials`): ``kl_weight`` (lambda) is the weight of the
     KL divergence between the policy and the planner's action distribution in the policy loss, ``virtual_ratio`` (rho) the
     share of the planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and
     the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
@@ -73,6 +74,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
         Config: the dataclass of the algorithm's options.
         takes_images: whether observations may be images.
         counts: metrics that are counts or settings: a row has their last value, not their mean.
+        updates: learning updates so far.
+        steps: environment steps learned from so far, action repeat counted.
         greedy: whether evaluation takes the best sample of a plan where acting draws one.
     """
 
@@ -88,8 +91,9 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.dials = Dials(config)
         self.planner: MPPI | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.updates = 0
+        self.updates, self.steps = 0, 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
+        self._checked: set[bool] = set()  # the kinds of decision that were seen to carry what they must
         self.in_keys = ["observation"]
         self.out_keys = ["action"]
 
@@ -112,7 +116,22 @@ class MPPIRL(TensorDictModuleBase, ABC):
         Explores when TorchRL's exploration type is ``RANDOM``, as inside a collector, and is deterministic otherwise up to
         the planner's samples.
         """
-        return self.act(tensordict, exploration_type() == ExplorationType.RANDOM)
+        explore = exploration_type() == ExplorationType.RANDOM
+        tensordict = self.act(tensordict, explore)
+        if explore not in self._checked:
+            self._require_carried(tensordict)
+            self._checked.add(explore)
+        return tensordict
+
+    def _require_carried(self, tensordict: TensorDictBase) -> None:
+        """Refuse an ``act`` that did not write what the next step needs: without it a warm start is lost in silence."""
+        written = tensordict.get("next", {})
+        for key in self.primers():
+            if key not in written:
+                raise UserError(
+                    f"{type(self).__name__}.act must write ('next', {key!r}), which primers() carries to the next step: "
+                    f"write it, or set it to tensordict[{key!r}] to keep it"
+                )
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """One decision: candidates of cost parameters, one plan over all of them, one candidate executed."""
@@ -243,6 +262,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
         An algorithm checks its losses itself and raises ``NonFiniteError``.
         """
 
+    def count_steps(self, data: TensorDictBase) -> None:
+        """Add transitions ``[num_envs, time]`` to :attr:`steps`; :meth:`learn` calls it."""
+        self.steps += data.numel() * self.problem.action_repeat
+
     @property
     def dynamics(self) -> Dynamics | None:
         """What the planner rolls out; none without a planner."""
@@ -265,6 +288,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
             "dials": self.dials.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
+            "steps": self.steps,
             "model_steps": self.model_steps,
         }
 
@@ -273,6 +297,6 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.dials.load_state_dict(state["dials"])
         for name, saved in state.get("optimizers", {}).items():
             self.optimizers[name].load_state_dict(saved)
-        self.updates = state["updates"]
+        self.updates, self.steps = state["updates"], state["steps"]
         if self.planner is not None:
             self.planner.model_steps = state["model_steps"]

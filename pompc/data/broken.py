@@ -1,8 +1,11 @@
-"""Transitions that an environment could not make, and of which nothing is learned.
+"""Transitions that an environment could not make: nothing is learned from them.
 
 An environment on an outside simulator may lose it in the middle of an episode. Instead of an error it then gives a broken
-transition: the last observation again, reward 0, truncated, and 1 in ``("next", "broken")``, a column of every step of such
-an environment and of no other. The episode has ended with the transition before.
+transition: the last observation again, reward 0, truncated, and 1 in ``("next", "broken")``. Such an environment has this
+column in every step, any other has none. The episode has ended with the transition before.
+
+An algorithm's ``learn`` calls :func:`learnable` for single transitions, or :func:`cut` and :func:`intact` if it needs
+their order.
 """
 
 from __future__ import annotations
@@ -18,48 +21,70 @@ from pompc.errors import Unavailable
 BROKEN = "broken"
 
 
-def intact(data: TensorDictBase) -> Tensor | None:
-    """Which transitions ``[num_envs, time]`` can be learned from; none where all of them can."""
-    lost = _lost(data["next"])
-    return None if lost is None or not bool(lost.any()) else ~lost
+def learnable(data: TensorDictBase) -> TensorDictBase:
+    """Return the transitions to learn from, without their order: the intact ones.
+
+    Args:
+        data: transitions ``[num_envs, time]``.
+
+    Returns:
+        ``[transition]``, with episodes truncated before a broken transition.
+
+    Raises:
+        Unavailable: all of them are broken.
+    """
+    data = cut(data)
+    good = intact(data)
+    return data.flatten(0, 1) if good is None else data[good]
 
 
-def broken_rows(after: TensorDictBase) -> list[int]:
-    """The environments whose step ``after [num_envs]`` (what follows ``next``) is broken."""
-    lost = _lost(after)
-    return [] if lost is None else lost.nonzero().flatten().tolist()
-
-
-def count(data: TensorDictBase) -> dict[str, float]:
-    """The metric ``broken``, how many transitions are; nothing where the environment never has any."""
-    lost = _lost(data["next"])
-    return {} if lost is None else {BROKEN: float(lost.sum())}
-
-
-def _lost(after: TensorDictBase) -> Tensor | None:
-    """Which steps ``after [...]`` (what follows ``next``) are broken; none where the environment never breaks any."""
-    column = after.get(BROKEN)
-    return None if column is None else column.squeeze(-1) > 0.5
-
-
-def cut(data: TensorDictBase, rows: Tensor) -> TensorDictBase:
-    """Transitions in which episodes end, truncated, before a broken one; nothing is copied that does not change.
+def cut(data: TensorDictBase) -> TensorDictBase:
+    """Truncate episodes before a broken transition; nothing is copied that does not change.
 
     Args:
         data: transitions ``[num_envs, time]`` in order.
-        rows: :func:`intact` of them.
+
+    Returns:
+        The same transitions, the broken ones included.
 
     Raises:
-        Unavailable: none of them is.
+        Unavailable: all of them are broken.
     """
-    if not bool(rows.any()):
+    good = intact(data)
+    if good is None:
+        return data
+    if not bool(good.any()):
         raise Unavailable(
-            f"all {rows.numel()} transitions of a batch are broken: see to what the environment depends on"
+            f"all {good.numel()} transitions of a batch are broken: see to what the environment depends on"
         )
-    ends = torch.zeros_like(rows)
-    ends[:, :-1] = ~rows[:, 1:]
+    ends = torch.zeros_like(good)
+    ends[:, :-1] = ~good[:, 1:]
     after = cast(TensorDictBase, data["next"]).copy()
     for name in ("done", "truncated"):
         if name in after:
             after[name] = after[name] | ends.unsqueeze(-1)
     return data.copy().set("next", after)
+
+
+def intact(data: TensorDictBase) -> Tensor | None:
+    """Find the transitions that are not broken: bool ``[num_envs, time]``, or ``None`` if all are intact."""
+    lost = _lost(data["next"])
+    return None if lost is None or not bool(lost.any()) else ~lost
+
+
+def broken_envs(after: TensorDictBase) -> list[int]:
+    """List the environments whose step ``after [num_envs]`` (the entries under ``next``) is broken."""
+    lost = _lost(after)
+    return [] if lost is None else lost.nonzero().flatten().tolist()
+
+
+def count(data: TensorDictBase) -> dict[str, float]:
+    """Count the broken transitions as the metric ``broken``; empty if the environment cannot break any."""
+    lost = _lost(data["next"])
+    return {} if lost is None else {BROKEN: float(lost.sum())}
+
+
+def _lost(after: TensorDictBase) -> Tensor | None:
+    """Find the broken steps ``[...]`` of ``after [...]`` (the entries under ``next``); ``None`` without the column."""
+    column = after.get(BROKEN)
+    return None if column is None else column.squeeze(-1) > 0.5

@@ -1,4 +1,4 @@
-"""Running statistics of what the environment gives: part of the checkpoint, frozen during evaluation."""
+"""Running statistics of observations and rewards: part of the checkpoint, frozen during evaluation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from torch import Tensor, nn
 class RunningMoments(nn.Module):
     """Mean and variance of all vectors seen so far (Chan et al. 1983, parallel update).
 
+    Call it to standardise observations, and :meth:`update` in ``learn``. An on-policy algorithm updates at the end of
+    ``learn``: the policy that is improved must be the one that acted.
+
     Args:
         dim: size of a vector.
+
+    Attributes:
+        mean: ``[dim]``.
+        var: ``[dim]``, the biased variance.
+        count: vectors seen so far, a scalar.
     """
 
     mean: Tensor
@@ -40,7 +48,7 @@ class RunningMoments(nn.Module):
 
 
 class ReturnScale(nn.Module):
-    """One over the standard deviation of discounted returns: brings values to order one (Engstrom et al. 2020).
+    """Scale rewards by the standard deviation of discounted returns, so that values are of order 1 (Engstrom et al. 2020).
 
     Args:
         num_envs: environments in a batch.
@@ -57,7 +65,7 @@ class ReturnScale(nn.Module):
 
     @torch.no_grad()
     def update(self, reward: Tensor, done: Tensor, intact: Tensor | None = None) -> None:
-        """Take in rewards and episode ends ``[num_envs, time]``, in order, and of them only the ``intact`` ones."""
+        """Take in rewards and episode ends ``[num_envs, time]`` in order; only the ``intact`` ones, bool, are counted."""
         returns = torch.empty_like(reward)
         for step in range(reward.shape[1]):
             self.running.mul_(self.discount).add_(reward[:, step])
@@ -67,5 +75,5 @@ class ReturnScale(nn.Module):
 
     @property
     def factor(self) -> float:
-        """What a reward is multiplied with; 1 before the first update."""
+        """The factor of a reward; 1 before the first update."""
         return (self.moments.var + 1e-8).rsqrt().item()

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
-def mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
-    """Tanh network with orthogonal weights (gain sqrt 2 inside, ``last_gain`` on the output) and zero biases."""
+def tanh_mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
+    """Make a tanh network with orthogonal weights and zero biases (Schulman et al. 2017; as in PPO's common codes).
+
+    Args:
+        sizes: of the input, the hidden layers and the output.
+        last_gain: gain of the output layer's weights; inside it is sqrt 2.
+    """
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         layer = nn.Linear(fan_in, fan_out)
@@ -22,13 +27,13 @@ def mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
 
 
 class GaussianActor(nn.Module):
-    """A diagonal Gaussian whose spread does not depend on the observation (Schulman et al. 2017).
+    """A diagonal Gaussian whose standard deviation does not depend on the observation (Schulman et al. 2017).
 
     Args:
         observation_dim: size of an observation.
         action_dim: size of an action.
-        hidden: widths of the hidden layers.
-        initial_std: spread at the start.
+        hidden_sizes: widths of the hidden layers.
+        initial_std: standard deviation at the start.
         initial_mean: mean at the start ``[action]``; zeros by default.
     """
 
@@ -36,43 +41,43 @@ class GaussianActor(nn.Module):
         self,
         observation_dim: int,
         action_dim: int,
-        hidden: tuple[int, ...],
+        hidden_sizes: tuple[int, ...],
         *,
         initial_std: float,
         initial_mean: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.net = mlp([observation_dim, *hidden, action_dim], last_gain=0.01)
+        self.net = tanh_mlp([observation_dim, *hidden_sizes, action_dim], last_gain=0.01)
         self.log_std = nn.Parameter(torch.full((action_dim,), math.log(initial_std)))
         if initial_mean is not None:
             with torch.no_grad():
                 self.net[-1].bias.copy_(initial_mean)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """``observation [..., observation]`` -> mean and standard deviation ``[..., action]``."""
+        """Map ``observation [..., observation]`` to mean and standard deviation ``[..., action]``."""
         mean = self.net(observation)
         return mean, self.log_std.exp().expand_as(mean)
 
 
 class ValueEnsemble(nn.Module):
-    """Independent value networks evaluated in one batched product.
+    """Evaluate independent value networks in one batched product.
 
     Args:
-        members: how many.
+        members: number of networks.
         observation_dim: size of an observation.
-        hidden: widths of the hidden layers.
+        hidden_sizes: widths of the hidden layers.
     """
 
-    def __init__(self, members: int, observation_dim: int, hidden: tuple[int, ...]) -> None:
+    def __init__(self, members: int, observation_dim: int, hidden_sizes: tuple[int, ...]) -> None:
         super().__init__()
-        nets = [mlp([observation_dim, *hidden, 1], last_gain=1.0) for _ in range(members)]
+        nets = [tanh_mlp([observation_dim, *hidden_sizes, 1], last_gain=1.0) for _ in range(members)]
         layers = [[layer for layer in net if isinstance(layer, nn.Linear)] for net in nets]
         stacked = [list(same) for same in zip(*layers, strict=True)]
         self.weights = nn.ParameterList(torch.stack([layer.weight.detach().T for layer in same]) for same in stacked)
         self.biases = nn.ParameterList(torch.stack([layer.bias.detach()[None] for layer in same]) for same in stacked)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """``observation [..., observation]`` -> values ``[members, ...]``."""
+        """Map ``observation [..., observation]`` to values ``[member, ...]``."""
         x = observation.reshape(1, -1, observation.shape[-1]).expand(self.weights[0].shape[0], -1, -1)
         last = len(self.weights) - 1
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):

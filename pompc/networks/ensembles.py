@@ -7,21 +7,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def bootstrap_mask(rows: int, members: int, probability: float, device: torch.device) -> Tensor:
-    """Which rows each member learns from: Bernoulli draws ``[members, rows]`` as floats (Osband et al. 2016)."""
+def bootstrap_mask(samples: int, members: int, probability: float, device: torch.device) -> Tensor:
+    """Draw the samples each member learns from: Bernoulli draws ``[member, sample]`` as floats (Osband et al. 2016)."""
     if probability >= 1:
-        return torch.ones(members, rows, device=device)
-    return torch.bernoulli(torch.full((members, rows), probability, device=device))
+        return torch.ones(members, samples, device=device)
+    return torch.bernoulli(torch.full((members, samples), probability, device=device))
 
 
 def masked_huber(values: Tensor, target: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Huber loss averaged over the rows each member may see, then over members.
+    """Average the Huber loss over the samples each member may see, then over members.
 
     Args:
-        values: predictions ``[members, rows]``.
-        target: value targets ``[rows]``.
-        mask: ``[members, rows]``.
-        weight: of the rows ``[rows]``, which the average is not divided by; none: 1.
+        values: predictions ``[member, sample]``.
+        target: value targets ``[sample]``.
+        mask: 1 for the samples a member may see ``[member, sample]``.
+        weight: factor of a sample's loss ``[sample]``; the average is not divided by it. ``None``: 1.
 
     Returns:
         A scalar.
@@ -29,3 +29,20 @@ def masked_huber(values: Tensor, target: Tensor, mask: Tensor, weight: Tensor | 
     loss = functional.huber_loss(values, target.expand_as(values), reduction="none")
     shown = mask if weight is None else mask * weight
     return ((loss * shown).sum(-1) / mask.sum(-1).clamp_min(1.0)).mean()
+
+
+def fit_metrics(values: Tensor, target: Tensor) -> dict[str, float]:
+    """Measure how well an ensemble fits its targets.
+
+    Args:
+        values: ``[member, sample]``.
+        target: value targets ``[sample]``.
+
+    Returns:
+        ``explained_variance`` of the targets by the mean value, at most 1, and ``value``, the mean of all values.
+    """
+    residual = target - values.mean(0)
+    return {
+        "explained_variance": (1 - residual.var() / (target.var() + 1e-8)).item(),
+        "value": values.mean().item(),
+    }

@@ -14,7 +14,7 @@ from pompc.agent import MPPIRL, Problem
 from pompc.dials import Dials, disagreement
 from pompc.models.protocols import TerminalValue
 from pompc.models.rollout import rollout_policy
-from pompc.networks.optimize import clipped_step
+from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
@@ -183,6 +183,7 @@ class OffPolicyAgent(MPPIRL):
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         """Keep the transitions ``[num_envs, time]``, then make the updates they call for."""
+        self.count_steps(data)
         self.replay.extend(data)
         self.budget.add(data.numel(), can_sample=self.replay.num_starts > 0)
         self.terminations.note(data)
@@ -233,7 +234,8 @@ class OffPolicyAgent(MPPIRL):
 
     def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
         """Make one clipped gradient step; return the norm of the gradient before clipping."""
-        return clipped_step(self.optimizers[name], loss, self.config.max_grad_norm, name=name, batch=batch)
+        limit = self.config.max_grad_norm
+        return optimizer_step(self.optimizers[name], loss, max_grad_norm=limit, name=name, batch=batch)
 
     def _move_dials(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Advance the dials by the disagreement of the value heads, if one of them moves; return it as a metric."""
@@ -242,7 +244,7 @@ class OffPolicyAgent(MPPIRL):
         with torch.no_grad():
             values = self.critic.values(self.values.inputs(batch["state"][0], batch["action"][0]))
         uncertainty = disagreement(values, batch["reward"][0])
-        self.dials.update(uncertainty, self.budget.transitions * self.problem.action_repeat)
+        self.dials.update(uncertainty, self.steps)
         return {"uncertainty": torch.tensor(uncertainty)}
 
     # -- hooks of the losses -----------------------------------------------------------------------------------------

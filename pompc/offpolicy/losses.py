@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn import functional
 
-from pompc.terms import term_metrics
+from pompc.metrics import term_metrics
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent

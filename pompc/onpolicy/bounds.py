@@ -1,6 +1,6 @@
-"""How far virtual data can pull the value function away: the bound behind the decaying virtual-data ratio.
+"""A bound on the error of values learned from virtual data: the reason for a decaying virtual-data ratio.
 
-Derived in this project from the assumptions that arXiv 2512.17091 states (it is not the paper's theorem).
+It is derived in this project from the assumptions that arXiv 2512.17091 states; it is not the paper's theorem.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 def value_error_bound(
     *, ratio: float, discount: float, horizon: int, dynamics_error: float, reward_error: float, value_span: float
 ) -> float:
-    """Largest possible ``||V_rho - V_pi||_inf`` of values learnt with a share ``ratio`` of model rollouts.
+    """Bound ``||V_rho - V_pi||_inf`` of values learned with a share ``ratio`` of model rollouts.
 
     Let the mixed operator be ``T_rho = (1 - rho) T + rho T_model^H``: one-step backups on real data, ``H``-step backups on
     the model. With ``TV(P_model, P) <= alpha_P`` (half the L1 distance) and ``|r_model - r| <= alpha_r`` it contracts by

@@ -1,4 +1,4 @@
-"""Options shared by the algorithms that use PPO."""
+"""Options of on-policy learning."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from pompc.dials import AgentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class OnPolicyConfig(AgentConfig):
-    """Options of :class:`OnPolicy` (Schulman et al. 2017).
+    """Options of :class:`~pompc.onpolicy.agent.OnPolicyAgent` (Schulman et al. 2017).
 
-    The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95): on the racing task, where
-    a mistake shows after seconds and is rare, ``ppo`` too does much better with these.
+    The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95). On the racing task a
+    mistake is rare and shows after seconds: there ``ppo`` too does much better with these.
 
     Attributes:
         batch_size: environment steps per update (``N_upd``), over all environments. Repeated actions count, as in
-            ``steps``.
+            ``steps``: equally long runs make equally many updates in every environment.
         epochs: passes over a batch.
-        minibatch: transitions per gradient step.
+        minibatch_size: transitions per gradient step.
         learning_rate: of Adam at the start, for actor and values.
-        learning_rate_decay: factor on the learning rate per update. It depends on no total, so that a longer run continues a shorter one.
-        learning_rate_floor: smallest share of ``learning_rate`` that the decay leaves, so that a longer run still learns.
+        learning_rate_decay: factor on the learning rate per update. It does not depend on the run's length: a longer run
+            continues a shorter one.
+        learning_rate_floor: smallest share of ``learning_rate`` that the decay leaves.
         discount: gamma per agent step.
-        gae_lambda: decay of the generalised advantage estimate.
-        clip: largest change of the probability ratio.
+        gae_lambda: lambda of the generalised advantage estimate.
+        clip_epsilon: largest change of the probability ratio that the policy gains from.
         entropy_coef: weight of the entropy bonus.
         max_grad_norm: largest gradient norm, of actor and values separately.
-        hidden: widths of the hidden layers.
+        hidden_sizes: widths of the hidden layers.
         initial_std: standard deviation of the policy at the start.
         normalise_observation: standardise observations with running moments.
         normalise_reward: scale rewards by the running standard deviation of returns.
@@ -40,16 +41,16 @@ class OnPolicyConfig(AgentConfig):
 
     batch_size: PositiveInt = 8192
     epochs: PositiveInt = 10
-    minibatch: PositiveInt = 1024
+    minibatch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 7e-4
     learning_rate_decay: PositiveShare = 0.97
     learning_rate_floor: PositiveShare = 0.15
     discount: PositiveShare = 0.998
     gae_lambda: PositiveShare = 0.97
-    clip: PositiveShare = 0.2
+    clip_epsilon: PositiveShare = 0.2
     entropy_coef: Finite = 0.0
     max_grad_norm: PositiveFloat = 0.5
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     initial_std: PositiveFloat = 0.6
     normalise_observation: bool = True
     normalise_reward: bool = True
@@ -57,5 +58,5 @@ class OnPolicyConfig(AgentConfig):
     bootstrap: PositiveShare = 1.0
 
     def learning_rate_at(self, update: int) -> float:
-        """The learning rate of an update, counted from 0: ``learning_rate * max(decay^update, floor)``."""
+        """Compute the learning rate of an update, counted from 0: ``learning_rate * max(decay^update, floor)``."""
         return self.learning_rate * max(self.learning_rate_decay**update, self.learning_rate_floor)

@@ -13,7 +13,7 @@ import torch
 from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
-from pompc.data.broken import broken_rows
+from pompc.data.broken import broken_envs
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
 from pompc.training.acting import acting
@@ -143,7 +143,7 @@ def _first_episodes(
         stop.check()
         stepped, carried = env.step_and_maybe_reset(agent(carried))
         after = stepped["next"].cpu()
-        if any(row not in records for row in broken_rows(after)):
+        if any(row not in records for row in broken_envs(after)):
             return None
         if "success" in info_keys:
             success |= after["success"].squeeze(-1) > 0.5

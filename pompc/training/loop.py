@@ -10,9 +10,10 @@ from tensordict import TensorDictBase
 
 from pompc.data.collector import ActionBoundsError
 from pompc.errors import NonFiniteError, Unavailable
+from pompc.metrics import mean_metrics
 from pompc.training.evaluate import EvalResult
 from pompc.training.evidence import dump_batch
-from pompc.training.session import Session, mean_metrics
+from pompc.training.session import Session
 from pompc.training.stopping import TRAINING
 
 

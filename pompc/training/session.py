@@ -221,24 +221,6 @@ def _warn_of_endless_episodes(episode_length: int | None, options: EvalConfig) -
         )
 
 
-def mean_metrics(results: list[dict[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:
-    """Average the metrics of several calls of ``learn`` over the calls that report them.
-
-    Args:
-        results: the metrics of each call; they may differ in what they report.
-        last: metrics that are counts or settings, of which the last value is taken.
-    """
-    found: dict[str, list[Any]] = {}
-    for metrics in results:
-        for name, value in metrics.items():
-            found.setdefault(name, []).append(value)
-    return {name: _mean(values[-1:] if name in last else values) for name, values in found.items()}
-
-
-def _mean(values: list[Any]) -> float:
-    return torch.stack([torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in values]).mean().item()
-
-
 def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
     """What :func:`episode_statistics` reads, of consecutive batches ``[num_envs, T]`` as one."""
     keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys, BROKEN)]

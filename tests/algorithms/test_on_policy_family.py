@@ -37,7 +37,7 @@ def test_recorded_log_probabilities_are_those_of_the_policy_that_learns(make):
         agent.learn(data)
     (data,) = collect(agent)
     batch = agent.real_batch(data)
-    losses = agent.ppo(batch)
+    losses = agent.clipped_loss(batch)
     assert losses["clip_fraction"].item() == 0
     assert abs(losses["kl_approx"].item()) < 1e-6
 
@@ -106,7 +106,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
     assert (data["action"][:, 1] != data["next", "planner_mean"][:, 0, 0]).any()
     held = decided == 0
     assert (data["candidates", "drawn"][held][:, 0, 0] == actions[held]).all()
-    losses = agent.ppo(agent.real_batch(data)[decided.flatten() > 0])
+    losses = agent.clipped_loss(agent.real_batch(data)[decided.flatten() > 0])
     assert losses["clip_fraction"] == 0
 
 
@@ -117,7 +117,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
         {"virtual_source": "others_plus_rest", "mix": "loss"},
         {"virtual_source": "nominal", "kl_weight": 0.1},
         {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
-        {"virtual_policy": True, "decision_steps": 16, "minibatch": 4},  # minibatches without a decision
+        {"virtual_policy": True, "decision_steps": 16, "minibatch_size": 4},  # minibatches without a decision
         {"selector": "softmax_value", "terminal_value_weight": 1.0, "virtual_window": 3},
         {"selector": "argmin_cost", "virtual_ratio": 0.8},
         {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
@@ -130,17 +130,17 @@ def test_every_option_learns_and_reports_the_same_finite_metrics(options):
     assert metrics[0].keys() == metrics[2].keys()
     assert all(torch.isfinite(torch.tensor(list(m.values()))).all() for m in metrics)
     assert any(not torch.equal(a, b) for a, b in zip(before, agent.parameters(), strict=True))
-    assert metrics[0]["virtual_rows"] > 0
+    assert metrics[0]["virtual_transitions"] > 0
 
 
 def test_virtual_window_forgets_old_rollouts():
-    rows = {}
+    counts = {}
     for window in (1, 3):
         agent = hierarchical(virtual_window=window, virtual_ratio=0.5)
-        rows[window] = [agent.learn(data)["virtual_rows"] for data in collect(agent, 5)]
-    assert max(rows[1]) <= 64 * 6 * 5
-    assert rows[3][2] > 2 * rows[3][0]
-    assert rows[3][4] == pytest.approx(rows[3][2], rel=0.1)
+        counts[window] = [agent.learn(data)["virtual_transitions"] for data in collect(agent, 5)]
+    assert max(counts[1]) <= 64 * 6 * 5
+    assert counts[3][2] > 2 * counts[3][0]
+    assert counts[3][4] == pytest.approx(counts[3][2], rel=0.1)
 
 
 def test_model_errors_on_executed_steps_are_zero_for_the_exact_model():
@@ -153,14 +153,14 @@ def test_model_errors_on_executed_steps_are_zero_for_the_exact_model():
 
 def test_kl_weight_pulls_the_policy_to_the_better_candidates():
     """With lambda large the policy moves towards candidates of high model return: here, targets near the origin."""
-    spread = {}
+    std = {}
     for weight in (0.0, 3.0):
         torch.manual_seed(3)
         agent = hierarchical(kl_weight=weight, epochs=10, learning_rate=3e-3, virtual_ratio=0.0)
         for data in collect(agent, 6):
             agent.learn(data)
-        spread[weight] = agent.actor.log_std.exp().item()
-    assert spread[3.0] < spread[0.0] - 0.05
+        std[weight] = agent.actor.log_std.exp().item()
+    assert std[3.0] < std[0.0] - 0.05
 
 
 def test_training_state_restores_the_agent_to_the_last_bit(tmp_path):

@@ -7,14 +7,14 @@ from tensordict import TensorDict
 
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
-from pompc.data.broken import count, cut, intact
+from pompc.data.broken import count, cut, intact, learnable
 from pompc.data.replay import SliceReplay
 from pompc.data.statistics import ReturnScale
 from pompc.errors import Unavailable
 from pompc.training.session import episode_statistics
 
 ENVS, TIME = 3, 12
-LOST = ((0, 4), (1, 0), (1, 11), (2, 7), (2, 8))  # row and step; two of them in a row, one first and one last
+LOST = ((0, 4), (1, 0), (1, 11), (2, 7), (2, 8))  # environment and step; two of them in a row, one first and one last
 
 
 def transitions(lost=LOST):
@@ -24,9 +24,9 @@ def transitions(lost=LOST):
     terminated = torch.zeros(ENVS, TIME, 1, dtype=torch.bool)
     terminated[0, 8] = terminated[2, 3] = True
     bad = torch.zeros(ENVS, TIME, 1)
-    for row, step in lost:
-        bad[row, step] = 1.0
-        observation[row, step + 1] = observation[row, step]
+    for env, step in lost:
+        bad[env, step] = 1.0
+        observation[env, step + 1] = observation[env, step]
     reward = torch.randn(ENVS, TIME, 1, generator=generator) * (1 - bad)
     action = torch.randn(ENVS, TIME, 1, generator=generator)
     after = {"observation": observation[:, 1:], "reward": reward, "broken": bad}
@@ -50,7 +50,14 @@ def learner(seed=0, **options):
     problem = Problem(
         observation_dim=2, action_dim=1, num_envs=ENVS, task_model=lambda: None, device=torch.device("cpu")
     )
-    small = {"batch_size": 36, "minibatch": 8, "epochs": 2, "hidden": (8,), "ensemble_size": 2, "bootstrap": 0.7}
+    small = {
+        "batch_size": 36,
+        "minibatch_size": 8,
+        "epochs": 2,
+        "hidden_sizes": (8,),
+        "ensemble_size": 2,
+        "bootstrap": 0.7,
+    }
     return PPO(PPOConfig(**{**small, **options}), problem)
 
 
@@ -72,13 +79,24 @@ def test_which_steps_are_broken():
 
 def test_episodes_end_before_a_broken_step():
     data = transitions()
-    ended = cut(data, intact(data))
+    ended = cut(data)
     new = (ended["next", "done"] & ~data["next", "done"]).squeeze(-1).nonzero().tolist()
     assert new == [[0, 3], [1, 10], [2, 6]], "what comes before a batch cannot be changed, and a broken step is no end"
     assert torch.equal(ended["next", "terminated"], data["next", "terminated"]), "they are truncated"
     assert data["next", "done"].sum() == 7, "the collected data are not touched"
     with pytest.raises(Unavailable, match="all 4 transitions"):
-        cut(data[:2, :2], torch.zeros(2, 2, dtype=torch.bool))
+        cut(transitions([(0, 0), (0, 1), (1, 0), (1, 1)])[:2, :2])
+
+
+def test_what_can_be_learned_is_every_intact_transition():
+    data = transitions()
+    kept = learnable(poisoned(data))
+    assert kept.batch_size == (31,)
+    assert kept["next", "reward"].abs().max() < 10
+    assert torch.equal(kept["observation"], data["observation"][intact(data)])
+    assert torch.equal(kept["next", "done"], cut(data)["next", "done"][intact(data)])
+    whole = transitions(lost=())
+    assert torch.equal(learnable(whole)["observation"], whole["observation"].flatten(0, 1))
 
 
 def test_on_policy_learning_does_not_look_at_broken_steps():
@@ -93,17 +111,17 @@ def test_on_policy_learning_does_not_look_at_broken_steps():
 
 
 def test_advantages_are_those_of_the_episodes_without_the_broken_steps():
-    """Row 0 against the same row cut into two batches by hand."""
+    """Environment 0 against its transitions cut into two batches by hand."""
     agent, data = learner(normalise_reward=False), transitions()
     rows = intact(data)
-    target, advantage = agent.value_target(cut(data, rows))
+    target, advantage = agent.value_target(cut(data))
     before, after = data[:1, :4].clone(), data[:1, 5:].clone()
     before["next", "done"][0, -1] = before["next", "truncated"][0, -1] = True
     for part, place in ((before, slice(0, 4)), (after, slice(5, TIME))):
         expected, gained = agent.value_target(part)
         torch.testing.assert_close(target[:1, place], expected)
         torch.testing.assert_close(advantage[:1, place], gained)
-    batch = agent.real_batch(cut(data, rows))
+    batch = agent.real_batch(cut(data))
     assert len(batch) == int(rows.sum()) == 31
     assert batch["advantage"].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert batch["advantage"].std().item() == pytest.approx(1.0, abs=1e-5)
@@ -118,7 +136,7 @@ def test_episodes_that_were_broken_off_are_not_in_the_statistics():
     assert row["return"] == pytest.approx((8 + 27) / 2)  # of the two that ended by themselves
 
 
-def test_the_spread_of_returns_counts_intact_steps():
+def test_the_std_of_returns_counts_intact_steps():
     reward, done = torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.bool)
     scale = ReturnScale(1, 0.5)
     scale.update(reward, done, torch.tensor([[True, True, False, True]]))

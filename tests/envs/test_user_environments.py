@@ -15,7 +15,7 @@ from pompc.system.process import require_memory
 
 CASES = Path(__file__).parents[1] / "cases" / "environments"
 COMMON = ("eval.every=100", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
-SHORT = ("steps=200", "algo.batch_size=100", "algo.minibatch=50", "algo.epochs=2", *COMMON)
+SHORT = ("steps=200", "algo.batch_size=100", "algo.minibatch_size=50", "algo.epochs=2", *COMMON)
 LATENT = (
     *("steps=120", "algo.model_size=1", "algo.batch_size=4", "algo.seed_steps=60", "algo.pretrain_updates=1"),
     *("algo.update_to_data=0.02", "algo.num_proposals=2", "planner.num_samples=8", "planner.num_elites=4"),

@@ -28,7 +28,7 @@ def test_members_start_apart_and_learn_apart():
     assert grads[0].abs().sum() == 0
 
 
-def test_actor_starts_at_its_initial_mean_and_spread():
+def test_actor_starts_at_its_initial_mean_and_std():
     start = torch.tensor([0.3, -0.7])
     actor = GaussianActor(5, 2, (16,), initial_std=0.4, initial_mean=start)
     mean, std = actor(torch.randn(50, 5))

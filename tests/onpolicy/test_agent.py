@@ -1,4 +1,4 @@
-"""The PPO learner against its definitions: targets, rates, gradient steps, clipping and what is normalised when."""
+"""The PPO learner against its definitions: targets, rates, gradient steps, clipping, normalisation."""
 
 import math
 from itertools import pairwise
@@ -12,13 +12,15 @@ from torch.nn.utils import get_total_norm
 from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.config.spec import configure
+from pompc.errors import NonFiniteError
+from pompc.metrics import mean_metrics
 
-ROWS = 3 * 16
+TRANSITIONS = 3 * 16
 
 
 def agent_of(**options):
     sizes = {"observation_dim": 2, "action_dim": 2, "num_envs": 3, "device": torch.device("cpu")}
-    return PPO(PPOConfig(hidden=(8,), **options), Problem(**sizes, task_model=lambda: None))
+    return PPO(PPOConfig(hidden_sizes=(8,), **options), Problem(**sizes, task_model=lambda: None))
 
 
 def transitions(agent):
@@ -49,7 +51,7 @@ def update(agent, data):
 
 
 def naive_advantages(data, value, next_value, reward, discount, gae_lambda):
-    """Discounted temporal differences summed up to the end of the episode or of the batch, row by row."""
+    """Discounted temporal differences summed up to the end of the episode or of the batch."""
     done, terminated = data["next", "done"], data["next", "terminated"]
     advantages = torch.zeros(3, 16)
     for env in range(3):
@@ -102,7 +104,7 @@ def test_the_learning_rate_falls_to_a_floor_so_that_a_longer_run_still_learns():
     assert rates[:3] == [7e-4, 7e-4 * 0.97, 7e-4 * 0.97**2]
     assert all(b <= a for a, b in pairwise(rates))
     assert rates[63] == rates[610] == rates[999] == pytest.approx(0.15 * 7e-4)
-    agent = agent_of(epochs=1, minibatch=48)
+    agent = agent_of(epochs=1, minibatch_size=48)
     agent.updates = 10_000
     data = transitions(agent)
     before = [p.detach().clone() for p in agent.actor.parameters()]
@@ -126,7 +128,7 @@ def test_a_default_run_makes_sixty_updates_of_equal_environment_steps(algo, env)
     assert spec.options.steps / steps > 60
 
 
-def test_one_gradient_step_moves_policy_and_values_by_the_learning_rate_and_downhill():
+def test_one_optimizer_step_moves_policy_and_values_by_the_learning_rate_and_downhill():
     agent = agent_of(learning_rate=1e-3)
     batch = agent.real_batch(transitions(agent))
     before = [[p.detach().clone() for p in module.parameters()] for module in (agent.actor, agent.values)]
@@ -139,17 +141,17 @@ def test_one_gradient_step_moves_policy_and_values_by_the_learning_rate_and_down
     assert second["policy_loss"] < first["policy_loss"]
 
 
-@pytest.mark.parametrize(("minibatch", "sizes"), [(20, [16] * 3), (7, [7] * 6 + [6]), (48, [48]), (1000, [48])])
-def test_an_epoch_is_one_shuffled_pass_in_minibatches_of_nearly_equal_size(minibatch, sizes):
-    agent = agent_of(epochs=2, minibatch=minibatch)
+@pytest.mark.parametrize(("size", "sizes"), [(20, [16] * 3), (7, [7] * 6 + [6]), (48, [48]), (1000, [48])])
+def test_an_epoch_is_one_shuffled_pass_in_minibatches_of_nearly_equal_size(size, sizes):
+    agent = agent_of(epochs=2, minibatch_size=size)
     data = transitions(agent)
     batches = update(agent, data)
     assert [len(batch) for batch in batches] == sizes * 2
-    actions = torch.cat([batch["policy_action"][:, 0] for batch in batches]).view(2, ROWS)
-    rows = data["policy_action"][..., 0].flatten()
-    assert all(torch.equal(epoch.sort().values, rows.sort().values) for epoch in actions)
+    actions = torch.cat([batch["policy_action"][:, 0] for batch in batches]).view(2, TRANSITIONS)
+    collected = data["policy_action"][..., 0].flatten()
+    assert all(torch.equal(epoch.sort().values, collected.sort().values) for epoch in actions)
     assert not torch.equal(actions[0], actions[1])
-    assert not torch.equal(actions[0], rows)
+    assert not torch.equal(actions[0], collected)
 
 
 def test_the_entropy_bonus_is_that_of_a_gaussian():
@@ -164,7 +166,7 @@ def test_the_entropy_bonus_is_that_of_a_gaussian():
 
 @pytest.mark.parametrize(("clip", "share"), [(0.2, 0.75), (0.4, 0.5)])
 def test_the_surrogate_is_clipped_where_the_ratio_has_gone_too_far(clip, share):
-    agent = agent_of(clip=clip)
+    agent = agent_of(clip_epsilon=clip)
     batch = agent.real_batch(transitions(agent))[:8]
     ratio = torch.tensor([0.5, 0.9, 1.3, 2.0]).repeat(2)
     advantage = torch.tensor([1.0, 2.0, 3.0, 4.0, -1.0, -2.0, -3.0, -4.0])
@@ -190,7 +192,33 @@ def test_gradients_of_policy_and_values_are_clipped_apart():
     assert min(norms[1e6]) > 2e-2  # so both were too long
 
 
-def test_draws_have_the_initial_spread_and_come_with_their_density():
+@pytest.mark.parametrize(("key", "name"), [("advantage", "actor"), ("value_target", "values")])
+def test_every_step_checks_both_losses_and_stops_by_name(key, name):
+    agent = agent_of()
+    batch = agent.real_batch(transitions(agent))
+    batch[key][7] = torch.nan
+    before = [p.detach().clone() for p in agent.values.parameters()]
+    with pytest.raises(NonFiniteError, match=f"{name} loss is not finite"):
+        agent.step(batch, [(1.0, batch)])
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.values.parameters(), strict=True))
+
+
+def test_metrics_are_averaged_over_the_steps_that_have_them():
+    steps = [{"loss": 1.0}, {"loss": 2.0, "entropy": 5.0}, {"loss": 6.0, "entropy": 7.0}]
+    assert mean_metrics(steps) == {"loss": 3.0, "entropy": 6.0}
+
+
+def test_a_metric_that_does_not_exist_is_absent():
+    agent = agent_of()
+    metrics = agent.learn(transitions(agent))
+    assert not {"kl_term", "return_term", "virtual_bias", "virtual_weight"} & metrics.keys()
+    assert all(map(math.isfinite, metrics.values()))
+    loss, found = agent.policy_loss(agent.real_batch(transitions(agent))[:0])
+    assert loss == 0
+    assert found == {}
+
+
+def test_draws_have_the_initial_std_and_come_with_their_density():
     agent = agent_of(initial_std=0.3)
     observation = torch.randn(5, 2)
     drawn, log_prob = agent.sample_policy(observation, 4000)
@@ -199,10 +227,10 @@ def test_draws_have_the_initial_spread_and_come_with_their_density():
     torch.testing.assert_close(log_prob, Normal(mean, 0.3).log_prob(drawn).sum(-1))
 
 
-def test_a_member_learns_from_its_own_share_of_the_rows_only():
+def test_a_member_learns_from_its_own_share_of_the_samples_only():
     agent = agent_of(ensemble_size=20, bootstrap=0.3)
     batch = agent.real_batch(transitions(agent))
-    assert batch["mask"].shape == (ROWS, 20)
+    assert batch["mask"].shape == (TRANSITIONS, 20)
     assert batch["mask"].mean().item() == pytest.approx(0.3, abs=0.05)
     assert len({tuple(shown) for shown in batch["mask"].T.tolist()}) == 20
     batch["mask"][:, 7] = 0.0
@@ -225,7 +253,7 @@ def test_observations_are_standardised_by_the_updates_before(on):
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_rewards_are_scaled_by_the_spread_of_returns_their_own_included(on):
+def test_rewards_are_scaled_by_the_std_of_returns_their_own_included(on):
     agent = agent_of(normalise_reward=on, discount=0.9, epochs=1)
     data = transitions(agent)
     reward, returns, running = data["next", "reward"][..., 0], [], torch.zeros(3)

@@ -25,7 +25,7 @@ def test_racing_return_rises():
     """From a policy that drives at 7 m/s: it must learn to go faster and still stay on the track."""
     family = CarlaRacing(CarlaRacingConfig())
     config = AdaptiveHRLConfig(
-        planner=MPPIConfig(horizon=15, num_samples=32), batch_size=2048, minibatch=256, learning_rate=1e-3
+        planner=MPPIConfig(horizon=15, num_samples=32), batch_size=2048, minibatch_size=256, learning_rate=1e-3
     )
     problem = Problem(
         observation_dim=34, action_dim=2, num_envs=32, task_model=family.task_model, device=torch.device("cpu")

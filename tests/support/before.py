@@ -14,7 +14,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-RENAMED: dict[str, str] = {"loss_policy": "policy_loss", "loss_value": "value_loss"}
+RENAMED: dict[str, str] = {
+    "loss_policy": "policy_loss",
+    "loss_value": "value_loss",
+    "virtual_rows": "virtual_transitions",
+}
 """Columns of metrics.csv that have a new name: old -> new."""
 DROPPED: set[str] = set()
 """Columns that are no more, or absent where they were nan."""
@@ -67,7 +71,10 @@ CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "ppo": ("ppo", "carla_racing", PPO),
     "mppi": ("mppi", "lunar_lander", ("num_envs=4", "steps=1280", "algo.batch_size=256", "planner.num_samples=32")),
 }
-KEYS: dict[str, str] = {"algo.num_values": "algo.ensemble_size"}
+KEYS: dict[str, str] = {
+    "algo.num_values": "algo.ensemble_size",
+    "algo.minibatch": "algo.minibatch_size",
+}
 """Options that have a new name: old -> new."""
 
 

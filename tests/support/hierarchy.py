@@ -10,7 +10,7 @@ from pompc.data.collector import make_collector
 from pompc.planner import MPPIConfig
 
 FAMILY = Line(LineConfig())
-SMALL = {"batch_size": 64, "minibatch": 16, "epochs": 2, "learning_rate_decay": 1.0}
+SMALL = {"batch_size": 64, "minibatch_size": 16, "epochs": 2, "learning_rate_decay": 1.0}
 PLANNER = MPPIConfig(horizon=5, num_samples=8, num_zero_mean=2)
 
 

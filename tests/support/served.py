@@ -106,7 +106,13 @@ def spawn(role: str, place: int = 3) -> str:
 def run_words(directory: Path, servers: list[Any], *overrides: str) -> list[str]:
     """The arguments of ``pompc`` for a small run of adaptive_hrl on these servers."""
     where = f"env.servers=[{','.join(map(address, servers))}]"
-    small = ("algo.batch_size=64", "algo.minibatch=32", "algo.epochs=1", "algo.hidden=[16]", "algo.ensemble_size=2")
+    small = (
+        "algo.batch_size=64",
+        "algo.minibatch_size=32",
+        "algo.epochs=1",
+        "algo.hidden_sizes=[16]",
+        "algo.ensemble_size=2",
+    )
     plan = ("planner.num_samples=8", "planner.horizon=4", "algo.candidates=2", "algo.virtual_rollouts=16")
     env = ("env.backend=carla", where, "env.time_limit=1.5", "env.timeout=2", "env.retries=1")
     evaluation = ("eval.episodes=3", "eval.every=192", "eval.video=false")

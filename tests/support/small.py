@@ -21,7 +21,7 @@ COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
 
 _RUN = ("steps=128", "num_envs=2", "eval.every=64", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
 _PLANNER = ("planner.horizon=3", "planner.num_samples=8")
-_LEARNING = ("algo.minibatch=16", "algo.epochs=1", "algo.hidden=[16]")
+_LEARNING = ("algo.minibatch_size=16", "algo.epochs=1", "algo.hidden_sizes=[16]")
 _LATENT = (
     *("algo.encoder_dim=16", "algo.mlp_dim=16", "algo.latent_dim=16", "algo.ensemble_size=3", "algo.num_proposals=4"),
     *("planner.num_samples=16", "planner.num_elites=4", "planner.num_iterations=2"),

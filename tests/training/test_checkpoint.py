@@ -197,7 +197,7 @@ def test_another_version_a_folder_and_nothing_are_refused(tmp_path):
     ("algo", "change", "said"),
     [
         ("mppi", (), "(algo ppo, now mppi)"),
-        ("ppo", ("algo.clip=0.3",), "(config_hash "),
+        ("ppo", ("algo.clip_epsilon=0.3",), "(config_hash "),
         ("ppo", ("seed=1",), "(seed 0, now 1)"),
     ],
 )

@@ -244,7 +244,10 @@ def test_pompc_eval_takes_episodes_seed_and_overrides(finished, capsys):
 
 
 def test_pompc_eval_refuses_what_does_not_fit(finished, tmp_path, capsys):
-    for overrides, said in ((["algo.hidden=[8]"], "does not fit the changed configuration"), (["env.x=1"], "env.x")):
+    for overrides, said in (
+        (["algo.hidden_sizes=[8]"], "does not fit the changed configuration"),
+        (["env.x=1"], "env.x"),
+    ):
         with pytest.raises(UserError, match=said) as error:
             evaluate_checkpoint(finished, overrides=overrides)
         assert "\n" not in str(error.value)

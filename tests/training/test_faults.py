@@ -146,7 +146,7 @@ def test_a_planner_cost_that_is_not_finite_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("algo", ["ppo", "adaptive_hrl"])
 def test_a_policy_that_learning_destroyed_is_named(algo, minibatch, tmp_path):
     """A huge learning rate makes parameters inf or nan while the loss before was finite."""
-    huge = (f"algo.minibatch={minibatch}", "algo.learning_rate=1e38", "algo.max_grad_norm=1e30", "eval.episodes=1")
+    huge = (f"algo.minibatch_size={minibatch}", "algo.learning_rate=1e38", "algo.max_grad_norm=1e30", "eval.episodes=1")
     with pytest.raises(NonFiniteError) as error:
         run(config(tmp_path, algo, "acrobot", *huge))
     assert list((tmp_path / "crash").glob("step_*.pt"))

@@ -20,7 +20,7 @@ from pompc.training.evaluate import evaluate
 from pompc.training.run import run
 
 CASES = Path(__file__).parents[1] / "cases" / "environments"
-SHORT = ("steps=300", "num_envs=2", "algo.batch_size=100", "algo.minibatch=50", "algo.epochs=2")
+SHORT = ("steps=300", "num_envs=2", "algo.batch_size=100", "algo.minibatch_size=50", "algo.epochs=2")
 LATENT = (
     *("steps=300", "num_envs=2", "algo.model_size=1", "algo.batch_size=16", "algo.seed_steps=100"),
     *("algo.pretrain_updates=5", "algo.update_to_data=0.1", "algo.num_proposals=4", "planner.num_samples=32"),

@@ -10,8 +10,8 @@ from small import start_and_stop
 from toy import Toy, toy_config
 
 from pompc.errors import NonFiniteError
+from pompc.metrics import mean_metrics
 from pompc.training import session
-from pompc.training.session import mean_metrics
 
 
 @pytest.fixture(autouse=True)

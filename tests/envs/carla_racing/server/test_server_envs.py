@@ -127,7 +127,7 @@ def test_an_episode_that_a_server_breaks_is_evaluated_again(servers):
 
 
 def test_an_evaluation_whose_episodes_always_break_is_one_line(monkeypatch):
-    monkeypatch.setattr("pompc.training.evaluate.broken_rows", lambda after: [1])
+    monkeypatch.setattr("pompc.training.evaluate.broken_envs", lambda after: [1])
     with pytest.raises(Unavailable, match="the evaluation was broken off 5 times"):
         evaluate(Coasting(), embedded(**SHORT), episodes=2, seed=0, noise_seed=0)
 
@@ -164,7 +164,7 @@ def test_a_server_that_fails_breaks_its_environment_alone(servers):
             data = collector.rollout()
         assert data["next", "broken"][..., 0].sum(1).tolist() == [0.0, 1.0]
         assert set(FAULTS) <= set(data["next"].keys())
-        ends = cut(data, intact(data))["next", "done"][..., 0]
+        ends = cut(data)["next", "done"][..., 0]
         lost = int(data["next", "broken"][1, :, 0].argmax())
         assert lost == 0 or ends[1, lost - 1]
     finally:

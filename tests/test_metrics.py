@@ -9,9 +9,9 @@ from latent import batch, make
 
 from pompc.algorithms.pompc import POMPC
 from pompc.algorithms.tdmpc2 import TDMPC2
+from pompc.metrics import TERM_METRICS, term_metrics
 from pompc.offpolicy import losses
 from pompc.registry import ALGORITHMS
-from pompc.terms import TERM_METRICS, term_metrics
 
 LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 

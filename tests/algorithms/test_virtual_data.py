@@ -1,4 +1,4 @@
-"""adaptive_hrl: what rho does, by definition: which virtual rows, of what weight, in which part of learning."""
+"""adaptive_hrl: rho against its definition: which virtual transitions, their weight, and the part that learns from them."""
 
 from itertools import pairwise
 
@@ -9,7 +9,9 @@ from line import LineModel
 from tensordict import TensorDict
 
 from pompc.dials import ScheduleConfig
-from pompc.onpolicy.virtual import MIXES, bootstrapped_share, virtual_targets
+from pompc.models import KnownModel
+from pompc.onpolicy.mixing import MIXES
+from pompc.onpolicy.virtual_targets import bootstrapped_share, virtual_targets
 
 
 @pytest.mark.parametrize(
@@ -25,19 +27,19 @@ from pompc.onpolicy.virtual import MIXES, bootstrapped_share, virtual_targets
         ("loss", 0.0, 16, 0),
     ],
 )
-def test_a_minibatch_holds_the_rows_and_weights_that_mix_and_rho_say(mix, rho, real, virtual):
+def test_mix_and_rho_set_the_samples_and_weights_of_a_minibatch(mix, rho, real, virtual):
     agent = hierarchical(mix=mix, virtual_ratio=rho)
-    rows = [TensorDict({"row": start + torch.arange(64)}, batch_size=[64]) for start in (0, 1000)]
-    steps = list(agent.minibatches(*rows, [torch.randperm(64) for _ in range(2)]))
+    both = [TensorDict({"index": start + torch.arange(64)}, batch_size=[64]) for start in (0, 1000)]
+    steps = list(agent.minibatches(*both, [torch.randperm(64) for _ in range(2)]))
     assert [len(batch) for batch, _ in steps] == [16] * 8  # two epochs, whatever rho is
-    assert sorted(torch.cat([batch["row"] for batch, _ in steps]).tolist()) == sorted([*range(64), *range(64)])
+    assert sorted(torch.cat([batch["index"] for batch, _ in steps]).tolist()) == sorted([*range(64), *range(64)])
     for batch, groups in steps:
         shares = [(1 - rho, real), (rho, virtual)]
-        assert [(weight, len(rows)) for weight, rows in groups] == [share for share in shares if share[1]]
+        assert [(weight, len(samples)) for weight, samples in groups] == [share for share in shares if share[1]]
         if real:
-            assert torch.equal(groups[0][1]["row"], batch["row"][:real])
+            assert torch.equal(groups[0][1]["index"], batch["index"][:real])
         if virtual:
-            assert groups[-1][1]["row"].min() >= 1000
+            assert groups[-1][1]["index"].min() >= 1000
             assert groups[-1][1]["mask"].shape == (virtual, 5)
 
 
@@ -64,17 +66,17 @@ def test_rho_changes_the_values_and_nothing_else(mix):
 @pytest.mark.parametrize("rho", [0.0, 0.25, 0.5])
 @pytest.mark.parametrize("mix", MIXES)
 def test_virtual_targets_have_the_share_rho_of_the_value_loss(mix, rho):
-    # Every value function sees every row, and virtual rows weigh as real ones do.
+    # Every value function sees every sample, and virtual ones weigh as real ones do.
     agent = hierarchical(mix=mix, virtual_ratio=0.5, batch_size=32, bootstrap=1.0, virtual_weight="equal")
     (data,) = collect(agent)
     real, virtual = agent.real_batch(data), agent.virtual_batch(data)
     virtual["value_target"].fill_(1e6)  # so far out the Huber loss is the distance
     agent.virtual_ratio.value = rho
-    losses = [agent.step(*rows)["value_loss"] for rows in agent.minibatches(real, virtual, [torch.randperm(32)])]
+    losses = [agent.step(*samples)["value_loss"] for samples in agent.minibatches(real, virtual, [torch.randperm(32)])]
     assert losses == pytest.approx([rho * 1e6] * len(losses), rel=1e-3, abs=10)
 
 
-def test_virtual_rows_move_the_values_and_leave_the_policy_as_it_is():
+def test_virtual_transitions_move_the_values_and_leave_the_policy_as_it_is():
     first, second = hierarchical(virtual_ratio=0.5), hierarchical(virtual_ratio=0.5)
     second.load_state_dict(first.state_dict())
     (data,) = collect(first)
@@ -87,55 +89,55 @@ def test_virtual_rows_move_the_values_and_leave_the_policy_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("decay", "ratios", "rows"), [(0.5, [0.3, 0.15], [5, 2]), (0.2, [0.3, 0.06, 0.012], [5, 1, 0])]
+    ("decay", "ratios", "numbers"), [(0.5, [0.3, 0.15], [5, 2]), (0.2, [0.3, 0.06, 0.012], [5, 1, 0])]
 )
-def test_rho_decays_after_every_update_and_the_virtual_rows_with_it(decay, ratios, rows, monkeypatch):
+def test_rho_decays_after_every_update_and_the_virtual_part_with_it(decay, ratios, numbers, monkeypatch):
     schedule = ScheduleConfig(schedule="exp", initial=0.3, decay=decay)
-    agent = hierarchical(virtual_ratio=schedule, batch_size=32, minibatch=20, mix="sampling")
+    agent = hierarchical(virtual_ratio=schedule, batch_size=32, minibatch_size=20, mix="sampling")
     step, counts = agent.step, []
 
     def count(batch, groups):
-        counts[-1].add(sum(len(rows) for _, rows in groups[1:]))
+        counts[-1].add(sum(len(samples) for _, samples in groups[1:]))
         return step(batch, groups)
 
     monkeypatch.setattr(agent, "step", count)
-    for ratio, number in zip(ratios, rows, strict=True):
+    for ratio, number in zip(ratios, numbers, strict=True):
         counts.append(set())
         (data,) = collect(agent)
         metrics = agent.learn(data)
         assert metrics["virtual_ratio"] == pytest.approx(ratio)
         assert counts[-1] == {number}
-        assert (metrics["virtual_rows"] > 0) == (number > 0) == ("virtual" in set(data.keys()))
+        assert (metrics["virtual_transitions"] > 0) == (number > 0) == ("virtual" in set(data.keys()))
 
 
-def test_a_virtual_row_weighs_as_it_says_more_than_the_value_function():
-    """Rows at the end of a rollout are bootstrapped at once and hardly pull; the weights are not averaged away."""
+def test_a_virtual_transition_weighs_what_its_target_says_beyond_the_value():
+    """The end of a rollout is bootstrapped at once and hardly pulls; the weights are not averaged away."""
     agent = hierarchical(discount=0.998, gae_lambda=0.97)
     (data,) = collect(agent)
-    rows = agent.virtual_batch(data)
-    bootstrapped = rows["bootstrapped"]
+    virtual = agent.virtual_batch(data)
+    bootstrapped = virtual["bootstrapped"]
     ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
     real = bootstrapped_share(*ends, discount=0.998, gae_lambda=0.97).mean()
-    torch.testing.assert_close(rows["weight"], ((1 - bootstrapped) / (1 - real)).clamp_max(1.0))
-    assert rows["weight"].max() > 2 * rows["weight"].min()
-    rows["mask"] = torch.ones(len(rows), 5)
-    full = agent.value_loss(rows)
-    rows["weight"] *= 0.5
-    assert agent.value_loss(rows).item() == pytest.approx(0.5 * full.item())
+    torch.testing.assert_close(virtual["weight"], ((1 - bootstrapped) / (1 - real)).clamp_max(1.0))
+    assert virtual["weight"].max() > 2 * virtual["weight"].min()
+    virtual["mask"] = torch.ones(len(virtual), 5)
+    full = agent.value_loss(virtual)
+    virtual["weight"] *= 0.5
+    assert agent.value_loss(virtual).item() == pytest.approx(0.5 * full.item())
 
 
-def test_virtual_rows_are_scored_with_the_options_of_the_run():
+def test_virtual_transitions_are_scored_with_the_options_of_the_run():
     agent = hierarchical(discount=0.9, gae_lambda=0.5, virtual_source="nominal")
     (data,) = collect(agent)
     agent.normaliser.update(1 + 2 * torch.randn(100, 1))
     agent.return_scale.moments.var.fill_(4.0)  # rewards count half
-    rows = agent.virtual_batch(data)
+    virtual = agent.virtual_batch(data)
     states, actions = (data["virtual", name].flatten(0, 2) for name in ("states", "actions"))
     scoring = {"reward_scale": 0.5, "discount": 0.9, "gae_lambda": 0.5}
-    expected = virtual_targets(states, actions, LineModel(), agent.mean_value, **scoring)
-    torch.testing.assert_close(rows["value_target"].sort().values, expected["value_target"].sort().values)
+    expected = virtual_targets(states, actions, KnownModel(LineModel()), agent.mean_value, **scoring)
+    torch.testing.assert_close(virtual["value_target"].sort().values, expected["value_target"].sort().values)
     standard = agent.normaliser(expected["observation"])
-    torch.testing.assert_close(rows["observation"].sort(0).values, standard.sort(0).values)
+    torch.testing.assert_close(virtual["observation"].sort(0).values, standard.sort(0).values)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,10 @@ def test_virtual_rows_are_scored_with_the_options_of_the_run():
         ({"virtual_source": "all", "virtual_rollouts": 100}, 100),
     ],
 )
-def test_an_update_learns_from_the_rollouts_it_names(options, rollouts, monkeypatch):
+def test_an_update_learns_from_as_many_rollouts_as_its_options_say(options, rollouts, monkeypatch):
     """Of 16 transitions, with 4 candidates of 8 samples and 5 steps in a rollout that never ends early."""
     monkeypatch.setattr(LineModel, "terminated", lambda self, state, action, then: then[..., 0] != then[..., 0])
     agent = hierarchical(batch_size=16, virtual_window=2, **options)
     (data,) = collect(agent)
-    rows = [agent.learn(data)["virtual_rows"] for _ in range(3)]
-    assert rows == [5 * rollouts, 10 * rollouts, 10 * rollouts]  # from the second update on, those of two
+    counts = [agent.learn(data)["virtual_transitions"] for _ in range(3)]
+    assert counts == [5 * rollouts, 10 * rollouts, 10 * rollouts]  # from the second update on, those of two

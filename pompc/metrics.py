@@ -1,8 +1,9 @@
-"""What the terms of a policy loss weigh: their values and the norms of their gradients, as metrics."""
+"""Metrics: the mean over several calls, and what the terms of a policy loss weigh."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,3 +39,21 @@ def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
     if not term.requires_grad:  # no function of the policy
         return torch.zeros_like(term)
     return get_total_norm(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))
+
+
+def mean_metrics(results: Sequence[Mapping[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:
+    """Average every metric over the calls that report it.
+
+    Args:
+        results: the metrics of each call, which may differ in what they report.
+        last: metrics that are counts or settings, of which the last value is taken.
+    """
+    found: dict[str, list[Any]] = {}
+    for metrics in results:
+        for name, value in metrics.items():
+            found.setdefault(name, []).append(value)
+    return {name: _mean(values[-1:] if name in last else values) for name, values in found.items()}
+
+
+def _mean(values: list[Any]) -> float:
+    return torch.stack([torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in values]).mean().item()
