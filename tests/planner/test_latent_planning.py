@@ -120,7 +120,7 @@ def test_actions_a_task_ignores_cost_nothing():
     observation[:, -1] = 0  # the task with one action
     state, actions = agent.encode(observation), torch.rand(1, 1, 16, 3, 2)
     other = torch.cat([actions[..., :1], torch.rand(1, 1, 16, 3, 1)], -1)
-    charges = [agent.planner.evaluate(agent.planner.rollout(state, a), a) for a in (actions, other)]
+    charges = [agent.planner.scorer.evaluate(agent.planner.rollout(state, a), a) for a in (actions, other)]
     assert torch.equal(*charges)
     assert charges[0].std() > 0
 

@@ -87,12 +87,12 @@ def test_batched_equals_one_by_one_with_the_same_noise_and_order_does_not_matter
 
 @pytest.mark.parametrize("discount", [None, torch.tensor([1.0, 0.9, 0.5, 0.0, 0.7])], ids=["shared", "own"])
 @pytest.mark.parametrize("candidates", [None, 3])
-def test_scored_a_few_environments_at_a_time_equals_all_at_once(discount, candidates, monkeypatch):
+def test_blocks_of_environments_score_as_all_at_once(discount, candidates, monkeypatch):
     sizes, batch, horizon = [], 5, 4  # as many environments as shared discounts: those must not be cut
     model = Parametric() if candidates else FunctionModel(lambda x, u: x + u, lambda x, u: x.square().sum(-1))
     mppi = planner(model, horizon=horizon, num_samples=16, num_iterations=2, discount=0.8, adapt_std=True)
-    score = mppi._score
-    mppi._score = lambda state, *others: sizes.append(len(state)) or score(state, *others)
+    rollout = mppi.scorer.rollout
+    monkeypatch.setattr(mppi.scorer, "rollout", lambda state, acted: sizes.append(len(state)) or rollout(state, acted))
     options = {
         "parameters": torch.randn(batch, candidates, 1) if candidates else None,
         "discount": discount,
@@ -101,7 +101,7 @@ def test_scored_a_few_environments_at_a_time_equals_all_at_once(discount, candid
     }
     state, plans = torch.randn(batch, 1), []
     for environments in (batch, 2, 0.5):
-        monkeypatch.setattr("pompc.planner.scoring.SCORED_ON_CPU", environments * (candidates or 1) * 16)
+        monkeypatch.setattr("pompc.planner.scoring.BLOCK_ON_CPU", environments * (candidates or 1) * 16)
         plans.append(mppi.plan(state, **options))
     assert sizes == [5] * 2 + [2, 2, 1] * 2 + [1] * 10
     for plan in plans[1:]:

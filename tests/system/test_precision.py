@@ -118,10 +118,10 @@ def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, m
     torch.set_float32_matmul_precision("highest")
     agent, seen = tiny.agent(matmul_precision=precision), SimpleNamespace(update=[], plan=[])
     agent.transitions, agent.pretrain_left = 21, 0  # beyond the seed phase
-    loss, rollout = agent.model_loss, agent.planner.rollout
+    loss, rollout = agent.model_loss, agent.planner.scorer.rollout
     note = torch.get_float32_matmul_precision
     monkeypatch.setattr(agent, "model_loss", lambda batch: seen.update.append(note()) or loss(batch))
-    monkeypatch.setattr(agent.planner, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
+    monkeypatch.setattr(agent.planner.scorer, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
     agent.update(tiny.batch(agent))
     tiny.World(agent).step()
     assert seen.update == [precision]
