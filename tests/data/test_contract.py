@@ -145,7 +145,7 @@ def test_other_observations_are_refused_with_their_place(space, observation, say
 def test_a_reset_of_the_old_interface_is_named(answer, says):
     env = Answers()
     env._reset = answer
-    with pytest.raises(UserError, match=rf"reset\(\) returned {says}: return \(observation, info\).*old gym"):
+    with pytest.raises(UserError, match=rf"reset\(\) returned {says}: return \(observation, info\).*older interface"):
         Contract(env).reset()
 
 
@@ -153,7 +153,7 @@ def test_a_reset_of_the_old_interface_is_named(answer, says):
 def test_a_step_of_the_old_interface_is_named(answer):
     env = Answers()
     env._step = answer
-    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, terminated, .*old gym"):
+    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, terminated, .*older interface"):
         Contract(env).step(None)
 
 

@@ -203,12 +203,12 @@ def test_starts_are_drawn_uniformly_over_environments_of_unequal_fill():
 def test_update_overwrites_the_fields_of_the_drawn_rows_and_nothing_else():
     replay = SliceReplay(500, 2, 4, extras=("prior",))
     replay.extend(stream(random_lengths(2, 6)))
-    before = replay.state_dict()["rows"]
+    before = replay.state_dict()["slots"]
     _, indices = replay.sample(32)
     chosen = indices[:3, :20]
     new = chosen[..., None, None].expand(-1, -1, 2, 3).float() + 1000  # the same wherever a row occurs
     replay.update(chosen, {"prior": new})
-    written = replay.state_dict()["rows"]
+    written = replay.state_dict()["slots"]
     assert int((written["prior"] != before["prior"]).any(-1).any(-1).sum()) == len(chosen.unique())
     for name in set(before) - {"prior"}:
         assert torch.equal(written[name], before[name])
@@ -224,7 +224,7 @@ def test_of_a_row_that_occurs_repeatedly_the_last_update_stays():
     replay.extend(stream([[20]]))
     values = torch.arange(60.0)[:, None, None].expand(-1, 2, 3)
     replay.update(torch.tensor([5, 3, 5, 7, 3]).repeat(12), {"prior": values})
-    rows = replay.state_dict()["rows"]["prior"][:, 0, 0]
+    rows = replay.state_dict()["slots"]["prior"][:, 0, 0]
     assert rows[[3, 5, 7]].tolist() == [59.0, 57.0, 58.0]
 
 
@@ -264,14 +264,14 @@ def test_a_state_is_compact_and_a_copy():
     file = io.BytesIO()
     torch.save(state, file)
     assert file.tell() < 10_000
-    reward = state["rows"]["reward"].clone()
+    reward = state["slots"]["reward"].clone()
     replay.update(torch.arange(21), {"reward": torch.full((21, 1), -5.0)})
-    assert torch.equal(state["rows"]["reward"], reward)
+    assert torch.equal(state["slots"]["reward"], reward)
     # It also replaces what was there.
     replay.extend(stream([[300]]))
     replay.load_state_dict(state)
     assert len(replay) == 21
-    assert torch.equal(replay.state_dict()["rows"]["reward"], reward)
+    assert torch.equal(replay.state_dict()["slots"]["reward"], reward)
 
 
 def test_an_empty_state_loads():
@@ -296,7 +296,7 @@ def test_pixels_stay_bytes():
     loaded.load_state_dict(replay.state_dict())
     for one in (replay, loaded):
         assert one.sample(4)[0]["observation"].dtype == torch.uint8
-        assert one.state_dict()["rows"]["terminated"].dtype == torch.bool
+        assert one.state_dict()["slots"]["terminated"].dtype == torch.bool
 
 
 def test_a_capacity_below_one_slice_per_environment_is_refused():

@@ -198,7 +198,7 @@ def test_only_states_of_the_suite_have_published_curves(tmp_path):
     (runs[2] / "config.yaml").write_text("env: {name: acrobot}")
     assert [suite_task(run) for run in runs] == ["cup-catch", None, None]
     published = write_published(tmp_path / "published.csv")
-    with pytest.raises(UserError, match="none of the runs is on a dmc task"):
+    with pytest.raises(UserError, match="no run learns a single task"):
         compare(runs, tmp_path / "out.png", published)  # a mixture of states and pixels is no one's task
     (runs[2] / "config.yaml").unlink()
     with pytest.raises(UserError, match=r"other has no config\.yaml"):

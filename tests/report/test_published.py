@@ -113,7 +113,7 @@ def test_a_file_without_our_tasks_names_near_ones_or_all():
         matching(["walker-wlk"], bands, path)
     with pytest.raises(UserError, match=r"it has fish-swim, walker-run, walker-walk$"):
         matching(["xyz-q"], bands, path)
-    with pytest.raises(UserError, match="none of the runs is on a dmc task"):
+    with pytest.raises(UserError, match="no run learns a single task"):
         matching([], bands, path)
 
 

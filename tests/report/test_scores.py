@@ -11,9 +11,9 @@ from pompc.report.scores import (
     bootstrap_interval,
     bounds_of,
     interquartile_mean,
+    interval_or_range,
     over_all,
     run_scores,
-    spread,
     summary,
 )
 
@@ -67,7 +67,7 @@ def test_the_interval_covers_the_truth_nearly_at_its_rate():
 @pytest.mark.parametrize(("counts", "extent"), [((1,), RANGE), ((4,), RANGE), ((5,), INTERVAL), ((5, 4), RANGE)])
 def test_fewer_than_five_runs_of_a_task_have_a_range_and_no_interval(counts, extent):
     tasks = [np.arange(count) + 10.0 * task for task, count in enumerate(counts)]
-    row = spread(tasks)
+    row = interval_or_range(tasks)
     assert row["extent"] == extent
     scores = np.concatenate(tasks)
     whole = (row["low"], row["high"]) == (scores.min(), scores.max())
