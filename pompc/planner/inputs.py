@@ -77,7 +77,7 @@ class Door:
         self._max_proposals = config.num_samples - config.num_zero_mean - config.include_mean
 
     def __call__(self, **given: Tensor | None) -> Inputs:
-        """Compare the arguments, then convert them. No number is read, so a plan need not wait for a GPU here.
+        """Compare the arguments, then convert them. No number is read, so the plan does not wait for a GPU here.
 
         Args:
             given: all arguments by name, ``state`` and ``parameters`` first.
@@ -100,11 +100,11 @@ class Door:
 
 
 class Probe:
-    """Find inputs that are not finite where the plan waits for its device anyway.
+    """Find inputs that are not finite, at the point where the plan waits for its device anyway.
 
     Args:
         given: checked inputs of a plan.
-        mean: start of the plan ``[batch, candidate, horizon, action]``: the warm start where it is not dropped.
+        mean: start of the plan ``[batch, candidate, horizon, action]``: the warm start if it is not dropped.
 
     Attributes:
         total: sum of all inputs, on their device: finite only if all of them are.
@@ -134,7 +134,12 @@ class Probe:
 
 
 def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[Tensor, Tensor]:
-    """Bounds of the actions ``[action]`` in float32, on the CPU or where they are.
+    """Convert the bounds of the actions to float32 ``[action]``, on their device.
+
+    Args:
+        low: lower bound, a number or ``[action]``.
+        high: upper bound, likewise.
+        action_dim: size of an action.
 
     Raises:
         UserError: a bound is neither a number nor of the action's size, is nan, or the lower one is above the upper.
@@ -157,7 +162,11 @@ def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[
 
 
 def initial_std(std: float | Sequence[float], action_dim: int) -> Tensor:
-    """Standard deviation of the samples at the start of a plan, in float32: one number or ``[action]``.
+    """Convert the standard deviation at the start of a plan to float32, one number or ``[action]``.
+
+    Args:
+        std: one number, or one for every entry of the action.
+        action_dim: size of an action.
 
     Raises:
         UserError: it is neither one number nor one for every entry of the action.

@@ -1,4 +1,4 @@
-"""The shared batched planner: model predictive path integral control (Williams et al. 2017)."""
+"""Batched planner: model predictive path integral control (Williams et al. 2017)."""
 
 from __future__ import annotations
 

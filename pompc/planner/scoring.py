@@ -43,8 +43,7 @@ class Scorer:
         self.device = device
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device)
         self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
-        judges_both = cost is dynamics and isinstance(cost, Judge)
-        self._judge = cost.judge if judges_both else self._judge_separately
+        self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
         self._score = self._score_block
         if config.compile:
             if device.type == "cpu":

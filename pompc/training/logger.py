@@ -1,4 +1,4 @@
-"""Where numbers go: append-only CSV files that can be cut back, and a wandb run that can never stop a training."""
+"""Log numbers to append-only CSV files that can be cut back, and to a wandb run that can never stop a training."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ Scalar = int | float | str
 
 
 class CSVLog:
-    """One CSV file: the header comes from the first row, rows are written whole, and its end can be restored.
+    """Append rows to a CSV file, each whole or not at all; its end can be restored.
 
-    Floats are written with all their digits (``repr``), so equal files mean equal runs.
+    The header comes from the first row. Floats have all their digits (``repr``), so equal files mean equal runs.
+
+    Args:
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,10 +36,10 @@ class CSVLog:
         self._columns: list[str] | None = None
 
     def truncate(self, position: int) -> None:
-        """Cut the file to its first ``position`` bytes and append from there; 0 starts it anew.
+        """Cut the file to its first ``position`` bytes and append from there; 0 empties it.
 
         Raises:
-            UserError: the file is shorter than that.
+            UserError: the file is shorter than ``position``.
         """
         self.close()
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -57,8 +60,8 @@ class CSVLog:
         """Append one row.
 
         Raises:
-            ValueError: its columns are not those of the first row.
-            WriteError: the disk is full; the file is as before.
+            ValueError: the row has other columns than the first one.
+            WriteError: the disk is full; the file stays as it was.
         """
         if self._file is None:
             self.truncate(self.path.stat().st_size if self.path.exists() else 0)
@@ -86,10 +89,10 @@ class CSVLog:
             raise WriteError(self.path, error) from error
 
     def position(self) -> int:
-        """The number of bytes that are safely on disk: call it when a checkpoint is written.
+        """Bring the file safely to the disk and return its size in bytes, for a checkpoint.
 
         Raises:
-            WriteError: they could not be brought there.
+            WriteError: the disk refused the bytes.
         """
         if self._file is None:
             return 0
@@ -107,7 +110,7 @@ class CSVLog:
 
 
 def _logged_in() -> bool:
-    """Whether wandb would find a key without asking: the environment variable or a netrc entry."""
+    """Say whether wandb finds a key without asking, in its environment variable or a netrc entry."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
@@ -123,34 +126,34 @@ def _logged_in() -> bool:
     return False
 
 
-def _run_id(file: Path, anew: bool) -> str:
-    """The id of the directory's wandb run: two directories of one configuration are two runs."""
-    if anew or not file.exists():
+def _run_id(file: Path, is_new: bool) -> str:
+    """Read or create the id of the directory's wandb run: two directories of one configuration are two runs."""
+    if is_new or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
     return file.read_text(encoding="utf-8")
 
 
 def wandb_mode(requested: str) -> str:
-    """``auto`` -> WANDB_MODE if set, else ``online`` with a login and ``offline`` without; anything else is kept."""
+    """Resolve ``auto`` to WANDB_MODE if set, else to ``online`` with a login and ``offline`` without; keep other modes."""
     if requested != "auto":
         return requested
     return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
 
 
 class WandbLog:
-    """A wandb run, or nothing: the first failure is reported once and ends logging, never the training.
+    """Log to wandb until its first failure, which is reported once and never ends the training.
 
     Args:
         directory: the run directory; the files go to ``<directory>/wandb``.
-        name: what the run is called.
+        name: name of the run.
         options: the ``wandb`` node: ``mode`` (auto, online, offline, disabled), ``project``, ``group``, ``tags``.
         config: the resolved configuration.
-        anew: the training starts; otherwise it continues, and so does the wandb run that its directory knows.
+        is_new: the training starts; otherwise the wandb run of the directory continues.
     """
 
     def __init__(
-        self, directory: Path, name: str, options: Mapping[str, Any], config: Mapping[str, Any], *, anew: bool = True
+        self, directory: Path, name: str, options: Mapping[str, Any], config: Mapping[str, Any], *, is_new: bool = True
     ) -> None:
         self._run: Any = None
         self._wandb: Any = None
@@ -164,7 +167,7 @@ class WandbLog:
             self._run = wandb.init(
                 mode=mode,
                 dir=str(directory),
-                id=_run_id(directory / "wandb" / "run_id", anew),
+                id=_run_id(directory / "wandb" / "run_id", is_new),
                 name=name,
                 resume="allow",
                 project=options["project"],
@@ -180,7 +183,9 @@ class WandbLog:
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        warnings.warn(f"wandb stopped ({type(error).__name__}: {error}); training goes on, the CSV files are complete")
+        warnings.warn(
+            f"wandb stopped ({type(error).__name__}: {error}); the training continues, the CSV files are complete"
+        )
 
     def log(self, group: str, step: int, row: Mapping[str, Scalar]) -> None:
         """Log the finite numbers of ``row`` as ``group/name`` at environment step ``step``."""
@@ -205,5 +210,5 @@ class WandbLog:
             return
         try:
             action()
-        except Exception as error:  # whatever wandb or its service raises must not cost a training
+        except Exception as error:  # no error of wandb or its service may cost a training
             self._give_up(error)

@@ -92,7 +92,7 @@ class Session:
         checkpoint.write_atomic(directory / "config.yaml", to_yaml(cfg).encode())
         name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, anew=self.counters.step == 0)
+        self.wandb = WandbLog(directory.path, name, plain["wandb"], plain, is_new=self.counters.step == 0)
         self._tick = time.perf_counter()
 
     def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:

@@ -153,7 +153,7 @@ def test_a_reset_of_the_old_interface_is_named(answer, says):
 def test_a_step_of_the_old_interface_is_named(answer):
     env = Answers()
     env._step = answer
-    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, terminated, .*older interface"):
+    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, .*older interface"):
         Contract(env).step(None)
 
 

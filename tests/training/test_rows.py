@@ -102,7 +102,7 @@ def test_updates_owed_are_made_before_the_next_step_and_end_a_row(tmp_path, monk
     assert [row["step"] for row in rows(tmp_path)] == [48, 64, 112, 128, 176]
     # What counts is the call, not the catching up; a row has the last call's count.
     assert [row["updates"] for row in rows(tmp_path)] == [3, 4, 7, 8, 11]
-    assert [(record.step, record.owed) for record in seen] == [
+    assert [(record.step, record.pending_updates) for record in seen] == [
         *[(0, 0), (48, 0), (64, 5), (64, 3), (64, 1), (64, 0)],
         *[(112, 0), (128, 5), (128, 3), (128, 1), (128, 0), (176, 0)],
     ]
@@ -113,7 +113,7 @@ def test_a_run_is_over_at_its_last_step_whatever_is_owed(tmp_path, monkeypatch):
     log = owing(monkeypatch, every=2, updates=4)
     seen = start_and_stop(toy_config(tmp_path, "steps=32"), 1000, save=False)
     assert log == ["learn", "learn"]
-    assert (seen[-1].step, seen[-1].owed) == (32, 4)
+    assert (seen[-1].step, seen[-1].pending_updates) == (32, 4)
     assert seen[-1].evaluation is not None
 
 
