@@ -187,8 +187,8 @@ FLAT = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))
 PLAIN = {"num_zero_mean": 0, "include_mean": False}
 
 
-def test_the_spread_is_cut_at_its_ceiling_as_it_adapts():
-    """Half of the samples are proposals at the bounds: their spread of 4 is that of the plan without the ceiling."""
+def test_the_adapted_std_is_cut_at_its_ceiling():
+    """Half of the samples are proposals at the bounds of 4, which alone decide the standard deviation."""
     far = torch.full((1, 1, 256, 8, 1), 4.0)
     far[:, :, ::2] = -4.0
     for ceiling in (0.3, 10.0):
@@ -197,20 +197,20 @@ def test_the_spread_is_cut_at_its_ceiling_as_it_adapts():
         torch.testing.assert_close(plan.std, torch.full_like(plan.std, min(ceiling, 8**0.5)), rtol=0.05, atol=0)
 
 
-def test_the_spread_at_the_start_may_differ_between_entries():
+def test_the_std_at_the_start_may_differ_between_entries():
     mppi = MPPI(MPPIConfig(num_samples=512, init_std=(0.1, 0.7)), FLAT, FLAT, 2, low=-4.0, high=4.0)
-    spread = mppi.plan(torch.zeros(1, 1)).actions.flatten(0, -2).std(0)
-    torch.testing.assert_close(spread, torch.tensor([0.1, 0.7]), rtol=0.05, atol=0)
+    std = mppi.plan(torch.zeros(1, 1)).actions.flatten(0, -2).std(0)
+    torch.testing.assert_close(std, torch.tensor([0.1, 0.7]), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("include", [True, False])
-def test_the_mean_is_a_sample_where_asked(include):
+def test_the_mean_is_a_sample_if_configured(include):
     mean = torch.rand(1, 8, 1)
     plan = planner(FLAT, num_zero_mean=0, include_mean=include).plan(torch.zeros(1, 1), mean=mean)
     assert torch.equal(plan.actions[0, 0, 0], mean[0]) == include
 
 
-def test_samples_have_the_noise_that_is_asked_for():
+def test_samples_have_the_configured_noise():
     def actions(**options):
         torch.manual_seed(0)
         options = {"horizon": 20, "num_samples": 512, "init_std": 0.1, **PLAIN, **options}
@@ -305,7 +305,7 @@ def test_elites_carry_all_the_weight():
 def test_systematic_resampling_is_proportional():
     weights = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0]])
     index = systematic_resample(weights, 8)
-    counts = torch.stack([torch.bincount(row, minlength=4) for row in index])
+    counts = torch.stack([torch.bincount(draws, minlength=4) for draws in index])
     torch.testing.assert_close(counts, torch.tensor([[4, 2, 1, 1], [0, 8, 0, 0]]))
 
 

@@ -27,7 +27,7 @@ def write_episodes(path, returns):
     return path
 
 
-def test_the_interquartile_mean_is_that_of_the_middle_half():
+def test_the_interquartile_mean_averages_the_middle_half():
     assert interquartile_mean(np.array([1.0, 100.0, 3.0, 5.0, 4.0, 2.0, 7.0, 6.0])) == 4.5  # of 3, 4, 5, 6
     assert interquartile_mean(np.array([9.0, 1.0, 2.0, 3.0, -50.0])) == 2.0  # of 1, 2, 3: a whole run leaves each side
 
@@ -43,7 +43,7 @@ def test_a_run_has_one_score_its_mean_over_the_last_evaluation(tmp_path):
     assert row["points"] == "300.0 450.0"
 
 
-def test_the_interval_of_five_runs_is_the_one_of_all_their_draws():
+def test_the_interval_of_five_runs_equals_that_of_all_their_draws():
     """Of 0, 0, 0, 0, 1 a draw has k ones with k binomial (5, 0.2), and its middle three have k - 1 of them.
 
     So the interquartile mean is 0, 1/3, 2/3 with cumulative probabilities 0.737, 0.942, 0.993.
