@@ -15,7 +15,6 @@ from rich.table import Table
 from pompc.config.compose import UNHASHED
 from pompc.config.overrides import flatten
 from pompc.errors import UserError
-from pompc.registry import ENVIRONMENTS
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
 from pompc.report.scores import FEWEST_RUNS, RANGE, Bounds, over_all, run_scores, summary
@@ -153,10 +152,10 @@ def _published_bands(environments: dict[str, dict[str, list[Path]]], published: 
 
 
 def suite_task(path: Path) -> str | None:
-    """Read the task of a run that observes states, as the user wrote it after the slash (``walker-walk``).
+    """Read the task of a run that observes states of the Control Suite, as the user wrote it (``walker-walk``).
 
     Returns:
-        The task; None for a run on pixels, or on an environment whose name takes nothing after the slash.
+        The task; None for any other run.
 
     Raises:
         UserError: the run has no config.yaml.
@@ -165,9 +164,7 @@ def suite_task(path: Path) -> str | None:
     if not config.exists():
         raise UserError(f"{path} has no config.yaml, which says its task: leave it out, or compare without --published")
     env = OmegaConf.load(config).get("env", {})
-    name = env.get("name")
-    argument = ENVIRONMENTS[name].argument if name in ENVIRONMENTS else None
-    return env[argument] if argument is not None and not env.get("pixels", False) else None
+    return env["task"] if env.get("name") == "dmc" and not env.get("pixels", False) else None
 
 
 def against_published(runs: Sequence[Path], bands: Sequence[Band]) -> list[dict[str, str | float]]:
