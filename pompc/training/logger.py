@@ -22,12 +22,9 @@ Scalar = int | float | str
 
 
 class CSVLog:
-    """Append rows to a CSV file, each whole or not at all; its end can be restored.
+    """One CSV file: the header comes from the first row, rows are written whole, and its end can be restored.
 
-    The header comes from the first row. Floats have all their digits (``repr``), so equal files mean equal runs.
-
-    Args:
-        path: the file.
+    Floats are written with all their digits (``repr``), so equal files mean equal runs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,10 +33,10 @@ class CSVLog:
         self._columns: list[str] | None = None
 
     def truncate(self, position: int) -> None:
-        """Cut the file to its first ``position`` bytes and append from there; 0 empties it.
+        """Cut the file to its first ``position`` bytes and append from there; 0 starts it anew.
 
         Raises:
-            UserError: the file is shorter than ``position``.
+            UserError: the file is shorter than that.
         """
         self.close()
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -60,8 +57,8 @@ class CSVLog:
         """Append one row.
 
         Raises:
-            ValueError: the row has other columns than the first one.
-            WriteError: the disk is full; the file stays as it was.
+            ValueError: its columns are not those of the first row.
+            WriteError: the disk is full; the file is as before.
         """
         if self._file is None:
             self.truncate(self.path.stat().st_size if self.path.exists() else 0)
@@ -89,10 +86,10 @@ class CSVLog:
             raise WriteError(self.path, error) from error
 
     def position(self) -> int:
-        """Bring the file safely to the disk and return its size in bytes, for a checkpoint.
+        """The number of bytes that are safely on disk: call it when a checkpoint is written.
 
         Raises:
-            WriteError: the disk refused the bytes.
+            WriteError: they could not be brought there.
         """
         if self._file is None:
             return 0
