@@ -191,10 +191,8 @@ def read(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"cannot read {path} ({error.strerror or error})") from error
     except Exception as error:  # zipfile, pickle and torch raise all kinds on bytes that are not what they expect
         raise UserError(f"{path} is truncated or not a torch checkpoint: give a .pt file of weights") from error
-    header, weights = (
-        (content.get("manifest"), content.get("model", content)) if isinstance(content, dict) else (None, {})
-    )
-    if isinstance(header, dict) and header.get("format") == checkpoint.FORMAT:
+    weights = content.get("model", content) if isinstance(content, dict) else {}
+    if checkpoint.writer_version(content) is not None:
         raise UserError(f"{path} is a checkpoint of pompc already: `pompc eval` plays it as it is")
     # The newer layout has notes of tensordict among the weights: batch sizes and devices.
     entries = weights.items() if isinstance(weights, dict) else ()

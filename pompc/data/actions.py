@@ -1,4 +1,4 @@
-"""Actions in [-1, 1] for environments that have another range."""
+"""Scale actions in [-1, 1] to the range of an environment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from gymnasium import spaces
 
 from pompc.errors import UserError
 
-UNLIMITED = 1e30  # bounds of this size, as float32's largest number, stand for none
+UNLIMITED = 1e30  # a bound of this size, such as float32's largest number, means unbounded
 
 
 def to_box(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """``action [action]`` in [-1, 1] as a new array ``[action]`` inside ``[low, high]``, in the type of these bounds.
+    """Scale ``action [action]`` in [-1, 1] linearly to ``[low, high]``.
 
-    -1 is ``low``, 1 is ``high``, what lies between them is linear, what lies outside is clipped. An entry whose bounds
-    are equal has that value, and no rounding leaves the bounds.
+    -1 becomes ``low`` and 1 becomes ``high``; other values are clipped to [-1, 1] first. An entry with equal bounds takes
+    their value, and no rounding leaves the bounds.
+
+    Returns:
+        A new array ``[action]`` in the type of the bounds.
     """
     start, span = low.astype(np.float64), high.astype(np.float64) - low.astype(np.float64)
     scaled = start + 0.5 * (np.clip(action, -1.0, 1.0).astype(np.float64) + 1.0) * span
@@ -23,11 +26,11 @@ def to_box(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 class UnitAction(gymnasium.ActionWrapper):
-    """An environment with a flat, bounded float Box action ``[action]``, acted on in Box(-1, 1) float32: :func:`to_box`.
+    """Let an environment take actions ``[action]`` in Box(-1, 1) float32, scaled by :func:`to_box`.
 
     Args:
-        env: the environment.
-        name: what messages call it.
+        env: an environment with a flat, bounded float Box as action space.
+        name: the environment's name in messages.
 
     Raises:
         UserError: the action is not continuous and flat, or the range of an entry cannot be scaled.
@@ -51,12 +54,12 @@ class UnitAction(gymnasium.ActionWrapper):
         self.action_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
 
     def action(self, action: np.ndarray) -> np.ndarray:
-        """``[action]`` in [-1, 1] -> the same inside the environment's bounds, in its type."""
+        """Scale ``[action]`` in [-1, 1] to the environment's bounds, in its type."""
         return to_box(action, self._low, self._high)
 
 
 def _fault(low: float, high: float, limit: float) -> str:
-    """What is wrong with the range of an entry, whose bounds are to be smaller than ``limit``; empty where nothing is."""
+    """Name the fault of an entry's range; empty if both bounds are smaller than ``limit`` and in order."""
     if not (abs(low) < limit and abs(high) < limit):  # nan fails every comparison
         return "unbounded"
     return "impossible" if low > high else ""

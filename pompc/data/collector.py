@@ -1,4 +1,4 @@
-"""Environment interaction with TorchRL's ``Collector``, made resumable at every batch boundary."""
+"""Collect transitions with TorchRL's ``Collector``, resumable between any two batches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class NonFiniteStepError(NonFiniteError):
     """An action, observation or reward that is not finite.
 
     Args:
-        name: which of them.
+        name: ``action``, ``observation`` or ``reward``.
         where: the place in it, in words.
-        batch: the step ``[num_envs]`` it was found in, as far as it came.
+        batch: the unfinished step ``[num_envs]`` with it.
     """
 
     def __init__(self, name: str, where: str, batch: TensorDictBase) -> None:
@@ -33,7 +33,7 @@ class ActionBoundsError(ValueError):
 
     Args:
         largest: its largest magnitude.
-        batch: the step ``[num_envs]`` it was written in.
+        batch: the step ``[num_envs]`` with it.
     """
 
     def __init__(self, largest: float, batch: TensorDictBase) -> None:
@@ -42,10 +42,10 @@ class ActionBoundsError(ValueError):
 
 
 class StepGuard(Transform):
-    """Stops a bad number where it appears.
+    """Stop a bad number where it appears.
 
-    An ``action [N, A]`` must be finite and in bounds before an environment (and its simulator) sees it; the observation
-    and the reward that come back must be finite before an agent does.
+    An ``action [num_envs, action]`` must be finite and in bounds before an environment (and its simulator) sees it. The
+    observation and the reward must be finite before an agent sees them.
     """
 
     def __init__(self) -> None:
@@ -73,16 +73,17 @@ class StepGuard(Transform):
 def _require_finite(name: str, values: Tensor, batch: TensorDictBase) -> None:
     bad = ~torch.isfinite(values)
     if bool(bad.any()):
-        row, *entry = bad.nonzero()[0].tolist()
-        raise NonFiniteStepError(name, f"environment {row}, entry {entry[0] if entry else 0}", batch)
+        env, *entry = bad.nonzero()[0].tolist()
+        raise NonFiniteStepError(name, f"environment {env}, entry {entry[0] if entry else 0}", batch)
 
 
 def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
-    """``env`` with everything an agent reads beyond the observation.
+    """Add to ``env`` everything that an agent reads beyond the observation.
 
-    Adds ``is_init [N, 1]`` (first step of an episode), the running ``episode_reward [N, 1]`` and ``step_count [N, 1]``,
-    and, where ``agent.primers()`` names any, the planner state: zeros at every reset, afterwards what the agent wrote
-    to ``("next", name)``. All of it lives in the TensorDict, so batches of environments and checkpoints need no more.
+    It adds ``is_init [num_envs, 1]`` (first step of an episode), the running ``episode_reward [num_envs, 1]`` and
+    ``step_count [num_envs, 1]``, and the planner state that ``agent.primers()`` names. The planner state is zero at every
+    reset; afterwards it is what the agent wrote to ``("next", name)``. All of it lives in the TensorDict, so batches of
+    environments and checkpoints need no more.
 
     Raises (when stepped):
         NonFiniteStepError: an action, observation or reward is not finite.
@@ -99,11 +100,11 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
 
 
 class ResumableCollector(Collector):
-    """A single-process TorchRL collector whose state can be taken and put back between two batches.
+    """Collect in one process, with a state that can be saved and restored between two batches.
 
-    TorchRL's own ``state_dict`` starts new episodes after loading. Here the TensorDict carried from step to step and
-    the environment's ``snapshot()`` are kept as well, so that collection continues bit for bit. The random states of
-    python, numpy and torch are not part of it.
+    TorchRL's own ``state_dict`` starts new episodes after loading. This one also keeps the TensorDict that is carried
+    from step to step and the environment's ``snapshot()``, so collection continues bit for bit. It does not hold the
+    random states of python, numpy and torch.
 
     Args:
         env: the vectorised environment, batch size ``[num_envs]``, with ``snapshot()`` and ``restore(dict)``.
@@ -128,24 +129,28 @@ class ResumableCollector(Collector):
             raise RuntimeError(f"the collector copied the agent: its parameters are not all on {env.device}")
 
     def rollout(self) -> TensorDict:
-        """The next batch ``[num_envs, frames_per_batch / num_envs]``."""
+        """Collect the next batch ``[num_envs, frames_per_batch / num_envs]``."""
         data = super().rollout()
-        # What is carried on is now compact and owns its memory, exactly as after loading it from a checkpoint:
-        # strides cannot make a resumed run round differently.
+        # The clone is compact and owns its memory, exactly as after loading a checkpoint: strides cannot make a resumed
+        # run round differently.
         self._carrier = self._carrier.clone()
         return data
 
     @property
     def carried(self) -> TensorDict:
-        """What the next step starts from ``[num_envs]``: observation, planner state, episode sums."""
+        """Start of the next step ``[num_envs]``: observation, planner state, episode sums."""
         return self._carrier
 
     def snapshot(self) -> dict[str, Any]:
-        """The state between two batches: tensors and python primitives only."""
+        """Copy the state between two batches: tensors and python primitives only."""
         return {"carrier": self._carrier.clone().to_dict(), "env": self._source.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from ``snapshot()`` without resetting an environment."""
+        """Continue from a ``snapshot()`` without a reset of an environment.
+
+        Raises:
+            ValueError: the snapshot lacks a key that this agent and environment carry.
+        """
         self._source.restore(state["env"])
         carrier = TensorDict(state["carrier"], batch_size=self.env.batch_size, device=self._carrier.device)
         if missing := set(self._carrier.keys()) - set(carrier.keys()):
@@ -154,7 +159,7 @@ class ResumableCollector(Collector):
 
 
 def make_collector(env: EnvBase, agent: Any, frames_per_batch: int) -> ResumableCollector:
-    """A collector of ``frames_per_batch`` transitions per batch over the ``num_envs`` rows of ``env``.
+    """Build a collector of ``frames_per_batch`` transitions per batch over all environments of ``env``.
 
     Raises:
         ValueError: ``frames_per_batch`` is not a multiple of the number of environments.

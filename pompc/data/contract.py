@@ -1,4 +1,4 @@
-"""What gymnasium asks of an environment, checked where the environment answers."""
+"""Check an environment's answers against gymnasium's interface."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gymnasium import spaces
 
 from pompc.errors import UserError
 
-OLD = "as gymnasium has it; the old gym interface, which returned fewer, is not supported"
+OLD = "as gymnasium has it; the older interface, which returned fewer, is not supported"
 
 
 class Contract(gymnasium.Wrapper):
-    """An environment whose answers are what its spaces and gymnasium's interface say, or a UserError that names it.
+    """Hold an environment to its spaces and to gymnasium's interface.
 
-    What can mean one thing only is put right: lists in the place of arrays, one number in an array as a reward, dimensions
-    of size one in an observation, a ``reset`` without ``options``, no info. What the environment itself raises stays.
+    An unambiguous deviation is corrected: lists instead of arrays, one number in an array as a reward, dimensions of size
+    one in an observation, a ``reset`` without ``options``, no info. The environment's own errors pass through.
 
     Args:
         env: the environment.
-        name: what messages call it; by default what it is registered as, or the name of its class.
+        name: the environment's name in messages; by default its registered id, or the name of its class.
 
     Raises:
-        UserError: it has no observation or action space of gymnasium, or its ``reset`` takes no ``seed``; when it is
-            reset or stepped: what it returns is not what gymnasium asks for.
+        UserError: it has no observation or action space of gymnasium, or its ``reset`` takes no ``seed``; at a reset or a
+            step, if the answer breaks gymnasium's interface.
     """
 
     def __init__(self, env: gymnasium.Env, name: str | None = None) -> None:
@@ -46,11 +46,11 @@ class Contract(gymnasium.Wrapper):
             raise self._no_keyword(env, "seed")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; ``options`` are passed on where the environment takes them."""
+        """Start an episode; ``options`` are passed on if the environment takes them."""
         given = {"options": options} if self._takes_options or (options and self._takes_anything) else {}
         try:
             answer = self.env.reset(seed=seed, **given)
-        except TypeError as error:  # of a wrapped environment, whose signature is not the outer one's
+        except TypeError as error:  # of a wrapped environment, which may have another signature
             for layer in _layers(self.env):
                 for keyword in ("seed", "options"):
                     refused = f"{type(layer).reset.__qualname__}() got an unexpected keyword argument '{keyword}'"
@@ -65,7 +65,7 @@ class Contract(gymnasium.Wrapper):
         return self._observation(observation, "reset"), {} if info is None else info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One step."""
+        """Make one step."""
         answer = self.env.step(action)
         if not isinstance(answer, tuple | list) or len(answer) != 5 or not _is_info(answer[4]):
             raise UserError(
@@ -113,20 +113,20 @@ class Contract(gymnasium.Wrapper):
 
 
 class Mismatch(ValueError):
-    """An observation that is not one of its space; the message begins with the place in it."""
+    """An observation does not fit its space; the message begins with the place in it."""
 
 
 @singledispatch
 def conformed(space: spaces.Space, value: Any, where: str) -> Any:
-    """``value`` as an element of ``space``: in its shape and type.
+    """Convert ``value`` to an element of ``space``, in its shape and type.
 
     Args:
-        space: Box, Discrete, MultiBinary, MultiDiscrete, Dict or Tuple; values of other spaces are left as they are.
-        value: what an environment has returned.
+        space: Box, Discrete, MultiBinary, MultiDiscrete, Dict or Tuple; values of other spaces stay as they are.
+        value: the observation that an environment returned.
         where: the place in the observation, in words.
 
     Raises:
-        Mismatch: it is none.
+        Mismatch: it cannot be converted.
     """
     return value
 
@@ -141,7 +141,7 @@ def _array(space: spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete, value:
         array = array.reshape(shape)
     if array.dtype == space.dtype:
         return array
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is found, and named, by the collector
+    with np.errstate(invalid="ignore", over="ignore"):  # the collector names numbers that are not finite
         cast = array.astype(space.dtype)
     if cast.dtype.kind != "f" and not np.array_equal(cast, array):
         raise Mismatch(
@@ -194,7 +194,7 @@ def _numbers(value: Any, space: spaces.Space, where: str) -> np.ndarray:
 
 
 def _described(value: Any) -> str:
-    """A value in a few words: its type, and its shape or length."""
+    """Describe a value in a few words: its type, and its shape or length."""
     kind = type(value).__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{kind} of shape {tuple(value.shape)} and type {value.dtype}"
@@ -210,7 +210,7 @@ def _is_info(value: Any) -> bool:
 
 
 def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
-    """A stack of wrappers, from the outside to the environment itself."""
+    """Walk a stack of wrappers, from the outside to the environment itself."""
     yield env
     while isinstance(env, gymnasium.Wrapper):
         env = env.env

@@ -1,4 +1,4 @@
-"""Pictures of any size and layout as the image encoder takes them."""
+"""Convert pictures of any size and layout to those of the image encoder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from gymnasium import spaces
 from torch.nn import functional
 
 SIZE = 64  # pixels
-LEAST = 16  # pixels of a side; what is smaller is a board or a table
+LEAST = 16  # pixels of a side; a smaller array is a board or a table
 
 
 def picture_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """The axes of rows and columns of a picture's ``shape``, the larger two neighbours; none where they are too small.
+    """Find the axes of height and width in a picture's ``shape``: the two largest neighbours.
 
-    ``[height, width]``, ``[height, width, channel]``, ``[channel, height, width]`` and all of these with a stack of
-    frames before or after them.
+    Shapes are ``[height, width]``, ``[height, width, channel]`` or ``[channel, height, width]``, each with an optional
+    stack of frames before or after it.
+
+    Returns:
+        The axes, or None if they are too small for a picture.
     """
     pairs = [(axis, axis + 1) for axis in range(len(shape) - 1)]
     best = max(pairs, key=lambda pair: min(shape[pair[0]], shape[pair[1]]), default=None)
@@ -24,17 +27,17 @@ def picture_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def is_picture(space: gymnasium.Space) -> bool:
-    """Whether observations are uint8 pictures with values from 0 to 255."""
+    """Say whether observations are uint8 pictures with values from 0 to 255."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or picture_axes(space.shape) is None:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 class EncoderPicture(gymnasium.ObservationWrapper):
-    """Observes the pictures of an environment as ``[channel, 64, 64]`` uint8: scaled, channels and stacked frames first.
+    """Observe the pictures of an environment as ``[channel, 64, 64]`` uint8: scaled, channels and stacked frames first.
 
     Args:
-        env: an environment whose observation :func:`is_picture`.
+        env: an environment that observes pictures (:func:`is_picture`).
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -49,7 +52,7 @@ class EncoderPicture(gymnasium.ObservationWrapper):
         self.observation_space = spaces.Box(0, 255, (channels, SIZE, SIZE), np.uint8)
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
-        """One picture in the environment's layout -> ``[channel, 64, 64]``."""
+        """Convert one picture in the environment's layout to ``[channel, 64, 64]``."""
         picture = np.ascontiguousarray(observation.transpose(self._order)).reshape(-1, *self._size)
         if self._size == (SIZE, SIZE):
             return picture

@@ -1,8 +1,8 @@
-"""Single gymnasium environments as one batched TorchRL environment whose state can be saved exactly.
+"""Batch single gymnasium environments into one TorchRL environment with a state that can be saved exactly.
 
-A simulator rarely offers its whole state, but an episode is a function of its seed and its actions. Every copy is
-therefore seeded anew at each reset and remembers the actions since; a snapshot is the seed and these actions, and
-restoring replays them.
+A simulator rarely offers its whole state, but an episode is a function of its seed and its actions. Every copy therefore
+takes a new seed at each reset and records the actions since. A snapshot is the seed and these actions; restoring it
+repeats the episode.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pompc.environment import close
 from pompc.errors import UserError
 
 
-def episode_seed(base: int, row: int, episode: int) -> int:
-    """What an episode of a row of a vectorised environment is seeded with: of (base, row, episode) alone."""
-    return int(np.random.SeedSequence([base, row, episode]).generate_state(1)[0])
+def episode_seed(base: int, index: int, episode: int) -> int:
+    """Derive the seed of an episode of copy ``index`` of a vectorised environment."""
+    return int(np.random.SeedSequence([base, index, episode]).generate_state(1)[0])
 
 
-class EpisodeReplay(gymnasium.Wrapper):
-    """Seeds every episode from ``(seed, index, episode)`` and records its actions, so that it can be replayed.
+class RepeatableEpisodes(gymnasium.Wrapper):
+    """Seed every episode from ``(seed, index, episode)`` and record its actions, so that it can be repeated.
 
-    The record is one action per step, dropped at each reset. Of ``info`` only what is asked for remains: environments put
-    anything into it, which the columns of a vectorised environment cannot hold.
+    The record is one action per step, dropped at each reset. Of ``info`` only ``info_keys`` remain: environments put
+    objects into it that the columns of a vectorised environment cannot hold.
 
     Args:
-        env: the environment; its episode must depend on the reset seed and the actions alone.
+        env: the environment; its episodes must depend on the reset seed and the actions alone.
         seed: base seed, not negative; ``reset(seed=...)`` replaces it and starts again at episode 0.
-        index: which of the vectorised copies this is.
+        index: index of this copy in the vectorised environment.
         info_keys: scalars of ``info`` to keep, as floats.
     """
 
@@ -55,7 +55,7 @@ class EpisodeReplay(gymnasium.Wrapper):
         self._observation = np.empty(0, np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode (episode 0 of a new base seed where ``seed`` is given)."""
+        """Start the next episode; ``seed`` replaces the base seed and starts again at episode 0."""
         if seed is not None:
             self._seed, self._episode = seed, -1
         self._episode += 1
@@ -64,17 +64,17 @@ class EpisodeReplay(gymnasium.Wrapper):
         return self._observation, self._kept(info)
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step and record; the action is copied because its memory belongs to the caller."""
+        """Make one step and record its action; the copy is needed because the caller owns the action's memory."""
         self._actions.append(np.array(action))
         self._observation, reward, terminated, truncated, info = self.env.step(action)
         return self._observation, reward, terminated, truncated, self._kept(info)
 
     def close(self) -> None:
-        """Close the environment; what it raises is a warning."""
+        """Close the environment; its errors become warnings."""
         close(self.env)
 
     def snapshot(self) -> dict[str, Any]:
-        """The episode so far: base ``seed``, ``episode`` (-1 before the first reset), ``actions [time, action]``."""
+        """Copy the episode so far: base ``seed``, ``episode`` (-1 before the first reset), ``actions [time, action]``."""
         return {
             "seed": self._seed,
             "episode": self._episode,
@@ -83,7 +83,11 @@ class EpisodeReplay(gymnasium.Wrapper):
         }
 
     def restore(self, state: dict[str, Any]) -> tuple[np.ndarray | None, bool, bool]:
-        """Replay a :meth:`snapshot`; returns the last observation (None before a reset), terminated, truncated."""
+        """Repeat the episode of a :meth:`snapshot`.
+
+        Returns:
+            The last observation (None before a reset), terminated, truncated.
+        """
         self._seed, self._episode, self._actions = state["seed"], state["episode"], []
         terminated = truncated = False
         if self._episode < 0:
@@ -105,10 +109,18 @@ class EpisodeReplay(gymnasium.Wrapper):
         return episode_seed(self._seed, self._index, self._episode)
 
 
-class ReplayVectorEnv(SyncVectorEnv):
-    """gymnasium's in-process vector environment over :class:`EpisodeReplay` copies, with snapshot and restore."""
+class RepeatableVectorEnv(SyncVectorEnv):
+    """Vectorise copies with :class:`RepeatableEpisodes` in one process, with snapshot and restore.
 
-    envs: list[EpisodeReplay]
+    Args:
+        makers: each builds one environment; copy ``i`` takes the one at ``i`` modulo their number.
+        num_envs: number of copies.
+        seed: base seed.
+        info_keys: scalars of ``info`` to keep.
+        first_env: index of the first copy in a larger batch.
+    """
+
+    envs: list[RepeatableEpisodes]
 
     def __init__(
         self,
@@ -119,22 +131,22 @@ class ReplayVectorEnv(SyncVectorEnv):
         info_keys: Sequence[str] = (),
         first_env: int = 0,
     ) -> None:
-        def copy(index: int) -> EpisodeReplay:
+        def copy(index: int) -> RepeatableEpisodes:
             env = Contract(makers[index % len(makers)]())
-            return EpisodeReplay(env, seed=seed, index=index, info_keys=info_keys)
+            return RepeatableEpisodes(env, seed=seed, index=index, info_keys=info_keys)
 
-        rows = range(first_env, first_env + num_envs)
-        super().__init__([partial(copy, i) for i in rows], autoreset_mode=AutoresetMode.DISABLED)
+        indices = range(first_env, first_env + num_envs)
+        super().__init__([partial(copy, i) for i in indices], autoreset_mode=AutoresetMode.DISABLED)
 
     def snapshot(self) -> dict[str, Any]:
-        """One :meth:`EpisodeReplay.snapshot` per copy."""
+        """Copy the state: one :meth:`RepeatableEpisodes.snapshot` per copy."""
         return {"copies": [env.snapshot() for env in self.envs]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Bring every copy back to where :meth:`snapshot` saw it.
+        """Bring every copy back to its state in a :meth:`snapshot`.
 
         Raises:
-            UserError: the snapshot is of another number of environments.
+            UserError: the snapshot has another number of environments.
         """
         copies = state["copies"]
         if len(copies) != self.num_envs:
@@ -145,7 +157,13 @@ class ReplayVectorEnv(SyncVectorEnv):
 
 
 class InfoColumns(BaseInfoDictReader):
-    """Writes scalars of gymnasium's ``info`` as columns ``[num_envs, 1]``; nan where a copy did not report one."""
+    """Write scalars of gymnasium's ``info`` as columns ``[num_envs, 1]``; nan means that a copy did not report one.
+
+    Args:
+        keys: the scalars.
+        num_envs: number of copies.
+        device: device of the columns.
+    """
 
     def __init__(self, keys: Sequence[str], num_envs: int, device: torch.device) -> None:
         self.keys = tuple(keys)
@@ -155,11 +173,11 @@ class InfoColumns(BaseInfoDictReader):
 
     @property
     def info_spec(self) -> Composite:
-        """The columns' specs; TorchRL adds them to the observation spec."""
+        """Specs of the columns; TorchRL adds them to the observation spec."""
         return self._spec
 
     def __call__(self, info_dict: dict[str, Any], tensordict: TensorDictBase) -> TensorDictBase:
-        """Read gymnasium's vector info: ``key [num_envs]`` beside the mask ``_key [num_envs]`` of who reported it."""
+        """Read gymnasium's vector info: ``key [num_envs]``, and ``_key [num_envs]`` for the copies that reported it."""
         for key in self.keys:
             column = torch.full((self._num_envs, 1), torch.nan)
             if key in info_dict:
@@ -170,10 +188,10 @@ class InfoColumns(BaseInfoDictReader):
 
 
 class VectorEnv(GymWrapper):
-    """A :class:`ReplayVectorEnv` as a TorchRL environment of batch size ``[num_envs]``; see :func:`vectorise`."""
+    """Wrap a :class:`RepeatableVectorEnv` as a TorchRL environment of batch size ``[num_envs]``; see :func:`vectorise`."""
 
     def snapshot(self) -> dict[str, Any]:
-        """The exact state of all copies, in tensors and primitives only."""
+        """Copy the exact state of all copies: tensors and primitives only."""
         return self._env.snapshot()
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -196,25 +214,25 @@ def vectorise(
     info_keys: Sequence[str] = (),
     first_env: int = 0,
 ) -> VectorEnv:
-    """``num_envs`` copies of ``make()`` in one process as one TorchRL environment.
+    """Build one TorchRL environment of ``num_envs`` copies of ``make()`` in one process.
 
-    Keys: ``observation [num_envs, *observation]`` in the environment's own type, ``action [num_envs, action]``,
+    Keys: ``observation [num_envs, *observation]`` in the environment's type, ``action [num_envs, action]``,
     ``("next", "reward")`` float32 and ``done``/``terminated``/``truncated`` bool ``[num_envs, 1]``, and every info key as
-    float32 ``[num_envs, 1]`` (nan where a copy did not report it). There is no automatic reset; ``reset`` obeys the
+    float32 ``[num_envs, 1]`` (nan means that a copy did not report it). There is no automatic reset; ``reset`` obeys the
     ``"_reset"`` mask.
 
     Args:
-        make: builds one environment, its observation flat float32 or an image; or several such makers, all with the
-            same spaces, of which copy ``i`` takes the one at ``i`` modulo their number.
+        make: builds one environment with flat float32 or image observations; or several such makers, all with the same
+            spaces: copy ``i`` takes the one at ``i`` modulo their number.
         num_envs: number of copies, at least 1.
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
-        device: where the tensors live; the simulators run on the CPU.
+        device: device of the tensors; the simulators run on the CPU.
         info_keys: scalars of ``info`` to keep.
-        first_env: the copies are those from this one on of a larger batch.
+        first_env: index of the first copy in a larger batch.
 
     Raises:
-        UserError: ``num_envs`` or ``seed`` is out of range, or an environment is not what gymnasium asks for (also when it
-            is reset or stepped, see :class:`~pompc.data.contract.Contract`).
+        UserError: ``num_envs`` or ``seed`` is out of range, or an environment breaks gymnasium's interface (also at a
+            reset or a step, see :class:`~pompc.data.contract.Contract`).
     """
     if num_envs < 1:
         raise UserError(f"num_envs={num_envs}: take 1 or more")
@@ -222,7 +240,7 @@ def vectorise(
         raise UserError(f"seed={seed}: take 0 or more")
     device = torch.device(device)
     makers = [make] if callable(make) else make
-    copies = ReplayVectorEnv(makers, num_envs, seed=seed, info_keys=info_keys, first_env=first_env)
+    copies = RepeatableVectorEnv(makers, num_envs, seed=seed, info_keys=info_keys, first_env=first_env)
     env = VectorEnv(copies, device=device)
     if info_keys:
         env.set_info_dict_reader(InfoColumns(info_keys, num_envs, device))

@@ -1,4 +1,4 @@
-"""The importance term of MPPI: samples drawn here, weighted as if they came from there."""
+"""Weight samples as if they came from the base density: the importance term of MPPI."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from pompc.errors import NonFiniteError
 from pompc.planner.config import MPPIConfig
 
 RESOLVED = torch.finfo(torch.float32).eps
-"""Directions of less than this share of the largest variance drown in what float32 rounds off the noise."""
+"""Share of the largest variance below which float32 rounding hides a direction of the noise."""
 
 
 class Importance:
-    """Ratios of the base density, that of what is done without control, to the density of the samples.
+    """Compute ratios of the base density to the density of the samples.
 
-    With control cost ``c`` and noise of covariance ``Sigma`` the base is ``N((1 - c) mean, Sigma)``. The samples come from
-    several normal densities of that covariance: each is drawn around its own centre, the mean, zero or, a single one at
-    its centre, a proposal. With ``n_j`` of ``n`` samples around centre ``m_j``, every sample ``v``, whatever its own
-    centre, has the ratio to their mixture (the balance heuristic of Veach and Guibas 1995):
+    The base density is that of the actions without control: with control cost ``c`` and noise of covariance ``Sigma`` it
+    is ``N((1 - c) mean, Sigma)``. The samples come from several normal densities of that covariance, with the mean, zero
+    and every proposal as centres. A proposal counts as one sample at its centre. With ``n_j`` of ``n`` samples around
+    centre ``m_j``, the ratio of a sample ``v`` is that to the mixture, whatever its own centre (the balance heuristic of
+    Veach and Guibas 1995):
 
         ratio(v) = N(v; (1 - c) mean, Sigma) / sum_j n_j / n N(v; m_j, Sigma)
         log N(v; m, Sigma) = m' Sigma^-1 v - m' Sigma^-1 m / 2 + terms without m, which cancel
 
-    Where all samples are drawn around the mean, its logarithm is ``-c mean' Sigma^-1 (v - mean)`` and a constant: the term
-    of Williams et al. (2017). A ratio is at most ``n / n_j`` where the base is centre ``j``, so that a few samples far from
-    the mean cannot get large ratios. ``docs/planner.md`` derives it.
+    If all samples are drawn around the mean, its logarithm is ``-c mean' Sigma^-1 (v - mean)`` plus a constant: the term
+    of Williams et al. (2017). If the base is centre ``j``, a ratio is at most ``n / n_j``, so a few samples far from the
+    mean cannot get large ratios. ``docs/planner.md`` derives it.
 
-    ``Sigma`` is ``D C D``: ``D`` the spread of every step, ``C`` the noise's covariance over time, separately for each
-    action entry. Where the noise has fewer degrees of freedom than steps, ``C`` is singular: densities are those on its
-    range, with the pseudo-inverse, and what leaves the range is infinitely unlikely. :meth:`reachable` takes that away.
+    ``Sigma`` is ``D C D`` for each action entry: ``D`` is the standard deviation of every step, ``C`` the covariance of
+    the noise over time. ``C`` is singular if the noise has fewer degrees of freedom than steps. The densities are then
+    those on its range, with the pseudo-inverse, and a sequence outside the range is infinitely unlikely.
+    :meth:`reachable` projects sequences on the range.
 
     Args:
         config: options of the planner.
-        covariance: of the noise over time ``[horizon, horizon]``, in float64.
+        covariance: covariance of the noise over time ``[horizon, horizon]``, in float64.
         device: where plans are made.
     """
 
@@ -50,13 +52,16 @@ class Importance:
         self._is_singular = not bool(made.all())
 
     def reachable(self, sequences: Tensor, std: Tensor) -> Tensor:
-        """What the noise can make of action sequences: the nearest in its range, in units of the spread.
+        """Project action sequences on the range of the noise: the nearest sequence in units of the standard deviation.
 
-        An entry without spread is zero, and so is what lies outside of the range.
+        An entry with a standard deviation of zero becomes zero.
 
         Args:
             sequences: ``[batch, candidate, sequence, horizon, action]``.
-            std: ``[batch, candidate, horizon, action]``.
+            std: standard deviation ``[batch, candidate, horizon, action]``.
+
+        Returns:
+            ``[batch, candidate, sequence, horizon, action]``.
         """
         std = std.unsqueeze(2)
         if not self._is_singular:
@@ -64,17 +69,19 @@ class Importance:
         return torch.einsum("ij,bmkja->bmkia", self._range, sequences * _inverse(std)) * std
 
     def log_ratio(self, drawn: Tensor, mean: Tensor, std: Tensor, proposals: Tensor | None) -> Tensor:
-        """Logarithm of every sample's ratio ``[batch, candidate, sample]``; its mean over samples is one.
+        """Compute the logarithm of every sample's ratio; the expected ratio is one.
 
         Args:
-            drawn: samples before they are clamped ``[batch, candidate, sample, horizon, action]``: what the bounds make of
-                them is part of the task.
-            mean: they were drawn around ``[batch, candidate, horizon, action]``, reachable.
-            std: spread ``[batch, candidate, horizon, action]``.
-            proposals: among them ``[batch, candidate, p, horizon, action]``, reachable.
+            drawn: samples before the clamp ``[batch, candidate, sample, horizon, action]``: the clamp is part of the task.
+            mean: reachable mean of the samples ``[batch, candidate, horizon, action]``.
+            std: standard deviation of the samples ``[batch, candidate, horizon, action]``.
+            proposals: reachable proposals among the samples ``[batch, candidate, p, horizon, action]``.
+
+        Returns:
+            ``[batch, candidate, sample]``.
 
         Raises:
-            NonFiniteError: a ratio overflows: the spread is too small for the mean.
+            NonFiniteError: a ratio overflows: the standard deviation is too small for the mean.
         """
         centres = mean.unsqueeze(2)
         if proposals is not None:
@@ -98,5 +105,5 @@ class Importance:
 
 
 def _inverse(std: Tensor) -> Tensor:
-    """``1 / std``, and zero where there is no spread."""
+    """Invert ``std``; zero stays zero."""
     return torch.where(std > 0, 1 / std, 0.0)

@@ -1,8 +1,8 @@
-"""What a plan is made from, checked once at the door."""
+"""Inputs of the planner, checked once at the door."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pompc.errors import NonFiniteError, UserError
+from pompc.planner.config import MPPIConfig
 
 Pattern = tuple[str | int, ...]
 Kind = tuple[torch.Size, torch.dtype, torch.device]
@@ -28,12 +29,12 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
     "discount": (("batch",), ("batch", 1)),
     "noise": (("iteration", "batch", "candidate", "num_samples", "horizon", "action"),),
 }
-"""Shapes that each argument of a plan may have. A size that is not known beforehand is whatever it is there."""
+"""Shapes that each argument of a plan may have. The first argument with a size that is not known yet sets it."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of :meth:`pompc.planner.MPPI.plan`, of the shapes it needs and in float32.
+    """Checked arguments of :meth:`pompc.planner.MPPI.plan`, in float32 and in the shapes below.
 
     Attributes:
         state: ``[batch, state]``.
@@ -43,7 +44,7 @@ class Inputs:
         proposals: ``[batch, candidate, p, horizon, action]``.
         discount: ``[batch]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
-        candidates: how many candidates there are.
+        candidates: number of candidates.
     """
 
     state: Tensor
@@ -56,81 +57,89 @@ class Inputs:
     candidates: int
 
 
-def checked(sizes: Sizes, device: torch.device, given: Mapping[str, Tensor | None]) -> Inputs:
-    """The arguments of a plan: their shapes and devices compared, not a number read, so that a GPU need not be waited for.
+class Door:
+    """Check the inputs of a plan: shapes, types and devices.
 
     Args:
-        sizes: known sizes: ``iteration``, ``num_samples``, ``horizon`` and ``action``.
+        config: options of the planner.
+        action_dim: size of an action.
         device: where plans are made.
-        given: the arguments by name, ``state`` and ``parameters`` first.
-
-    Raises:
-        UserError: an argument is no tensor, lies elsewhere, or is not of the shape or type that is needed.
     """
-    kinds = [(name, None if value is None else _kind(name, value)) for name, value in given.items()]
-    candidates = _compared(sizes, device, tuple(kinds))
-    found: dict[str, Any] = {
-        name: value if value is None or name == "is_init" else value.to(torch.float32) for name, value in given.items()
-    }
-    if found["proposals"] is not None:
-        found["proposals"] = found["proposals"].expand(-1, candidates, -1, -1, -1)
-    for name in ("is_init", "discount"):
-        found[name] = None if found[name] is None else found[name].flatten()
-    return Inputs(**found, candidates=candidates)
+
+    def __init__(self, config: MPPIConfig, action_dim: int, device: torch.device) -> None:
+        self._device = device
+        self._sizes = (
+            ("iteration", config.num_iterations),
+            ("num_samples", config.num_samples),
+            ("horizon", config.horizon),
+            ("action", action_dim),
+        )
+        self._max_proposals = config.num_samples - config.num_zero_mean - config.include_mean
+
+    def __call__(self, **given: Tensor | None) -> Inputs:
+        """Compare the arguments, then convert them. No number is read, so the plan does not wait for a GPU here.
+
+        Args:
+            given: all arguments by name, ``state`` and ``parameters`` first.
+
+        Raises:
+            UserError: an argument is no tensor, lies on another device, or has another shape or type than needed, or
+                the proposals leave no room for the mean and the samples around zero.
+        """
+        kinds = tuple((name, None if value is None else _kind(name, value)) for name, value in given.items())
+        candidates = _compared(self._sizes, self._device, self._max_proposals, kinds)
+        found: dict[str, Any] = {
+            name: value if value is None or name == "is_init" else value.to(torch.float32)
+            for name, value in given.items()
+        }
+        if found["proposals"] is not None:
+            found["proposals"] = found["proposals"].expand(-1, candidates, -1, -1, -1)
+        for name in ("is_init", "discount"):
+            found[name] = None if found[name] is None else found[name].flatten()
+        return Inputs(**found, candidates=candidates)
 
 
-class Numbers:
-    """What a plan is computed from, checked where the plan waits for its device anyway.
+class Probe:
+    """Find inputs that are not finite, at the point where the plan waits for its device anyway.
+
+    Args:
+        given: checked inputs of a plan.
+        mean: start of the plan ``[batch, candidate, horizon, action]``: the warm start if it is not dropped.
 
     Attributes:
-        probe: their sum, on their device: finite only where all of them are.
-
-    Args:
-        given: arguments of a plan.
-        mean: what it starts from ``[batch, candidate, horizon, action]``: the warm start where it is not dropped.
+        total: sum of all inputs, on their device: finite only if all of them are.
     """
 
     def __init__(self, given: Inputs, mean: Tensor) -> None:
-        self._given, self._mean = given, mean
-        self.probe = given.state.sum()
-        for _, tensor in self._others():
-            self.probe = self.probe + tensor.sum()
+        optional = {
+            "parameters": given.parameters,
+            "mean": None if given.mean is None else mean,
+            "proposals": given.proposals,
+            "discount": given.discount,
+            "noise": given.noise,
+        }
+        self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}
+        self.total = sum((tensor.sum() for tensor in self._tensors.values()), torch.zeros((), device=mean.device))
 
-    def name_the_nonfinite(self) -> None:
-        """Say which number is not finite, if one is not.
+    def raise_if_nonfinite(self) -> None:
+        """Name the first input that is not finite.
 
         Raises:
-            NonFiniteError: one is not.
+            NonFiniteError: there is one.
         """
-        for name, tensor in (("state", self._given.state), *self._others()):
+        for name, tensor in self._tensors.items():
             bad = (~torch.isfinite(tensor)).nonzero()
             if len(bad):
                 raise NonFiniteError(f"planner {name}", f"first at the index {bad[0].tolist()}")
 
-    def _others(self) -> list[tuple[str, Tensor]]:
-        given = self._given
-        others = (
-            ("parameters", given.parameters),
-            ("mean", None if given.mean is None else self._mean),
-            ("proposals", given.proposals),
-            ("discount", given.discount),
-            ("noise", given.noise),
-        )
-        return [(name, tensor) for name, tensor in others if tensor is not None]
-
-
-def require_shape(what: str, tensor: Tensor, shape: torch.Size) -> None:
-    """What a user's function returned.
-
-    Raises:
-        UserError: it is of another shape.
-    """
-    if tensor.shape != shape:
-        raise UserError(f"{what} returned the shape {list(tensor.shape)} where {list(shape)} is needed")
-
 
 def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[Tensor, Tensor]:
-    """Bounds of the actions ``[action]`` in float32, on the CPU or where they are.
+    """Convert the bounds of the actions to float32 ``[action]``, on their device.
+
+    Args:
+        low: lower bound, a number or ``[action]``.
+        high: upper bound, likewise.
+        action_dim: size of an action.
 
     Raises:
         UserError: a bound is neither a number nor of the action's size, is nan, or the lower one is above the upper.
@@ -152,27 +161,51 @@ def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[
     return found[0], found[1]
 
 
+def initial_std(std: float | Sequence[float], action_dim: int) -> Tensor:
+    """Convert the standard deviation at the start of a plan to float32, one number or ``[action]``.
+
+    Args:
+        std: one number, or one for every entry of the action.
+        action_dim: size of an action.
+
+    Raises:
+        UserError: it is neither one number nor one for every entry of the action.
+    """
+    found = torch.as_tensor(std, dtype=torch.float32)
+    if found.ndim and found.shape != (action_dim,):
+        raise UserError(f"planner.init_std needs one number or {action_dim}, not {found.numel()}")
+    return found
+
+
 def _kind(name: str, value: Tensor) -> Kind:
-    """What is compared of an argument."""
+    """Shape, type and device of an argument."""
     if not isinstance(value, Tensor):
         raise UserError(f"{name} must be a torch.Tensor, not {type(value).__name__}: pass torch.as_tensor({name})")
     return value.shape, value.dtype, value.device
 
 
-@lru_cache(maxsize=256)  # most plans have arguments of the shapes that the one before had
-def _compared(sizes: Sizes, device: torch.device, kinds: tuple[tuple[str, Kind | None], ...]) -> int:
-    """How many candidates there are, of arguments that are in order."""
+@lru_cache(maxsize=256)  # most plans have the shapes of the plan before
+def _compared(
+    sizes: Sizes, device: torch.device, max_proposals: int, kinds: tuple[tuple[str, Kind | None], ...]
+) -> int:
+    """Compare all arguments and return the number of candidates."""
     known = dict(sizes)
     for name, kind in kinds:
         if kind is not None:
             _compare(name, kind, known, device)
         elif name == "parameters":
             known["candidate"] = 1
+    num_proposals = known.get("proposal", 0)
+    if num_proposals > max_proposals:
+        num_samples = known["num_samples"]
+        raise UserError(
+            f"{num_proposals} proposals do not fit into planner.num_samples={num_samples}: raise num_samples"
+        )
     return known["candidate"]
 
 
 def _compare(name: str, kind: Kind, sizes: dict[str, int], device: torch.device) -> None:
-    """Compare one argument; the sizes it brings are added to those known."""
+    """Compare one argument, and add its sizes to the known ones."""
     shape, dtype, where = kind
     if where.type != device.type or device.index not in (None, where.index):
         raise UserError(f"{name} is on {where}, the planner on {device}: pass {name}.to({str(device)!r})")

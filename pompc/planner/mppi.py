@@ -1,43 +1,42 @@
-"""The shared batched planner: model predictive path integral control (Williams et al. 2017)."""
+"""Batched planner: model predictive path integral control (Williams et al. 2017)."""
 
 from __future__ import annotations
-
-import math
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from pompc.errors import NonFiniteError, UserError
 from pompc.models.protocols import Cost, Dynamics, TerminalValue
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
 from pompc.planner.importance import Importance
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
-from pompc.planner.scoring import Scoring
+from pompc.planner.scoring import Scorer
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value
-from pompc.system.precision import matmul_precision
 
 
-class MPPI(Scoring):
-    """Plans for many environments, many candidates of cost parameters and many samples in one batch.
+class MPPI:
+    """Plan for many environments, many candidates of cost parameters and many samples in one batch.
 
     A planner variant overrides :meth:`init`, :meth:`sample` or :meth:`update`; :meth:`plan` loops them. The planner
-    keeps no state between plans: the warm start is an argument, so that planning is batched over environments.
+    keeps no state between plans: the warm start is an argument, so planning is batched over environments.
 
     Args:
         config: options.
-        dynamics: what is rolled out; may also say where an episode ends (``Terminating``).
-        cost: what is minimised; may be the same object as the dynamics.
+        dynamics: the model to roll out; it may also say where an episode ends (``Terminating``).
+        cost: the cost to minimise; it may be the same object as the dynamics.
         action_dim: size of an action.
         low: lower bound of the actions, a number or ``[action]``.
         high: upper bound of the actions.
         device: where plans are made.
 
+    Attributes:
+        scorer: rolls samples out and sums their costs.
+        model_steps: steps of the dynamics so far.
+
     Raises:
-        UserError: ``init_std`` or a bound is not of the action's size, ``low`` is above ``high``, or ``compile`` finds no
-            C++ compiler.
+        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, or ``compile``
+            finds no C++ compiler.
     """
 
     def __init__(
@@ -51,23 +50,22 @@ class MPPI(Scoring):
         high: float | Tensor = 1.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(config, dynamics, cost, torch.device(device))
+        self.config = config
         self.action_dim = action_dim
+        self.device = torch.device(device)
         self.low, self.high = (bound.to(self.device) for bound in inputs.bounds(low, high, action_dim))
-        self.init_std = torch.as_tensor(config.init_std, dtype=torch.float32, device=self.device)
-        if self.init_std.ndim and self.init_std.shape != (action_dim,):
-            raise UserError(f"planner.init_std needs one number or {action_dim}, not {self.init_std.numel()}")
+        self.init_std = inputs.initial_std(config.init_std, action_dim).to(self.device)
+        self._door = inputs.Door(config, action_dim, self.device)
+        self.scorer = Scorer(config, dynamics, cost, self.device)
         self.noise = NOISES[config.noise](config)
-        self.importance: Importance | None = None
-        if config.control_cost:
-            self.importance = Importance(config, self.noise.covariance(config.horizon), self.device)
-        self._sizes = (
-            ("iteration", config.num_iterations),
-            ("num_samples", config.num_samples),
-            ("horizon", config.horizon),
-            ("action", action_dim),
-        )
+        covariance = self.noise.covariance(config.horizon)
+        self.importance = Importance(config, covariance, self.device) if config.control_cost else None
         self.model_steps = 0
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The model to roll out."""
+        return self.scorer.dynamics
 
     @torch.no_grad()
     def plan(
@@ -84,51 +82,44 @@ class MPPI(Scoring):
     ) -> Plan:
         """Plan from every state.
 
-        Shapes, devices and types are compared before anything is computed. Numbers of another type than float32 are
-        converted.
+        Shapes, devices and types are compared before anything is computed; numbers become float32.
 
         Args:
             state: model states ``[batch, state]``.
-            parameters: cost parameters ``[batch, candidate, parameter]``; none means one candidate.
+            parameters: cost parameters ``[batch, candidate, parameter]``; None means one candidate.
             mean: warm start ``[batch, horizon, action]``, already shifted (see :meth:`shift`).
-            is_init: bool ``[batch]`` or ``[batch, 1]``; where true the warm start is dropped.
+            is_init: bool ``[batch]`` or ``[batch, 1]``: drops the warm start of an environment.
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
-            discount: of every environment ``[batch]`` or ``[batch, 1]``; none means the config's.
+            discount: discount of every environment ``[batch]`` or ``[batch, 1]``; None takes the config's.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]`` for fresh draws.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
 
         Raises:
-            UserError: an argument is not of the shape, the type or on the device that is needed.
-            NonFiniteError: an argument is not finite, or a cost is not (and ``drop_nonfinite`` is off, or no finite sample
-                is left).
+            UserError: an argument has a wrong shape, type or device, or there are too many proposals.
+            NonFiniteError: an argument is not finite, or a cost is not (and ``drop_nonfinite`` is off, or no finite
+                sample is left).
         """
-        given = inputs.checked(
-            self._sizes,
-            self.device,
-            {
-                "state": state,
-                "parameters": parameters,
-                "mean": mean,
-                "is_init": is_init,
-                "proposals": proposals,
-                "discount": discount,
-                "noise": noise,
-            },
+        given = self._door(
+            state=state,
+            parameters=parameters,
+            mean=mean,
+            is_init=is_init,
+            proposals=proposals,
+            discount=discount,
+            noise=noise,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
-        numbers = inputs.Numbers(given, mean)
-        discounts = self.discounts if given.discount is None else self._powers(given.discount)
+        probe = inputs.Probe(given, mean)
         for iteration in range(self.config.num_iterations):
             fresh = None if given.noise is None else given.noise[iteration]
             mean, proposals = self._reachable(mean, std, given.proposals)
             drawn = self.sample(mean, std, proposals, fresh)
             actions = torch.clamp(drawn, self.low, self.high)
-            with matmul_precision(self.config.matmul_precision):
-                states, charges = self._scored(given.state, actions, given.parameters, terminal_value, discounts)
-            costs = self._finite_costs(charges, numbers)
+            states, costs = self.scorer(given, actions, terminal_value, probe)
+            self.model_steps += actions[..., 0].numel()
             if self.importance is None:
                 log_ratio = None
                 mean, std, weights = self.update(actions, costs, mean, std)
@@ -136,7 +127,6 @@ class MPPI(Scoring):
                 log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
                 mean, std, weights = self.update(drawn, costs, mean, std, log_ratio)
                 mean = torch.clamp(mean, self.low, self.high)
-            self.model_steps += actions[..., 0].numel()
         return Plan(
             mean=mean,
             std=std,
@@ -150,23 +140,37 @@ class MPPI(Scoring):
         )
 
     def init(self, batch: int, candidates: int, mean: Tensor | None, is_init: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The sampling distribution a plan starts from: mean and std ``[batch, candidate, horizon, action]``."""
+        """Start the sampling distribution of a plan.
+
+        Args:
+            batch: number of environments.
+            candidates: number of candidates.
+            mean: warm start ``[batch, horizon, action]``; None starts from zero.
+            is_init: bool ``[batch]``: starts an environment from zero.
+
+        Returns:
+            Mean and standard deviation ``[batch, candidate, horizon, action]``.
+        """
         shape = (batch, candidates, self.config.horizon, self.action_dim)
+        std = self.init_std.expand(shape)
         if mean is None:
-            start = torch.zeros(shape, device=self.device)
-        else:
-            if is_init is not None:
-                mean = torch.where(is_init.view(batch, 1, 1), 0.0, mean)
-            start = mean.unsqueeze(1).expand(shape)
-        return start, self.init_std.expand(shape)
+            return torch.zeros(shape, device=self.device), std
+        if is_init is not None:
+            mean = torch.where(is_init.view(batch, 1, 1), 0.0, mean)
+        return mean.unsqueeze(1).expand(shape), std
 
     def sample(self, mean: Tensor, std: Tensor, proposals: Tensor | None, noise: Tensor | None) -> Tensor:
-        """Action sequences ``[batch, candidate, sample, horizon, action]``, not yet clamped to the bounds.
+        """Draw action sequences, not yet clamped to the bounds.
 
-        The order is: proposals, the mean, samples around zero, samples around the mean.
+        Args:
+            mean: ``[batch, candidate, horizon, action]``.
+            std: standard deviation ``[batch, candidate, horizon, action]``.
+            proposals: sequences to include ``[batch, candidate, p, horizon, action]``.
+            noise: standard noise ``[batch, candidate, sample, horizon, action]``; None draws it.
 
-        Raises:
-            UserError: the proposals leave no room for the mean and the samples around zero.
+        Returns:
+            ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around zero,
+            samples around the mean.
         """
         config = self.config
         batch, candidates, horizon, action = mean.shape
@@ -174,16 +178,12 @@ class MPPI(Scoring):
         noise = self.noise(shape, self.device) if noise is None else noise
         num_proposals = 0 if proposals is None else proposals.shape[2]
         fixed = num_proposals + config.include_mean
-        if fixed + config.num_zero_mean > config.num_samples:
-            raise UserError(
-                f"{num_proposals} proposals do not fit into planner.num_samples={config.num_samples}: raise num_samples"
-            )
-        spread = noise * std.unsqueeze(2)
-        spread[:, :, :fixed] = 0.0
-        actions = spread + mean.unsqueeze(2)
+        deviation = noise * std.unsqueeze(2)
+        deviation[:, :, :fixed] = 0.0
+        actions = deviation + mean.unsqueeze(2)
         if config.num_zero_mean:
             zero = slice(fixed, fixed + config.num_zero_mean)
-            actions[:, :, zero] = spread[:, :, zero]
+            actions[:, :, zero] = deviation[:, :, zero]
         if proposals is not None:
             actions[:, :, :num_proposals] = proposals
         return actions
@@ -191,15 +191,19 @@ class MPPI(Scoring):
     def update(
         self, actions: Tensor, costs: Tensor, mean: Tensor, std: Tensor, log_ratio: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New mean, std ``[batch, candidate, horizon, action]`` and weights ``[batch, candidate, sample]``.
+        """Weight the samples by their costs and move the sampling distribution to them.
 
         Args:
-            actions: what is averaged ``[batch, candidate, sample, horizon, action]``: the clamped samples, or with a
-                control cost the drawn ones, of which its densities speak.
-            costs: of the samples ``[batch, candidate, sample]``.
-            mean: they were drawn around ``[batch, candidate, horizon, action]``.
-            std: spread ``[batch, candidate, horizon, action]``.
-            log_ratio: logarithm of their importance ratios ``[batch, candidate, sample]``; none without a control cost.
+            actions: samples to average ``[batch, candidate, sample, horizon, action]``: the clamped ones, or with a
+                control cost the drawn ones, because its densities are those of the drawn ones.
+            costs: costs of the samples ``[batch, candidate, sample]``.
+            mean: the samples' mean ``[batch, candidate, horizon, action]``.
+            std: the samples' standard deviation ``[batch, candidate, horizon, action]``.
+            log_ratio: logarithm of the importance ratios ``[batch, candidate, sample]``; None without a control cost.
+
+        Returns:
+            New mean and standard deviation ``[batch, candidate, horizon, action]``, weights
+            ``[batch, candidate, sample]``.
         """
         config = self.config
         weights = mppi_weights(costs, config.temperature, config.num_elites, log_ratio)
@@ -210,11 +214,14 @@ class MPPI(Scoring):
         return mean, std, weights
 
     def select(self, plan: Plan, *, greedy: bool = False) -> Tensor:
-        """First action of every candidate ``[batch, candidate, action]``: the mean, or a sample drawn by weight.
+        """Select the first action of every candidate: the mean's, or with ``stochastic`` that of a sample.
 
         Args:
-            plan: what was planned.
-            greedy: take the sample of the largest weight instead of drawing one.
+            plan: the plan.
+            greedy: take the sample of the largest weight instead of drawing one by its weight.
+
+        Returns:
+            ``[batch, candidate, action]``.
         """
         if not self.config.stochastic:
             return plan.mean[..., 0, :]
@@ -226,32 +233,17 @@ class MPPI(Scoring):
         return first.gather(2, chosen).squeeze(2)
 
     def shift(self, mean: Tensor) -> Tensor:
-        """A warm start for the next step: drop the first action of ``[..., horizon, action]``, fill the end."""
+        """Shift a plan ``[..., horizon, action]`` by one step into the warm start of the next: drop the first action."""
         last = mean[..., -1:, :]
         return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
 
+    def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Roll the dynamics out, see :meth:`Scorer.rollout`."""
+        return self.scorer.rollout(state, actions)
+
     def _reachable(self, mean: Tensor, std: Tensor, proposals: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Mean and proposals; with a control cost, what the noise can make of them."""
+        """Project mean and proposals on the range of the noise, if a control cost needs densities of them."""
         if self.importance is None:
             return mean, proposals
         mean = self.importance.reachable(mean.unsqueeze(2), std).squeeze(2)
         return mean, None if proposals is None else self.importance.reachable(proposals, std)
-
-    def _finite_costs(self, charges: Tensor, numbers: inputs.Numbers) -> Tensor:
-        """Cost of every sample ``[batch, candidate, sample]``; infinite for those that are dropped."""
-        cost = charges.sum(-1)
-        if math.isfinite(cost.sum() + numbers.probe):  # the one place where a plan waits for the device
-            return cost
-        numbers.name_the_nonfinite()
-        finite = torch.isfinite(cost)
-        if finite.all():  # it was their sum that overflowed
-            return cost
-        if self.config.drop_nonfinite and cast(Tensor, finite.any(-1)).all():
-            return cost.masked_fill(~finite, torch.inf)
-        bad = (~torch.isfinite(charges)).nonzero()
-        if len(bad) == 0:
-            raise NonFiniteError("planner cost", "the sum over the horizon overflows")
-        batch, candidate, sample, step = bad[0].tolist()
-        raise NonFiniteError(
-            "planner cost", f"environment {batch}, candidate {candidate}, sample {sample}, step {step}"
-        )

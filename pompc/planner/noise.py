@@ -1,4 +1,4 @@
-"""Action noise for sampling planners: unit variance at every step, correlated in time or not."""
+"""Action noise for sampling planners: unit variance at every step, white or correlated over time."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class Noise(Protocol):
-    """Standard noise over a horizon; drawn from torch's global random state of the device."""
+    """Draw standard noise over a horizon, from torch's global random state of the device."""
 
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """``shape = (..., horizon, action)`` -> noise of that shape with unit variance in every entry."""
+        """Draw noise of ``shape = (..., horizon, action)`` with unit variance in every entry."""
         ...
 
     def covariance(self, horizon: int) -> Tensor:
-        """Covariance ``[horizon, horizon]`` over time of each action entry, in float64; ones on its diagonal.
+        """Compute the covariance over time of each action entry ``[horizon, horizon]``, in float64, its diagonal ones.
 
-        Action entries are independent of each other. It is singular where the noise has fewer degrees of freedom than
-        there are steps.
+        Action entries are independent of each other. The covariance is singular if the noise has fewer degrees of freedom
+        than steps.
         """
         ...
 
 
 class WhiteNoise:
-    """Independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
+    """Draw independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
 
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """See :class:`Noise`."""
@@ -45,7 +45,11 @@ class WhiteNoise:
 
 
 class LinearNoise:
-    """Normal noise mixed over time by a fixed matrix ``[horizon, inputs]``, normalised to unit variance."""
+    """Mix normal noise over time.
+
+    Args:
+        mixing: weights ``[horizon, input]`` of independent inputs; they are normalised to unit variance at every step.
+    """
 
     def __init__(self, mixing: np.ndarray) -> None:
         mixing = mixing / np.linalg.norm(mixing, axis=1, keepdims=True)
@@ -65,7 +69,7 @@ class LinearNoise:
 
 
 class ColouredNoise(LinearNoise):
-    """Power-law noise with spectral density ``1 / f^exponent`` (Timmer and Koenig 1995; Pinneri et al. 2020, iCEM).
+    """Draw power-law noise with spectral density ``1 / f^exponent`` (Timmer and Koenig 1995; Pinneri et al. 2020, iCEM).
 
     Args:
         horizon: number of steps.
@@ -73,7 +77,7 @@ class ColouredNoise(LinearNoise):
     """
 
     def __init__(self, horizon: int, exponent: float) -> None:
-        # A white series twice as long is filtered in the frequency domain, so that the ends are not tied together.
+        # A white series twice as long is filtered in the frequency domain, so that its ends are not tied together.
         length = 2 * horizon
         frequency = np.fft.rfftfreq(length)
         frequency[0] = frequency[1]
@@ -83,11 +87,11 @@ class ColouredNoise(LinearNoise):
 
 
 class SplineNoise(LinearNoise):
-    """Normal noise on ``knots`` support points joined by a spline (as the samplers of mujoco_mpc, hydrax and judo).
+    """Draw normal noise at ``knots`` support points and join it by a spline (as mujoco_mpc, hydrax and judo do).
 
     Args:
         horizon: number of steps.
-        knots: number of support points, spread evenly from the first to the last step.
+        knots: number of support points, evenly spaced from the first to the last step.
     """
 
     def __init__(self, horizon: int, knots: int) -> None:

@@ -1,4 +1,4 @@
-"""What a planner returns."""
+"""The result of a planner."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from torch import Tensor
 class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, not reductions
     """A plan for every environment and candidate; batch size ``[batch, candidate]``.
 
-    Index it like a tensor: ``plan[rows, chosen]`` picks one candidate per environment.
+    Index it like a tensor: ``plan[environments, chosen]`` picks one candidate per environment.
 
     Attributes:
         mean: weighted mean of the action sequences ``[..., horizon, action]``.
-        std: spread of the sampling distribution after the last update ``[..., horizon, action]``.
+        std: standard deviation of the sampling distribution after the last update ``[..., horizon, action]``.
         actions: sampled action sequences ``[..., sample, horizon, action]``.
         states: their model trajectories, the first state included ``[..., sample, horizon + 1, state]``.
-        costs: what the task charges for each sample ``[..., sample]``; infinite for a dropped one.
-        weights: weight of each sample ``[..., sample]``, rows sum to one; with a control cost the importance ratios are in
-            them.
-        soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost that of the base density.
+        costs: cost of each sample by the task ``[..., sample]``; infinite for a dropped sample.
+        weights: weights ``[..., sample]`` that sum to one; with a control cost they include the importance ratios.
+        soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost, of the base density.
         effective_samples: effective sample size ``[...]``.
     """
 

@@ -1,4 +1,4 @@
-"""From costs to weights: the exponential transform of MPPI and what is read off it."""
+"""Weights of samples by their costs: the exponential transform of MPPI and its statistics."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_ratio: Tensor | None = None) -> Tensor:
-    """Self-normalised weights ``ratio * exp(-(cost - min cost) / temperature)`` over the last dimension.
+    """Weight samples by ``ratio * exp(-(cost - min cost) / temperature)``, normalised over the last dimension.
 
-    The shift by the minimum keeps every exponent at or below zero, so no cost is too large.
-    Infinite costs get weight 0.
+    The shift by the minimum keeps every exponent at or below zero, so no cost is too large. A sample of infinite cost
+    gets weight 0.
 
     Args:
-        cost: total costs ``[..., sample]``; at least one per row is finite.
-        temperature: in units of cost; small is greedy.
-        num_elites: only this many samples of least cost get weight; 0 takes all. What is best is a matter of the cost: by
-            the ratio, those against the mean would be chosen and the plan would jump to its other side.
-        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; none means that all are one.
+        cost: total costs ``[..., sample]``, of which one at least is finite.
+        temperature: temperature in units of cost; small is greedy.
+        num_elites: only this many samples of least cost get weight; 0 takes all. The cost alone chooses them: the ratio
+            would choose samples opposite to the mean, and the plan would jump to its other side.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
 
     Returns:
         Weights ``[..., sample]`` that sum to one.
@@ -31,14 +31,14 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_rati
 
 
 def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
-    """Drop what comes after the end of an episode.
+    """Set terms after the end of an episode to zero.
 
     Args:
-        terms: of every step and of the last state ``[..., horizon + 1]``.
-        terminated: whether each step ended the episode ``[..., horizon]``; none where nothing ever does.
+        terms: a term of every step and of the last state ``[..., horizon + 1]``.
+        terminated: whether each step ended the episode ``[..., horizon]``; None means that no step ends one.
 
     Returns:
-        ``terms`` with zeros behind the first terminating step, whose own term counts.
+        ``terms`` with zeros after the first terminating step, whose own term counts.
     """
     if terminated is None:
         return terms
@@ -47,10 +47,17 @@ def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
 
 
 def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None) -> Tensor:
-    """Free energy ``-temperature * log mean(ratio * exp(-cost / temperature))``: ``[..., sample]`` -> ``[...]``.
+    """Compute the free energy ``-temperature * log mean(ratio * exp(-cost / temperature))``.
 
-    Between the least and the mean cost where all ratios are one (``log_ratio`` is none); infinite costs count as samples
-    of probability zero weight.
+    Without ratios it lies between the least and the mean cost. Samples of infinite cost are left out of the mean.
+
+    Args:
+        cost: total costs ``[..., sample]``.
+        temperature: temperature in units of cost.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
+
+    Returns:
+        ``[...]``, in units of cost.
     """
     count = (cost.abs() < torch.inf).sum(-1)
     exponent = -cost / temperature
@@ -59,16 +66,16 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """``1 / sum w^2``: between 1 (one sample decides) and the number of samples; ``[..., sample]`` -> ``[...]``."""
+    """Compute ``1 / sum w^2``, from 1 (one sample decides) to the number of samples: ``[..., sample]`` -> ``[...]``."""
     return 1.0 / weights.square().sum(-1)
 
 
 def systematic_resample(weights: Tensor, count: int) -> Tensor:
-    """Low-variance draw of ``count`` indices in proportion to the weights (Kitagawa 1996).
+    """Draw ``count`` indices in proportion to the weights, with low variance (Kitagawa 1996).
 
     Args:
-        weights: ``[..., sample]``, rows sum to one.
-        count: draws per row.
+        weights: weights ``[..., sample]`` that sum to one.
+        count: number of draws.
 
     Returns:
         Indices ``[..., count]``; sample ``i`` appears ``floor`` or ``ceil`` of ``count * w_i`` times.

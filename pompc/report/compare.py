@@ -1,4 +1,4 @@
-"""``pompc compare``: finished or running runs side by side."""
+"""Compare finished or running runs: ``pompc compare``."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from pompc.system.files import require_writable
 
 
 def compare(paths: Sequence[Path], output: Path, published: Path | None = None, bounds: Sequence[Bounds] = ()) -> int:
-    """Print tables of the last evaluations and write curves (PNG) and the tables' numbers (CSV).
+    """Print tables of the last evaluations; write curves (PNG) and the numbers of the tables (CSV).
 
-    Runs of the same algorithm, environment and configuration are seeds of one method, and each has one score, its mean
-    over the episodes of its last evaluation (:mod:`pompc.report.scores`); every environment has its panel and its table,
-    and several have a table of their normalised scores where the bounds are given.
-    With published curves the CSV has a row per method and published method.
+    Runs of the same algorithm, environment and configuration are seeds of one method. A run's score is its mean over the
+    episodes of its last evaluation (:mod:`pompc.report.scores`). Every environment has a panel and a table. Several
+    environments also share a table of normalised scores, if ``bounds`` cover them. With published curves the CSV has a
+    row per method and published method.
 
     Args:
         paths: run directories.
         output: the PNG; the CSV lies beside it with the same stem.
-        bounds: returns to normalise by, the last one that fits an environment.
-        published: a file of published curves (:func:`pompc.report.published.read_published`) to show and to compare with.
+        published: a file of published curves to compare with (:func:`pompc.report.published.read_published`).
+        bounds: returns to normalise by; the last one that fits an environment counts.
 
     Returns:
         The exit code 0.
 
     Raises:
-        UserError: a path is no run directory, has no evaluation yet, or is a seed that another one is, too; the published
-            curves are of other tasks; the output cannot be written.
+        UserError: a path is no run directory or has no evaluation yet, two runs are the same seed of one method, the
+            published curves belong to other tasks, or the output cannot be written.
     """
     require_writable(output)
     environments = _environments(paths)
@@ -88,7 +88,7 @@ def compare(paths: Sequence[Path], output: Path, published: Path | None = None, 
 
 
 def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
-    """``{environment: {method: run directories}}``, in the order of the paths."""
+    """Group the runs as ``{environment: {method: run directories}}``, in the order of the paths."""
     found: dict[str, dict[tuple[str, str | None], dict[int, Path]]] = {}
     for path in paths:
         if not (path / "run.json").exists():
@@ -105,9 +105,9 @@ def _environments(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 
 
 def named(methods: Mapping[tuple[str, str | None], Mapping[int, Path]]) -> dict[str, list[Path]]:
-    """``{(algorithm, hash of the configuration): {seed: run}}`` -> ``{name: runs}``.
+    """Name the methods: ``{(algorithm, hash of the configuration): {seed: run}}`` -> ``{name: runs}``.
 
-    A name is the algorithm's; where there are several of one, with what differs in their configurations.
+    A name is the algorithm's. Several methods of one algorithm also show the options in which they differ.
     """
     names = {}
     for algo in dict.fromkeys(algo for algo, _ in methods):
@@ -123,7 +123,7 @@ def named(methods: Mapping[tuple[str, str | None], Mapping[int, Path]]) -> dict[
 
 
 def _decisive(run: Path) -> dict[str, str]:
-    """``{key: value}`` of what decides a run's results, but for its seed; empty where its configuration is not there."""
+    """Read the options that decide a run's results, without its seed; empty if it has no configuration file."""
     file = run / "config.yaml"
     if not file.exists():
         return {}
@@ -133,7 +133,7 @@ def _decisive(run: Path) -> dict[str, str]:
 
 
 def _has_rows(table: Path) -> bool:
-    """Whether a CSV file is there and holds more than its header."""
+    """Say whether a CSV file exists and holds more than its header."""
     if not table.exists():
         return False
     with open(table, newline="", encoding="utf-8") as file:
@@ -141,7 +141,7 @@ def _has_rows(table: Path) -> bool:
 
 
 def _published_bands(environments: dict[str, dict[str, list[Path]]], published: Path) -> dict[str, Sequence[Band]]:
-    """The published curves of every environment that has some."""
+    """Find the published curves of every environment that has some."""
     tasks: dict[str, str] = {}
     for env, groups in environments.items():
         found = {suite_task(path) for runs in groups.values() for path in runs}
@@ -152,7 +152,14 @@ def _published_bands(environments: dict[str, dict[str, list[Path]]], published: 
 
 
 def suite_task(path: Path) -> str | None:
-    """The Control Suite task, as the user wrote it, that a run sees from its state; none for any other run."""
+    """Read the task of a run that observes states of the Control Suite, as the user wrote it (``walker-walk``).
+
+    Returns:
+        The task; None for any other run.
+
+    Raises:
+        UserError: the run has no config.yaml.
+    """
     config = path / "config.yaml"
     if not config.exists():
         raise UserError(f"{path} has no config.yaml, which says its task: leave it out, or compare without --published")
@@ -161,18 +168,18 @@ def suite_task(path: Path) -> str | None:
 
 
 def against_published(runs: Sequence[Path], bands: Sequence[Band]) -> list[dict[str, str | float]]:
-    """Where the mean over the seeds stands at the last step shared with each band: :meth:`Band.place` and its method."""
+    """Compare the mean over the seeds with each band at the last shared step: :meth:`Band.place` and the method."""
     if not bands:
         return []
     seeds = [read_eval(path / "eval.csv") for path in runs]
-    steps = np.unique(np.concatenate([seed["step"] for seed in seeds]))  # all, so that no evaluation is lost
+    steps = np.unique(np.concatenate([seed["step"] for seed in seeds]))  # of all seeds, so that no evaluation is lost
     steps = steps[steps <= min(seed["step"].max() for seed in seeds)]
     mean = np.mean([np.interp(steps, seed["step"], seed["reward"]) for seed in seeds], axis=0)
     return [{"published": band.method, **band.place(steps, mean)} for band in bands]
 
 
 def _show(console: Console, title: str, rows: Sequence[dict[str, str | float]]) -> None:
-    """A table with one column per method, and what its range means where that is no interval."""
+    """Print a table with one column per method, and a note on ranges that are no intervals."""
     if not rows:
         return
     table = Table(title=title)
@@ -193,7 +200,7 @@ def _show(console: Console, title: str, rows: Sequence[dict[str, str | float]]) 
 
 
 def _places(env: str, rows: Sequence[dict[str, str | float]]) -> Table:
-    """One row per method and published method."""
+    """Build a table with one line per method and published method."""
     table = Table(title=f"published curves on {env}")
     for name in ("", "published", "step", "ours", "mean", "band", "ours is"):
         table.add_column(name, justify="left" if name in ("", "published", "ours is") else "right", overflow="fold")

@@ -1,4 +1,4 @@
-"""Learning curves from evaluation files."""
+"""Draw learning curves from evaluation files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
-COLUMNS = 3  # the most panels in a row
+COLUMNS = 3  # panels side by side, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Panel:
     Attributes:
         title: above the axes.
         files: label -> the eval.csv files of a method's seeds.
-        bands: published curves to show behind, of the same quantity.
+        bands: published curves of the same quantity, to show behind.
     """
 
     title: str
@@ -39,16 +39,19 @@ class Panel:
 
 
 def read_eval(path: Path) -> dict[str, np.ndarray]:
-    """The columns of an eval.csv ``[rows]`` as float64."""
+    """Read the columns of an eval.csv as float64 ``[row]``."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else ())}
 
 
 def on_common_steps(runs: Sequence[dict[str, np.ndarray]], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """``steps [points]`` and ``values [runs, points]`` on the steps all runs cover, linear in between.
+    """Interpolate a column linearly on the steps that all runs cover.
 
-    The points are those of the run with the fewest evaluations in the common range.
+    The steps are those of the run with the fewest evaluations in the common range.
+
+    Returns:
+        Steps ``[point]`` and values ``[run, point]``.
     """
     end = min(run["step"].max() for run in runs)
     grids = [run["step"][run["step"] <= end] for run in runs]
@@ -59,12 +62,12 @@ def on_common_steps(runs: Sequence[dict[str, np.ndarray]], column: str) -> tuple
 def plot_learning_curve(
     files: Sequence[Path] | dict[str, Sequence[Path]], output: Path, *, column: str = "reward", title: str = ""
 ) -> Path:
-    """Draw the mean over seeds and the range of them, and write a PNG: :func:`plot_panels` with one panel.
+    """Draw one panel with the mean over seeds and their range, and write a PNG.
 
     Args:
         files: the eval.csv files of one method's seeds, or label -> files for several methods.
         output: the PNG.
-        column: which quantity.
+        column: the quantity to draw.
         title: above the axes.
 
     Returns:
@@ -77,16 +80,15 @@ def plot_learning_curve(
 def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward") -> Path:
     """Draw small multiples with one legend, and write a PNG.
 
-    A label has one colour in all panels: a line with dots for the mean over its seeds, with a band from the lowest to
-    the highest of them.
-    Where it ends before the longest one, its last value goes on as a dashed line, or as a dotted one where published
-    curves are dashed. Those are shown as far as the panel's own curves reach, and at least to their first point after
-    step 0.
+    A label has one colour in all panels: a line with dots for the mean over its seeds, and a band from the lowest to the
+    highest seed. A curve that ends before the longest one continues with its last value, dashed, or dotted beside
+    published curves, which are dashed. Published curves reach as far as the panel's own curves, and at least to their
+    first point after step 0.
 
     Args:
-        panels: what to show, row by row.
+        panels: the panels in reading order.
         output: the PNG.
-        column: which quantity.
+        column: the quantity to draw.
 
     Returns:
         ``output``.
@@ -124,7 +126,7 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward"
 
 
 def _draw(axes: Axes, panel: Panel, column: str, colours: Mapping[str, str]) -> None:
-    """One panel: published bands behind, then the methods and, where they end early, their last values."""
+    """Draw one panel: published bands behind, then the methods, continued with their last values."""
     curves = _curves(panel, column)
     end = max((steps[-1] for steps, _ in curves.values()), default=0.0)
     limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][:1])])
@@ -147,7 +149,7 @@ def _draw(axes: Axes, panel: Panel, column: str, colours: Mapping[str, str]) -> 
 
 
 def _curves(panel: Panel, column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Label -> steps and values of :func:`on_common_steps`, for the methods that have been evaluated."""
+    """Read steps and values of every evaluated method (:func:`on_common_steps`) by its label."""
     runs = {label: [run for run in map(read_eval, paths) if run] for label, paths in panel.files.items()}
     return {label: on_common_steps(seeds, column) for label, seeds in runs.items() if seeds}
 

@@ -1,7 +1,8 @@
-"""Import this before matplotlib: a back-end for windows that is not here costs nothing, for no window is opened.
+"""Import matplotlib even if ``MPLBACKEND`` names a missing back-end; import this module before matplotlib.
 
-matplotlib refuses to be imported where ``MPLBACKEND`` names a back-end that it cannot find. Jupyter sets the variable for
-every process that it starts, also for those of interpreters without the back-end. It is obeyed here where it can be.
+matplotlib refuses to be imported if it cannot find the back-end that ``MPLBACKEND`` names. Jupyter sets the variable for
+every process that it starts, also for interpreters without that back-end. This module uses the back-end if it is there
+and ignores it otherwise: pompc opens no window.
 """
 
 import os
@@ -12,7 +13,7 @@ try:
     import matplotlib
 
     if _name:
-        with suppress(ValueError):  # what matplotlib raises on its name
+        with suppress(ValueError):  # an unknown name
             matplotlib.rcParams["backend"] = _name
 finally:
     if _name is not None:

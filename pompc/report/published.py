@@ -1,4 +1,4 @@
-"""Learning curves that others have published, and how a run of ours stands to them."""
+"""Read published learning curves and compare runs with them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHORT_DOMAINS = {"ball-in-cup": "cup", "point-mass": "pointmass"}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Band:
-    """One published method on one task.
+    """A published curve: one method on one task.
 
     Attributes:
         method: the tag in the file, ``tdmpc2`` or ``bmpc@bmpc-repo-dmc1M``.
-        extent: what lies between ``low`` and ``high``, in words.
+        extent: meaning of the band from ``low`` to ``high``, in words.
         steps: environment frames ``[point]``, increasing.
         mean: mean return ``[point]``.
         low: lower end of the band ``[point]``.
@@ -40,28 +40,28 @@ class Band:
 
     @property
     def label(self) -> str:
-        """Method, source and the band's meaning, for a legend."""
+        """Method, source and meaning of the band, for a legend."""
         name, _, source = self.method.partition("@")
         return f"{name} ({source or UNTAGGED_SOURCE}: {self.extent})"
 
     def until(self, limit: float) -> Band:
-        """The part up to ``limit``, linear between points, so that a curve reaches the edge of its axes."""
+        """Cut the band at step ``limit``, linear between points, so that it reaches the edge of its axes."""
         end = min(limit, self.steps[-1])
         steps = np.append(self.steps[self.steps < end], end)
         columns = {name: np.interp(steps, self.steps, getattr(self, name)) for name in ("mean", "low", "high")}
         return Band(method=self.method, extent=self.extent, steps=steps, **columns)
 
     def place(self, steps: np.ndarray, values: np.ndarray) -> dict[str, str | float]:
-        """Where another curve stands at the last published step that it reaches.
+        """Compare another curve with the band at the last published step that it reaches.
 
         Args:
             steps: environment frames of the other curve ``[other]``, increasing.
             values: its returns ``[other]``, taken as linear in between.
 
         Returns:
-            ``published_step`` (never 0: nothing is learned there), ``ours``, ``published_mean``, ``published_low``,
-            ``published_high`` and ``place``: inside, above or below the band. Without a shared step all are nan, and
-            the place is ``not reached``.
+            ``published_step`` (never 0, before any learning), ``ours``, ``published_mean``, ``published_low``,
+            ``published_high`` and ``place``: ``inside``, ``above`` or ``below`` the band. Without a shared step the
+            numbers are nan and the place is ``not reached``.
         """
         shared = np.flatnonzero((self.steps > 0) & (self.steps >= steps[0]) & (self.steps <= steps[-1]))
         if not len(shared):
@@ -83,7 +83,7 @@ class Band:
 
 
 def task_key(task: str) -> str:
-    """One spelling per task: ``ball_in_cup-catch`` and ``cup-catch`` -> ``cup-catch``."""
+    """Spell a task in one way: ``ball_in_cup-catch`` and ``cup-catch`` -> ``cup-catch``."""
     key = task.lower().replace("_", "-")
     for domain, short in SHORT_DOMAINS.items():
         if key.startswith(f"{domain}-"):
@@ -92,13 +92,16 @@ def task_key(task: str) -> str:
 
 
 def read_published(path: Path) -> dict[str, list[Band]]:
-    """The bands of every task (by :func:`task_key`), in the file's order of methods.
+    """Read the bands of every task from a CSV with the columns ``method,task,env_steps,seed,return``.
 
-    The columns are ``method,task,env_steps,seed,return``. A method's seeds are either numbers, and the band goes from the
-    lowest to the highest of them, or ``mean``, ``ci_lo`` and ``ci_hi``.
+    A method's seeds are either numbers (the band goes from the lowest to the highest) or ``mean``, ``ci_lo`` and
+    ``ci_hi``.
+
+    Returns:
+        Bands by :func:`task_key`, in the file's order of methods.
 
     Raises:
-        UserError: there is no such file, or it is none of this kind.
+        UserError: the file cannot be read or has another form.
     """
     points: dict[tuple[str, str], dict[float, dict[str, float]]] = {}
     try:
@@ -127,20 +130,25 @@ def read_published(path: Path) -> dict[str, list[Band]]:
 
 
 def matching(tasks: Collection[str], bands: Mapping[str, Sequence[Band]], path: Path) -> dict[str, Sequence[Band]]:
-    """The bands of those of our tasks that the file has.
+    """Select the bands of our tasks.
 
     Args:
-        tasks: as our configurations write them.
-        bands: from :func:`read_published`.
+        tasks: our tasks, as the configurations write them.
+        bands: bands of :func:`read_published`.
         path: the file, for the error.
 
+    Returns:
+        Bands of every task that the file has.
+
     Raises:
-        UserError: it has none of them.
+        UserError: the file has none of the tasks.
     """
     found = {task: bands[task_key(task)] for task in tasks if task_key(task) in bands}
     if not found:
         if not tasks:
-            raise UserError(f"none of the runs is on a dmc task from its state, which {path} could have a curve for")
+            raise UserError(
+                f"no run learns a single task from its state, and {path} has curves of such runs: leave out --published"
+            )
         near = [name for task in tasks for name in difflib.get_close_matches(task_key(task), bands, n=4, cutoff=0.5)]
         known = ", ".join(dict.fromkeys(near or sorted(bands)))
         raise UserError(f"{path} has no curve for {', '.join(tasks)}: it has {known or 'no task at all'}")
@@ -158,7 +166,7 @@ def _number(path: Path, reader: csv.DictReader, row: dict[str, str], name: str) 
 
 
 def _band(path: Path, task: str, method: str, curve: dict[float, dict[str, float]]) -> Band:
-    """The band of the values ``{step: {seed: return}}``; a seed may miss at a step."""
+    """Build the band of ``{step: {seed: return}}``; a numbered seed may be missing at a step."""
     steps = sorted(curve)
     seeds = {seed for values in curve.values() for seed in values}
     if seeds.isdisjoint(INTERVAL) and all(seed.isdecimal() for seed in seeds):

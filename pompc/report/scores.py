@@ -1,4 +1,4 @@
-"""What a method's runs are worth: one score per run, their interquartile mean, and how sure it is (Agarwal et al. 2021)."""
+"""Score methods: one score per run, their interquartile mean and its interval (Agarwal et al. 2021)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy import stats
 from pompc.errors import UserError
 
 RESAMPLES = 10_000
-FEWEST_RUNS = 5  # of a task for an interval: of fewer, a percentile bootstrap covers far less than it says
+FEWEST_RUNS = 5  # of a task for an interval: with fewer, a percentile bootstrap covers far less than 95 %
 INTERVAL = "95 % interval"
 RANGE = "range of runs"
 ALL = "all, normalised"  # the environment of a score over several
@@ -22,7 +22,7 @@ ALL = "all, normalised"  # the environment of a score over several
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """The returns between which an environment's scores are normalised: ``low`` becomes 0 and ``high`` 1.
+    """Returns that normalise an environment's scores: ``low`` becomes 0 and ``high`` becomes 1.
 
     Attributes:
         pattern: the environments' names, as a shell writes them (``dmc-*``).
@@ -36,46 +36,49 @@ class Bounds:
 
     @classmethod
     def parse(cls, text: str) -> Bounds:
-        """``[ENV=]LOW:HIGH``; without ``ENV=`` it is for all environments.
+        """Parse ``[ENV=]LOW:HIGH``; without ``ENV=`` the bounds hold for all environments.
 
         Raises:
-            UserError: it is not of this form, or the bounds are not finite and increasing.
+            UserError: the text has another form, or the bounds are not finite and increasing.
         """
         pattern, _, numbers = text.rpartition("=")
         low, _, high = numbers.partition(":")
         try:
             bounds = cls(pattern=pattern or "*", low=float(low), high=float(high))
         except ValueError:
-            raise UserError(f"--bounds {text}: write [ENV=]LOW:HIGH, such as 'dmc-*=0:1000'") from None
+            raise UserError(f"--bounds {text}: write [ENV=]LOW:HIGH, such as '*-walk=0:1000'") from None
         if not -np.inf < bounds.low < bounds.high < np.inf:
             raise UserError(f"--bounds {text}: LOW must be below HIGH, and both finite")
         return bounds
 
     def normalised(self, scores: np.ndarray) -> np.ndarray:
-        """Scores ``[run]`` with ``low`` at 0 and ``high`` at 1; beyond them they are not cut."""
+        """Normalise scores ``[run]``: ``low`` to 0, ``high`` to 1, without a limit beyond them."""
         return (scores - self.low) / (self.high - self.low)
 
 
 def bounds_of(env: str, bounds: Sequence[Bounds]) -> Bounds | None:
-    """The last of the given ones whose pattern fits the environment."""
+    """Find the last bounds whose pattern fits the environment."""
     fitting = [entry for entry in bounds if fnmatch.fnmatchcase(env, entry.pattern)]
     return fitting[-1] if fitting else None
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half of the runs' scores (Agarwal et al. 2021): ``[..., run]`` -> ``[...]``."""
+    """Average the middle half of the runs' scores (Agarwal et al. 2021): ``[..., run]`` -> ``[...]``."""
     return stats.trim_mean(scores, 0.25, axis=axis)
 
 
 def bootstrap_interval(tasks: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the interquartile mean over all runs.
+    """Bootstrap the 95 % percentile interval of the interquartile mean over all runs.
 
-    Runs are drawn anew within each task (Agarwal et al. 2021, stratified), each with all its episodes: these say how well
+    The bootstrap resamples runs within each task (Agarwal et al. 2021, stratified), never episodes: episodes show how well
     one run's score is known, not how much runs differ.
 
     Args:
-        tasks: scores ``[run]`` of every task, normalised where there are several; at least two runs each.
-        seed: of the resampling.
+        tasks: scores ``[run]`` of every task, at least two runs each; normalised if there are several tasks.
+        seed: seed of the resampling.
+
+    Returns:
+        Lower and upper end.
     """
 
     def pooled(*drawn: np.ndarray, axis: int) -> np.ndarray:
@@ -85,10 +88,11 @@ def bootstrap_interval(tasks: Sequence[np.ndarray], seed: int = 0) -> tuple[floa
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def spread(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
-    """``low``, ``high`` and ``extent``, what lies between them.
+def interval_or_range(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
+    """Bound the score of a method: ``low``, ``high`` and their meaning, ``extent``.
 
-    That is :func:`bootstrap_interval`, or, with less than ``FEWEST_RUNS`` runs of a task, the lowest and the highest run.
+    The bounds are :func:`bootstrap_interval`, or with fewer than ``FEWEST_RUNS`` runs of a task the lowest and the highest
+    run.
 
     Args:
         tasks: scores ``[run]`` of every task.
@@ -101,7 +105,7 @@ def spread(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
 
 
 def last_evaluation(path: Path) -> dict[str, np.ndarray]:
-    """Columns ``[episode]`` of the last evaluation in a run's eval_episodes.csv."""
+    """Read the columns ``[episode]`` of the last evaluation from a run's eval_episodes.csv."""
     with open(path / "eval_episodes.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     rows = [row for row in rows if row["step"] == rows[-1]["step"]]
@@ -109,9 +113,10 @@ def last_evaluation(path: Path) -> dict[str, np.ndarray]:
 
 
 def run_scores(runs: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Columns ``[run]``: of every run the mean over the episodes of its last evaluation. ``reward`` is its score.
+    """Average the last evaluation of every run over its episodes; ``reward`` is the run's score.
 
-    Only the columns that all runs have.
+    Returns:
+        Columns ``[run]``, those that all runs have.
     """
     means = [{key: values.mean() for key, values in last_evaluation(path).items()} for path in runs]
     shared = [key for key in means[0] if all(key in run for run in means)]
@@ -119,11 +124,11 @@ def run_scores(runs: Sequence[Path]) -> dict[str, np.ndarray]:
 
 
 def summary(name: str, runs: Mapping[str, np.ndarray]) -> dict[str, str | float]:
-    """One row: a method on one environment.
+    """Summarise a method on one environment in one row.
 
     Args:
-        name: of the method.
-        runs: :func:`run_scores`.
+        name: name of the method.
+        runs: its :func:`run_scores`.
     """
     scores = runs["reward"]
     return {
@@ -139,11 +144,14 @@ def summary(name: str, runs: Mapping[str, np.ndarray]) -> dict[str, str | float]
 def over_all(
     scores: Mapping[str, Mapping[str, np.ndarray]], bounds: Sequence[Bounds]
 ) -> tuple[list[dict[str, str | float]], str]:
-    """Rows of the methods over all environments, and what to say where that is not possible for some of them.
+    """Score the methods over all environments.
 
     Args:
         scores: ``{environment: {method: scores [run]}}``.
-        bounds: to normalise by.
+        bounds: returns to normalise by.
+
+    Returns:
+        A row per method that ran on every environment, and a note on missing bounds or left-out methods, or an empty one.
     """
     within = {env: bounds_of(env, bounds) for env in scores}
     known = {env: entry for env, entry in within.items() if entry is not None}
@@ -164,11 +172,11 @@ def over_all(
 
 
 def _centre(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
-    """How many runs, their mean, and their interquartile mean with its :func:`spread`; a task counts by its runs."""
+    """Count the runs; give their mean and their interquartile mean with its bounds. A task counts by its runs."""
     scores = np.concatenate(tasks)
     return {
         "runs": float(len(scores)),
         "return": float(scores.mean()),
         "iqm": float(interquartile_mean(scores)),
-        **spread(tasks),
+        **interval_or_range(tasks),
     }

@@ -1,4 +1,4 @@
-"""Files that a command is asked to write."""
+"""Check the files that a command is to write."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pompc.errors import UserError
 
 
 def require_writable(file: Path) -> None:
-    """Make the folder of a file and see that it can be written: before the work whose result goes there.
+    """Create the folder of a file and check that the file can be written, before the work for it begins.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

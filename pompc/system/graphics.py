@@ -1,4 +1,4 @@
-"""Packages that load OpenGL when they are imported, whether or not a picture will be asked for."""
+"""Import packages that load OpenGL, on machines with and without it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ VARIABLE = "MUJOCO_GL"
 
 
 def import_with_or_without_gl(name: str) -> ModuleType:
-    """Import a package of MuJoCo's, as ``MUJOCO_GL`` says, or, where that back-end cannot be loaded, with none.
+    """Import a package of MuJoCo with the back-end of ``MUJOCO_GL``, or without one if that cannot be loaded.
 
-    Then only what renders fails. The variable stays as it is.
+    Without a back-end only rendering fails. The variable stays as it is.
 
     Args:
-        name: of the module.
+        name: name of the module.
 
     Raises:
         ModuleNotFoundError: it is not installed.
@@ -29,13 +29,13 @@ def import_with_or_without_gl(name: str) -> ModuleType:
             raise
     except Exception:  # OpenGL fails in as many ways as there are drivers
         pass
-    with _none():
+    with _no_back_end():
         return import_module(name)
 
 
 @contextmanager
-def _none() -> Iterator[None]:
-    """A block in which no back-end is chosen."""
+def _no_back_end() -> Iterator[None]:
+    """Choose no back-end inside the block."""
     chosen = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "disable"
     try:

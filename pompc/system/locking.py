@@ -1,4 +1,4 @@
-"""Files that one process at a time holds; a lock goes with its process, however that ends."""
+"""Lock files for one process at a time; a lock ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 class InUse(Exception):
-    """Another holds the file.
+    """Another process holds the file.
 
     Args:
-        pid: of its process; ``unknown`` where it has not said so yet.
+        pid: number of that process; ``unknown`` before it has written it.
     """
 
     def __init__(self, pid: str) -> None:
@@ -23,10 +23,10 @@ class InUse(Exception):
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """A block in which no other block, of this or another process, holds ``path``; the file is made where there is none.
+    """Hold ``path`` inside the block, so that no other block of this or another process can; create it if it is missing.
 
     Raises:
-        InUse: one does.
+        InUse: another block holds it.
         OSError: the file cannot be written.
     """
     with open(path, "a+") as file:

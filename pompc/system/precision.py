@@ -1,4 +1,4 @@
-"""Precision of float32 matrix products, switched for a block, and products of what samples differ in."""
+"""Switch the precision of float32 matrix products for a block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _centred = False
 
 
 def warn_of_slow_products(planning: str, device: torch.device) -> None:
-    """Say so where ``centred`` products will be slower than ``highest``: on a processor without those of bfloat16."""
+    """Warn if ``centred`` products are slower than ``highest`` ones: on a processor without bfloat16 products."""
     if planning == "centred" and device.type == "cpu" and lacks_bfloat16():
         warnings.warn(
             "planner.matmul_precision=centred is several times slower than highest on this processor, which has no "
@@ -29,12 +29,12 @@ def warn_of_slow_products(planning: str, device: torch.device) -> None:
 
 @contextmanager
 def matmul_precision(value: str) -> Iterator[None]:
-    """Inside the block, float32 matrix products round their factors as ``torch.set_float32_matmul_precision`` says.
+    """Round the factors of float32 matrix products in the block, as ``torch.set_float32_matmul_precision`` defines it.
 
-    Sums, storage and everything that is not a matrix product or, on CUDA, a convolution (TF32 unless ``highest``) stay
-    float32. Where ``medium`` rounds nothing and is faster
-    (:func:`onednn_is_float32`), it stands for all three. ``centred`` is ``highest``, and networks that can
-    (:func:`products_are_centred`) use bfloat16 for what their rows differ in.
+    Sums, storage and all other operations stay float32, except convolutions on CUDA (TF32 unless ``highest``). If
+    ``medium`` rounds nothing and is faster (:func:`onednn_is_float32`), it replaces ``highest`` and ``high``. ``centred``
+    is ``highest``, and networks that support it (:func:`products_are_centred`) use bfloat16 for the differences between
+    samples.
     """
     global _centred
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, _centred
@@ -51,17 +51,17 @@ def matmul_precision(value: str) -> Iterator[None]:
 
 
 def products_are_centred() -> bool:
-    """Whether the block asks networks for bfloat16 products of what their rows differ in."""
+    """Say whether the block asks networks for bfloat16 products of the differences between samples."""
     return _centred
 
 
 @cache
 def onednn_is_float32() -> bool:
-    """Whether this machine is one on which oneDNN, which ``medium`` lets torch use, computes exactly what MKL does, faster.
+    """Say whether oneDNN, which torch uses with ``medium``, computes the same as MKL and faster on this machine.
 
-    That is so on AMD processors: oneDNN rounds factors to bfloat16 only for the tile units of others, and its float32
-    kernels use vectors of twice the width of MKL's there. The rounding is tried, not assumed. Not where there is CUDA,
-    whose products ``medium`` rounds.
+    It does on AMD processors. oneDNN rounds factors to bfloat16 only for the tile units of other makers, and its float32
+    kernels use vectors twice as wide as MKL's there. The function tries the rounding. With CUDA the answer is no, because
+    ``medium`` rounds products there.
     """
     if torch.cuda.is_available() or cpu_vendor() != SLOW_IN_MKL:
         return False

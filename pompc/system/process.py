@@ -1,4 +1,4 @@
-"""How this process computes: threads of torch, memory that is kept between operations, and on what processor."""
+"""Set up the process: threads of torch, memory that it keeps, and the processor it runs on."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ KEPT = {MMAP_THRESHOLD: 32 * MIB, TRIM_THRESHOLD: 1024 * MIB, TOP_PAD: 64 * MIB}
 
 
 def prepare(threads: int) -> None:
-    """Set what a run, an evaluation and a benchmark have in common.
+    """Set up the process of a run, an evaluation or a benchmark.
 
     Args:
-        threads: torch threads.
+        threads: number of torch threads.
     """
     torch.set_num_threads(threads)
-    # Convolutions of pixel encoders and of generalised advantages: float32 where not asked otherwise, and repeatable.
+    # Convolutions of pixel encoders and of generalised advantages: float32 by default, and repeatable.
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what tensors free, instead of handing it to the kernel and taking it back a page fault at a time.
+    """Let glibc keep the memory that tensors free, instead of returning it to the kernel.
 
-    An activation of the planner has a few MB; by default each is mapped and unmapped anew. Costs at most 1 GiB that stays
-    with the process; changes no result.
+    An activation of the planner has a few MB. By default glibc maps and unmaps each one, and every page costs a page
+    fault. The process keeps at most 1 GiB; no result changes.
 
     Returns:
-        Whether it could be set: false without glibc.
+        Whether it could be set: False without glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -49,7 +49,7 @@ def keep_freed_memory() -> bool:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device, for the CPU also by the limit of its control group; none where it is not known."""
+    """Count the free bytes of a device, on the CPU within the limit of its control group; None if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     known = _meminfo("MemAvailable")
@@ -66,7 +66,7 @@ def _meminfo(field: str) -> int | None:
 
 
 def _file_number(path: Path) -> int | None:
-    """The number that a file holds; none where there is no file, or a word such as ``max``."""
+    """Read the number in a file; None for a missing file or a word such as ``max``."""
     text = "".join(_lines(path)).strip()
     return int(text) if text.isdecimal() else None
 
@@ -76,26 +76,26 @@ def _lines(path: Path) -> list[str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was asked for that is not there; torch's allocator for the CPU has no exception of its own."""
+    """Say whether an error means too little memory; torch's CPU allocator has no exception for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def require_memory(what: str, need: int, device: torch.device, fix: str) -> None:
-    """Say before it is too late that something will not find its memory.
+    """Refuse or warn early if something needs more memory than there is.
 
-    On the CPU a large tensor takes memory as it is written: one that is larger than what is free is a warning, because
+    On the CPU a large tensor takes memory as it is written. One that is larger than the free memory is a warning, because
     it may never be written to its end.
 
     Args:
-        what: what needs the memory.
-        need: how much of it, in bytes.
-        device: where.
+        what: name of the thing that needs the memory.
+        need: bytes that it needs.
+        device: device of the memory.
         fix: what to do about it.
 
     Raises:
-        UserError: it cannot be had at all.
+        UserError: the memory cannot be allocated.
     """
-    free = available_memory(device)  # asked before, because torch keeps a while what it had on an accelerator
+    free = available_memory(device)  # before the trial, because torch keeps memory of an accelerator for a while
     sizes = f"{need / 1e9:,.1f} GB of {device} memory"
     try:
         torch.empty(need, dtype=torch.uint8, device=device)
@@ -110,10 +110,10 @@ def require_memory(what: str, need: int, device: torch.device, fix: str) -> None
 
 
 def require_compiler(what: str) -> None:
-    """``torch.compile`` can work on the CPU.
+    """Check that ``torch.compile`` can work on the CPU.
 
     Args:
-        what: the option that asks for it.
+        what: the option that needs it.
 
     Raises:
         UserError: there is no C++ compiler.
@@ -123,22 +123,22 @@ def require_compiler(what: str) -> None:
 
 
 def cpu_vendor() -> str:
-    """Who made the processor, as it says itself (``GenuineIntel``, ``AuthenticAMD``); empty where it cannot be read."""
+    """Read the maker of the processor (``GenuineIntel``, ``AuthenticAMD``); empty if it is unknown."""
     return _cpuinfo("vendor_id") or platform.processor().rpartition(", ")[2]
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """Read the name of the processor."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def lacks_bfloat16() -> bool:
-    """Whether the processor has no instructions for bfloat16 products, as it says itself; false where it cannot be read."""
+    """Say whether the processor lacks instructions for bfloat16 products; False if that is unknown."""
     flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()  # of x86, of ARM
     return bool(flags) and not any("bf16" in flag for flag in flags)
 
 
 def _cpuinfo(field: str) -> str:
-    """A field of Linux's description of the first processor; empty where there is none."""
+    """Read a field of Linux's description of the first processor; empty if it is missing."""
     lines = _lines(Path("/proc/cpuinfo"))
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")

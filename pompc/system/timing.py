@@ -1,4 +1,4 @@
-"""Timing on a machine that does other things, too."""
+"""Time calls on a machine with other work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDS = 5
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """A block in which torch has ``count`` threads."""
+    """Use ``count`` torch threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -25,14 +25,14 @@ def threads(count: int) -> Iterator[None]:
 def durations(
     actions: Mapping[str, Callable[[], object]], seconds: float, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
-    """Seconds per call of every action, in its fastest round: other work on the machine only ever slows one down.
+    """Measure the seconds per call of every action in its fastest round: other work can only slow a round down.
 
     The rounds of the actions alternate, so that their ratios see the same machine.
 
     Args:
-        actions: name -> what is timed; called once before to warm up.
-        seconds: for each action, about; one call per round at least.
-        device: waited for at the end of every round.
+        actions: functions by name, each called once more before to warm up.
+        seconds: rough duration for each action; a round has at least one call.
+        device: the device to wait for at the end of every round.
     """
     best = dict.fromkeys(actions, float("inf"))
     for action in actions.values():
@@ -44,7 +44,7 @@ def durations(
 
 
 def duration(action: Callable[[], object], seconds: float, device: torch.device | str = "cpu") -> float:
-    """Seconds per call of one action; see ``durations``."""
+    """Measure the seconds per call of one action, as :func:`durations` does."""
     return durations({"it": action}, seconds, device)["it"]
 
 
@@ -60,6 +60,6 @@ def _round(action: Callable[[], object], seconds: float, device: torch.device) -
 
 
 def wait(device: torch.device) -> None:
-    """Until everything queued on a CUDA device is done; the CPU has no queue."""
+    """Wait until a CUDA device has done its queue; the CPU has none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Acting without a trace: the frame around every evaluation and video."""
+"""Act without any trace in the training, for evaluations and videos."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def acting(agent: MPPIRL, seed: int) -> Iterator[None]:
-    """A block in which ``agent`` acts deterministically, in evaluation mode, on random numbers seeded with ``seed``.
+    """Let ``agent`` act deterministically inside the block, in evaluation mode, with random numbers from ``seed``.
 
-    Afterwards the global random states, the modes of all modules and the step counter are as before.
+    The block leaves the global random states, the modes of all modules and the step counter as they were.
     """
     modes = {module: module.training for module in agent.modules()}
     model_steps = agent.model_steps

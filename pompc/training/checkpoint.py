@@ -18,11 +18,11 @@ import pompc
 from pompc.errors import UserError
 from pompc.system.process import is_out_of_memory
 
-FORMAT = "pompc-checkpoint"
-VERSION = 1
+FORMAT = 2
+"""Number of the layout of checkpoints. Raise it when a change makes older ones unreadable."""
 _CONVERT = "`pompc convert` reads the weights that TD-MPC2, TD-M(PC)^2 and BMPC have released"
 _PRIMITIVES = (type(None), bool, int, float, str, bytes)
-# What zipfile, pickle and torch raise on bytes that are not what they expect.
+# Errors of zipfile, pickle and torch on bytes that they do not expect.
 _UNREADABLE = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -36,11 +36,11 @@ _UNREADABLE = (
 
 
 class WriteError(RuntimeError):
-    """A file of the run could not be written; what was there before is kept.
+    """A file of the run could not be written; the previous file is kept.
 
     Args:
         path: the file.
-        error: what the operating system said.
+        error: the error of the operating system.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:
@@ -52,11 +52,18 @@ class WriteError(RuntimeError):
 
 
 def manifest(*, algo: str, env: str, seed: int, step: int, config_hash: str) -> dict[str, Any]:
-    """What a checkpoint says about itself; ``step`` counts environment steps."""
+    """Describe a checkpoint: its format, its run, and the versions of the libraries that write it.
+
+    Args:
+        algo: name of the algorithm.
+        env: name of the environment.
+        seed: seed of the run.
+        step: environment steps so far.
+        config_hash: hash of the configuration.
+    """
     versions = {name: package_version(name) for name in ("torch", "torchrl", "tensordict")}
     return {
         "format": FORMAT,
-        "version": VERSION,
         "algo": algo,
         "env": env,
         "seed": seed,
@@ -67,7 +74,7 @@ def manifest(*, algo: str, env: str, seed: int, step: int, config_hash: str) -> 
 
 
 def _check_content(value: Any, path: str) -> None:
-    """Only what ``torch.load(weights_only=True)`` gives back: found while saving, not at the resume that needs it."""
+    """Refuse a value that ``torch.load(weights_only=True)`` does not give back, while saving rather than at a resume."""
     if isinstance(value, dict):
         for key, item in value.items():
             _check_content(key, f"{path} key")
@@ -80,7 +87,7 @@ def _check_content(value: Any, path: str) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Replace ``path`` by a checkpoint, as :func:`write_atomic` does; its bytes go to the disk as they are made.
+    """Replace ``path`` by a checkpoint, as :func:`write_atomic` does; its bytes are not gathered in memory.
 
     Raises:
         TypeError: something in ``state`` is neither a tensor nor a primitive; the message names its path.
@@ -91,7 +98,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``: a kill or a power cut at any moment leaves the old file or the new one.
+    """Replace ``path`` by ``content``. A kill or a power cut at any moment leaves the old file or the new one.
 
     Raises:
         WriteError: the disk is full or unwritable; nothing has changed.
@@ -123,7 +130,7 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 @contextlib.contextmanager
 def _os_errors() -> Iterator[None]:
-    """A block in which torch's own error about a write that failed becomes the operating system's."""
+    """Raise the operating system's error instead of torch's when a write fails in this block."""
     try:
         yield
     except RuntimeError as error:
@@ -137,10 +144,10 @@ def load(path: Path, *, fix: str = "give another, or restore a copy") -> dict[st
 
     Args:
         path: the file.
-        fix: what to do about a file of this library that cannot be read; a foreign one is somebody's, and stays.
+        fix: what to do about a file of this library that cannot be read; a foreign file is never to be deleted.
 
     Raises:
-        UserError: missing, unreadable, truncated, not a checkpoint of this library, or of another version.
+        UserError: it is missing, unreadable, truncated, not a checkpoint of this library, or of another format.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -157,12 +164,21 @@ def load(path: Path, *, fix: str = "give another, or restore a copy") -> dict[st
         if is_out_of_memory(error):
             raise UserError(f"{path} does not fit into the memory: free some, it is unharmed") from error
         raise UserError(f"{path} is truncated or not a checkpoint of pompc: {fix}; {_CONVERT}") from error
-    header = state.get("manifest") if isinstance(state, dict) else None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    writer = writer_version(state)
+    if writer is None:
         raise UserError(f"{path} is not a checkpoint of pompc: {_CONVERT}")
-    if header.get("version") != VERSION:
-        writer = header.get("versions", {}).get("pompc", "that wrote it")
+    number = state["manifest"].get("format")
+    if number != FORMAT:
+        number = number if isinstance(number, int) else 1  # the first format had no number
         raise UserError(
-            f"{path} has checkpoint version {header.get('version')}, this pompc reads {VERSION}: use pompc {writer}"
+            f"{path} has checkpoint format {number}, this pompc reads format {FORMAT}: finish its run with pompc {writer}, "
+            "or start again with another run_dir="
         )
     return state
+
+
+def writer_version(state: object) -> str | None:
+    """The version of pompc that wrote a checkpoint; None if ``state``, as read from a file, is no checkpoint of pompc."""
+    header = state.get("manifest") if isinstance(state, dict) else None
+    versions = header.get("versions") if isinstance(header, dict) else None
+    return versions.get("pompc") if isinstance(versions, dict) else None

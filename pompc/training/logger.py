@@ -1,4 +1,4 @@
-"""Where numbers go: append-only CSV files that can be cut back, and a wandb run that can never stop a training."""
+"""Log numbers to append-only CSV files that can be cut back, and to a wandb run that can never stop a training."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class CSVLog:
 
 
 def _logged_in() -> bool:
-    """Whether wandb would find a key without asking: the environment variable or a netrc entry."""
+    """Say whether wandb finds a key without asking, in its environment variable or a netrc entry."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
@@ -141,34 +141,34 @@ def _logged_in() -> bool:
     return False
 
 
-def _run_id(file: Path, anew: bool) -> str:
-    """The id of the directory's wandb run: two directories of one configuration are two runs."""
-    if anew or not file.exists():
+def _run_id(file: Path, is_new: bool) -> str:
+    """Read or create the id of the directory's wandb run: two directories of one configuration are two runs."""
+    if is_new or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
     return file.read_text(encoding="utf-8")
 
 
 def wandb_mode(requested: str) -> str:
-    """``auto`` -> WANDB_MODE if set, else ``online`` with a login and ``offline`` without; anything else is kept."""
+    """Resolve ``auto`` to WANDB_MODE if set, else to ``online`` with a login and ``offline`` without; keep other modes."""
     if requested != "auto":
         return requested
     return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
 
 
 class WandbLog:
-    """A wandb run, or nothing: the first failure is reported once and ends logging, never the training.
+    """Log to wandb until its first failure, which is reported once and never ends the training.
 
     Args:
         directory: the run directory; the files go to ``<directory>/wandb``.
-        name: what the run is called.
+        name: name of the run.
         options: the ``wandb`` node: ``mode`` (auto, online, offline, disabled), ``project``, ``group``, ``tags``.
         config: the resolved configuration.
-        anew: the training starts; otherwise it continues, and so does the wandb run that its directory knows.
+        is_new: the training starts; otherwise the wandb run of the directory continues.
     """
 
     def __init__(
-        self, directory: Path, name: str, options: Mapping[str, Any], config: Mapping[str, Any], *, anew: bool = True
+        self, directory: Path, name: str, options: Mapping[str, Any], config: Mapping[str, Any], *, is_new: bool = True
     ) -> None:
         self._run: Any = None
         self._wandb: Any = None
@@ -182,7 +182,7 @@ class WandbLog:
             self._run = wandb.init(
                 mode=mode,
                 dir=str(directory),
-                id=_run_id(directory / "wandb" / "run_id", anew),
+                id=_run_id(directory / "wandb" / "run_id", is_new),
                 name=name,
                 resume="allow",
                 project=options["project"],
@@ -198,7 +198,9 @@ class WandbLog:
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        warnings.warn(f"wandb stopped ({type(error).__name__}: {error}); training goes on, the CSV files are complete")
+        warnings.warn(
+            f"wandb stopped ({type(error).__name__}: {error}); the training continues, the CSV files are complete"
+        )
 
     def log(self, group: str, step: int, row: Mapping[str, Scalar]) -> None:
         """Log the finite numbers of ``row`` as ``group/name`` at environment step ``step``."""
@@ -223,5 +225,5 @@ class WandbLog:
             return
         try:
             action()
-        except Exception as error:  # whatever wandb or its service raises must not cost a training
+        except Exception as error:  # no error of wandb or its service may cost a training
             self._give_up(error)

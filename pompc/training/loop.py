@@ -1,4 +1,4 @@
-"""The training loop, as a generator: whoever iterates decides what to show and when to stop."""
+"""The training loop, a generator: its caller decides what to show and when to stop."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pompc.training.stopping import TRAINING
 
 @dataclass(frozen=True)
 class Record:
-    """One iteration.
+    """The result of one iteration.
 
     Attributes:
         step: environment steps so far.
-        metrics: the row of metrics.csv; empty for the evaluation before training, and where updates were made up for.
-        evaluation: the evaluation after this iteration, where one was due.
-        pending_updates: updates still to be made before the next transitions are collected.
+        metrics: the row of metrics.csv; empty for the evaluation before training and for pending updates.
+        evaluation: the evaluation after this iteration; None if none was due.
+        pending_updates: updates to make before the next transitions are collected.
     """
 
     step: int
@@ -41,9 +41,9 @@ def train(session: Session) -> Iterator[Record]:
     stopped.
 
     Raises:
-        Stopped: a stop was asked for while an evaluation went on; ``session.whole`` as ever says whether to save.
-        NonFiniteError: an observation, reward, action, loss or planner cost; the batch is in the crash folder.
-        ActionBoundsError: an action outside [-1, 1]; likewise.
+        Stopped: a stop was requested during an evaluation; ``session.whole`` says whether to save.
+        NonFiniteError: an observation, reward, action, loss or planner cost is not finite; the crash folder has its batch.
+        ActionBoundsError: an action lies outside [-1, 1]; the crash folder has its batch.
         WriteError: the disk is full.
     """
     options, counters = session.options, session.counters
@@ -66,7 +66,7 @@ def train(session: Session) -> Iterator[Record]:
 
 
 def _evaluation_is_due(session: Session) -> bool:
-    """Before training, or where an earlier start of the run was lost in an evaluation."""
+    """Say whether to evaluate first: before training, or after a start of the run that ended in an evaluation."""
     counters, options = session.counters, session.options
     if counters.step == 0:
         return counters.evaluated < 0 and options.eval.at_start
@@ -75,7 +75,7 @@ def _evaluation_is_due(session: Session) -> bool:
 
 
 def _iteration(session: Session) -> dict[str, float]:
-    """Collect, learn, log; or work off updates that are owed, without a row of metrics."""
+    """Collect, learn and log; or make pending updates, without a row of metrics."""
     agent = session.agent
     if agent.pending_updates:
         with _evidence(session, "iteration", session.collector.carried):
@@ -92,27 +92,27 @@ def _iteration(session: Session) -> dict[str, float]:
                 rows.append(agent.learn(data))
             collected.append(data)
     except Unavailable:
-        if collected:  # what was learned counts: the run is saved as it is now
+        if collected:  # the updates count: the run is saved as it is now
             _row(session, collected, rows)
         raise
     return _row(session, collected, rows)
 
 
 def _row(session: Session, collected: list[TensorDictBase], rows: list[dict[str, float]]) -> dict[str, float]:
-    """Count and log what was collected and learned."""
+    """Count the transitions and log the metrics."""
     metrics = mean_metrics(rows, session.agent.counts)
     return session.log_training(collected, metrics)
 
 
 def _evaluation(session: Session) -> tuple[EvalResult, bool]:
-    """Evaluate, without any trace in the training."""
+    """Evaluate without any trace in the training."""
     with _evidence(session, "evaluation", session.collector.carried):
         return session.evaluate()
 
 
 @contextmanager
 def _evidence(session: Session, what: str, batch: TensorDictBase) -> Iterator[None]:
-    """A number that is not finite leaves behind the step it was found in, or else ``batch``."""
+    """Write the step with a bad number, or else ``batch``, to the crash folder."""
     try:
         yield
     except (NonFiniteError, ActionBoundsError) as error:
@@ -123,5 +123,5 @@ def _evidence(session: Session, what: str, batch: TensorDictBase) -> Iterator[No
 
 
 def _crossed(every: int, before: int, after: int) -> bool:
-    """Whether a multiple of ``every`` lies in ``(before, after]``."""
+    """Say whether a multiple of ``every`` lies in ``(before, after]``."""
     return after // every > before // every

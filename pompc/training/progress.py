@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, a line now and then elsewhere."""
+"""Show the progress of a run: a bar on a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LINE_EVERY_S = 10.0
 
 
 class RunConsole(Console):
-    """A console whose reader may go away (``| head``, a ``tee`` that took the Ctrl-C, too): the run goes on in silence."""
+    """A console whose reader may go away (``| head``, a ``tee`` that also got the Ctrl-C): the run continues silently."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing from here on; rich's own ends the process."""
+        """Print nothing from now on; rich itself would end the process."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _TimeLeft(ProgressColumn):
-    """Counts down to the task's ``end``; rich's own column forgets its estimate when updates are half a minute apart."""
+    """Count down to the task's ``end``; rich's column forgets its estimate between updates half a minute apart."""
 
     def render(self, task: Task) -> Text:
         if not math.isfinite(task.fields["end"]):
@@ -39,12 +39,12 @@ class _TimeLeft(ProgressColumn):
 
 
 class RunProgress:
-    """Environment steps, steps per second, return, success and time left.
+    """Show environment steps, steps per second, return, success and time left.
 
     Args:
         total: environment steps of the whole run.
-        start: steps done before this start.
-        console: where to show it.
+        start: steps before this start of the run.
+        console: the console to show it on.
     """
 
     def __init__(self, total: int, start: int, console: Console) -> None:
@@ -79,7 +79,7 @@ class RunProgress:
                 self._facts[name] = record.metrics[name]
         now = time.monotonic()
         if not record.metrics:
-            # An evaluation before training, and updates made up for, say nothing about its speed.
+            # The evaluation before training and pending updates do not measure its speed.
             self._began, self._start = now, record.step
         rate = (record.step - self._start) / max(now - self._began, 1e-9)
         end = now + (self._total - record.step) / rate if rate > 0 else math.inf
@@ -99,9 +99,9 @@ class RunProgress:
 
 
 def _describe(result: EvalResult) -> str:
-    """One line on an evaluation; quantities that the environment does not report are left out."""
+    """Describe an evaluation in one line, without quantities that the environment does not report."""
     known = {name: value for name, value in result.mean().items() if math.isfinite(value)}
     facts = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if name not in ("reward", CUT))
     facts += f"  {result.cut}" if result.cut else ""
-    spread = result.column("reward").std(ddof=1) if len(result.episodes) > 1 else 0.0
-    return f"evaluation: return {known.get('reward', math.nan):.4g} ± {spread:.3g}  {facts}"
+    std = result.column("reward").std(ddof=1) if len(result.episodes) > 1 else 0.0
+    return f"evaluation: return {known.get('reward', math.nan):.4g} ± {std:.3g}  {facts}"

@@ -1,4 +1,4 @@
-"""Random states: seeded, saved, and put aside."""
+"""Seed, save, restore and isolate random states."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed python, numpy's legacy generator and torch (CPU and every CUDA device)."""
+    """Seed python, numpy's global generator and torch (CPU and every CUDA device)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party environments draw from the global generator
     torch.manual_seed(seed)
 
 
 def random_state(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Every global random state of a run on ``device`` as tensors and primitives; other CUDA devices are not touched."""
+    """Copy every global random state of a run on ``device``, as tensors and primitives; not of other CUDA devices."""
     legacy: Any = np.random.get_state()  # noqa: NPY002
     kind, keys, position, has_gauss, cached = legacy
     return {
@@ -31,9 +31,9 @@ def random_state(device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def load_random_state(state: dict[str, Any], device: torch.device | str = "cpu") -> None:
-    """Put ``random_state()`` back, that of a CUDA device into ``device``: it may have had another number then.
+    """Restore a :func:`random_state`; the state of a CUDA device goes to ``device``, whatever its number was.
 
-    A run that goes on with another kind of device keeps what the seed has made of that one's generator.
+    A run that continues on another kind of device keeps the seeded generator of that device.
     """
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
@@ -46,7 +46,7 @@ def load_random_state(state: dict[str, Any], device: torch.device | str = "cpu")
 
 @contextmanager
 def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """A block on ``device`` seeded with ``seed`` that leaves every global random state as it was."""
+    """Seed the block with ``seed`` and leave every global random state of a run on ``device`` as it was."""
     before = random_state(device)
     try:
         seed_everything(seed)

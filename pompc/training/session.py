@@ -85,7 +85,7 @@ class Session:
         checkpoint.write_atomic(directory / "config.yaml", spec.to_yaml().encode())
         name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
         values: Any = spec.values
-        self.wandb = WandbLog(directory.path, name, values["wandb"], values, anew=self.counters.step == 0)
+        self.wandb = WandbLog(directory.path, name, values["wandb"], values, is_new=self.counters.step == 0)
         self._tick = time.perf_counter()
 
     def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:

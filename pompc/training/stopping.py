@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: answered at once, obeyed where nothing is lost by it."""
+"""Answer Ctrl-C and termination at once, and obey them at the next point that loses nothing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """A stop was asked for while something went on that can be given up and made again."""
+    """A stop was requested during work that can be given up and repeated."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What a run is doing when a signal comes.
+    """The answers to signals during one kind of work.
 
     Attributes:
-        first: what the first signal does, in words.
-        again: what another Ctrl-C does, in words.
-        held: another Ctrl-C is answered before the next one is obeyed: what goes on is short, and lost where it is cut.
+        first: effect of the first signal, in words.
+        again: effect of another Ctrl-C, in words.
+        held: answer another Ctrl-C before obeying the next one: the work is short, and an interruption loses it.
     """
 
     first: str
@@ -34,29 +34,29 @@ SETTING_UP = Phase("stopping as soon as the run is set up")
 TRAINING = Phase(
     "stopping after this batch, which is saved", "Ctrl-C again stops now and goes back to the last checkpoint"
 )
-EVALUATING = Phase("stopping after this step of the evaluation, which is made anew when the run continues")
+EVALUATING = Phase("stopping after this step of the evaluation, which is repeated when the run continues")
 RECORDING = Phase("stopping after this evaluation", "it is being written: a moment", held=True)
 SAVING = Phase("stopping when the checkpoint is written", "the checkpoint is being written: a moment", held=True)
-FILMING = Phase("stopping after this frame: the training is done, the film is made when the same command is run again")
+FILMING = Phase("stopping after this frame: the training is done; the same command makes the film")
 
 
 class StopRequest:
-    """SIGINT or SIGTERM ask for a stop, which the run obeys where it loses nothing; a second SIGINT stops at once.
+    """Turn SIGINT and SIGTERM into a request that the run obeys at a safe point; a second SIGINT stops at once.
 
-    Each signal is answered on the standard error as it comes, in the words of the :class:`Phase` the run is in.
+    Each signal is answered on the standard error in the words of the current :class:`Phase`.
 
     Attributes:
-        received: whether a stop was asked for.
+        received: whether a stop was requested.
     """
 
     def __init__(self) -> None:
         self.received = False
         self._phase = SETTING_UP
-        self._answered = False  # that the phase is held
+        self._answered = False  # a second Ctrl-C in a held phase
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle both signals inside the block; outside the main thread, where that is impossible, do nothing."""
+        """Handle both signals inside the block. Outside the main thread this is impossible and does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -69,7 +69,7 @@ class StopRequest:
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
-        """A block in which the run is in ``phase``."""
+        """Answer signals inside the block in the words of ``phase``."""
         before, self._phase, self._answered = self._phase, phase, False
         try:
             yield
@@ -77,7 +77,7 @@ class StopRequest:
             self._phase, self._answered = before, False
 
     def check(self) -> None:
-        """Go on unless a stop was asked for.
+        """Stop if a stop was requested.
 
         Raises:
             Stopped: it was.
@@ -100,7 +100,7 @@ class StopRequest:
 
 
 def _say(text: str) -> None:
-    """A line on the standard error, in the place of a progress bar; past python's buffers, which the signal may be in."""
+    """Write a line to the standard error over a progress bar, past python's buffers, which the signal may interrupt."""
     clear = "\r\x1b[2K" if os.isatty(2) else ""
-    with suppress(OSError):  # the terminal may have gone
+    with suppress(OSError):  # the terminal may be closed
         os.write(2, f"{clear}pompc: {text}\n".encode())

@@ -1,4 +1,4 @@
-"""One episode as an mp4, with the planner's trajectories drawn in where the environment can."""
+"""Film one episode as an mp4, with the planner's trajectories if the environment can draw them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,24 @@ def record_episode(
     device: torch.device | str = "cpu",
     stop: StopRequest | None = None,
 ) -> Path:
-    """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4); no wandb, no login.
+    """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4).
 
-    A film that is not finished is deleted.
+    An unfinished film is deleted.
+
+    Args:
+        agent: the agent that acts.
+        family: the environment's family.
+        path: the film.
+        seed: seed of the episode and of the agent's random numbers.
+        device: the agent's device.
+        stop: request to watch between frames; None watches none.
+
+    Returns:
+        ``path``.
 
     Raises:
         UserError: the environment gives no frames.
-        Stopped: ``stop`` has heard that the run should stop.
+        Stopped: ``stop`` was requested.
     """
     stop = stop or StopRequest()
     stop.check()
@@ -49,9 +60,12 @@ def record_episode(
     env = family.make(render_mode="rgb_array")
     fps = env.metadata.get("render_fps", 30)
     try:
-        # Frames are cut to even sizes (`_even`), which is all that the codec asks for.
+        # Frames are cut to even sizes (`_even`), the only need of the codec.
         writer = imageio.get_writer(path, fps=fps, codec="libx264", quality=8, macro_block_size=2)
-        with acting(agent, seed), closing(writer):  # the writer's own block leaves its encoder running after an error
+        with (
+            acting(agent, seed),
+            closing(writer),
+        ):  # as a block itself, the writer leaves its encoder running after an error
             for frame in _frames(env, agent, seed, device):
                 writer.append_data(_even(frame))
                 stop.check()
@@ -64,7 +78,7 @@ def record_episode(
 
 
 def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device | str) -> Iterator[np.ndarray]:
-    """Frames ``[height, width, 3]`` uint8: each shows the state in which the drawn plan was made."""
+    """Yield frames ``[height, width, 3]`` uint8; each shows the state from which the drawn plan was made."""
     overlay = getattr(env.unwrapped, "overlay", None)
     observation, _ = env.reset(seed=seed)
     carried = {name: spec.zero(torch.Size([1])) for name, spec in agent.primers().items()}

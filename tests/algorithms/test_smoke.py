@@ -77,7 +77,7 @@ def test_the_latent_family_learns_from_pixels(tmp_path):
     overrides = ("env.pixels=true", "env.action_repeat=2", "algo.buffer_size=200", "algo.seed_steps=26", "steps=96")
     complete(config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *overrides, "eval.episodes=1", "eval.every=1000"))
     state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
-    assert state["training"]["replay"]["rows"]["observation"].dtype == torch.uint8
+    assert state["training"]["replay"]["slots"]["observation"].dtype == torch.uint8
     assert state["training"]["updates"] > 20
     assert all(torch.isfinite(value).all() for value in state["agent"].values())
 

@@ -1,4 +1,4 @@
-"""Actions in [-1, 1] arrive inside an environment's own bounds, in its own type."""
+"""Actions in [-1, 1] arrive inside an environment's bounds, in its type."""
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ class Keeps(gymnasium.Env):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
-def test_no_action_leaves_bounds_that_its_own_type_cannot_halve(dtype):
+def test_no_action_leaves_bounds_that_their_type_cannot_halve(dtype):
     generator = np.random.default_rng(0)
     low = generator.uniform(-3, 3, 200).astype(dtype)
     high = low + generator.uniform(0, 1, 200).astype(dtype)
@@ -50,7 +50,7 @@ def test_entries_whose_bounds_are_equal_are_held():
         assert env.unwrapped.action[0] == pytest.approx(unit)
 
 
-def test_the_environment_gets_memory_of_its_own():
+def test_the_environment_gets_a_copy():
     env, action = UnitAction(Keeps([-1], [1], np.float32), "Keeps"), np.array([0.5], np.float32)
     env.step(action)
     env.unwrapped.action[0] = 9

@@ -1,4 +1,4 @@
-"""What environments answer: put right where it can mean one thing only, named where it cannot."""
+"""Answers of environments: unambiguous deviations are corrected, others are named."""
 
 import gymnasium
 import numpy as np
@@ -145,7 +145,7 @@ def test_other_observations_are_refused_with_their_place(space, observation, say
 def test_a_reset_of_the_old_interface_is_named(answer, says):
     env = Answers()
     env._reset = answer
-    with pytest.raises(UserError, match=rf"reset\(\) returned {says}: return \(observation, info\).*old gym"):
+    with pytest.raises(UserError, match=rf"reset\(\) returned {says}: return \(observation, info\).*older interface"):
         Contract(env).reset()
 
 
@@ -153,7 +153,7 @@ def test_a_reset_of_the_old_interface_is_named(answer, says):
 def test_a_step_of_the_old_interface_is_named(answer):
     env = Answers()
     env._step = answer
-    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, terminated, .*old gym"):
+    with pytest.raises(UserError, match=r"step\(\) returned .*: return \(observation, reward, .*older interface"):
         Contract(env).step(None)
 
 
@@ -178,7 +178,7 @@ def test_a_reset_without_options_works_also_inside_a_wrapper_of_keywords():
         assert (observation.tolist(), info) == ([0, 0, 0], {})
 
 
-def test_options_arrive_where_they_are_taken():
+def test_options_arrive_if_they_are_taken():
     class Options(Answers):
         def reset(self, seed, options):
             return ZERO, {"given": options}
@@ -195,7 +195,7 @@ def test_options_arrive_where_they_are_taken():
         (lambda: Contract(gymnasium.Wrapper(NoOptions())).reset(seed=0), "reset.. of NoOptions takes no options"),
     ],
 )
-def test_a_reset_that_lacks_what_is_needed_is_named(make, says):
+def test_a_reset_that_lacks_a_parameter_is_named(make, says):
     with pytest.raises(UserError, match=says):
         make()
 
@@ -212,7 +212,7 @@ def test_missing_and_foreign_spaces_are_named():
 
 
 @pytest.mark.parametrize("error", [TypeError("'seed' is not a number"), ValueError("reset() of the simulator")])
-def test_what_an_environment_raises_itself_is_left_alone(error):
+def test_errors_of_the_environment_pass_through(error):
     class Bug(Answers):
         def reset(self, *, seed=None, options=None):
             raise error

@@ -1,4 +1,4 @@
-"""Pictures in any layout become what the image encoder takes."""
+"""Pictures in any layout become those of the image encoder."""
 
 import gymnasium
 import numpy as np
@@ -76,5 +76,5 @@ def test_pictures_of_the_encoders_size_are_not_touched():
         spaces.MultiBinary((84, 84)),
     ],
 )
-def test_what_is_no_picture(space):
+def test_other_observations_are_no_pictures(space):
     assert not is_picture(space)

@@ -1,4 +1,4 @@
-"""The replay of slices against episodes whose every number says where it came from."""
+"""The replay of slices against episodes whose every number encodes its origin."""
 
 import io
 
@@ -93,7 +93,7 @@ def test_every_slice_is_what_was_written_in_one_finished_episode(capacity, num_e
         assert bool((episode[0].long() < ends[env[0].long()]).all()), "a slice of a running episode"
         length = torch.tensor(lengths)[env[0].long(), episode[0].long()]
         assert bool((step[-1] <= length).all())
-        # All but the last row carry their own step.
+        # All but the last slot carry their own step.
         assert torch.equal(batch["action"][:-1], -batch["observation"][:-1] - 1)
         assert torch.equal(batch["reward"][:-1, :, 0], step[:-1] + 1)
         assert torch.equal(batch["prior"][:-1], (step[:-1] + 1)[..., None, None].expand(-1, -1, 2, 3))
@@ -101,26 +101,26 @@ def test_every_slice_is_what_was_written_in_one_finished_episode(capacity, num_e
         assert torch.equal(batch["terminated"][:-1, :, 0], last.float())
         final = step[-1] == length
         for name in ("action", "reward", "prior", "terminated"):
-            assert not bool(batch[name][-1, final].any()), f"{name} in a final row"
+            assert not bool(batch[name][-1, final].any()), f"{name} in a final slot"
         assert set(batch.keys()) == {"observation", "action", "reward", "terminated", "prior"}
     assert len(replay) <= capacity
 
 
 @pytest.mark.parametrize("capacity", [10_000, 300])
-def test_the_starts_are_exactly_those_whose_rows_are_still_stored(capacity):
+def test_the_starts_are_exactly_those_with_all_slots_still_stored(capacity):
     steps, lengths = 3, random_lengths(2, 15)
     data = stream(lengths, tail=7)
     replay = SliceReplay(capacity, 2, steps)
     feed(replay, data, 1)
     expected = set()
     for env in range(2):
-        rows = []  # what this environment wrote, in order
+        written = []  # observations of this environment, in order
         for time in range(data.shape[1]):
-            rows.append(tuple(data["observation"][env, time].int().tolist()))
+            written.append(tuple(data["observation"][env, time].int().tolist()))
             if data["next", "done"][env, time]:
-                rows.append(tuple(data["next", "observation"][env, time].int().tolist()))
+                written.append(tuple(data["next", "observation"][env, time].int().tolist()))
         finished = int(data["next", "done"][env].sum())
-        kept = set(rows[-(capacity // 2) :])
+        kept = set(written[-(capacity // 2) :])
         expected |= {
             (env, episode, step)
             for _, episode, step in kept
@@ -159,22 +159,22 @@ def test_an_episode_too_short_for_a_slice_is_kept_but_never_sampled():
     assert every_start(replay, 200) == {(0, 1, 0), (0, 3, 0), (0, 3, 1)}
 
 
-def test_a_partially_overwritten_episode_loses_only_the_slices_that_touch_overwritten_rows():
+def test_a_partially_overwritten_episode_loses_only_the_slices_that_touch_overwritten_slots():
     replay = SliceReplay(30, 1, 3)
-    replay.extend(stream([[19]]))  # 20 rows
+    replay.extend(stream([[19]]))  # 20 slots
     replay.extend(stream([[]], tail=15, episode_of=lambda env, episode: 1))  # 15 more: the first 5 are gone
     assert (len(replay), replay.num_starts) == (30, 12)
     assert every_start(replay, 1000) == {(0, 0, step) for step in range(5, 17)}
 
 
-def test_of_an_episode_longer_than_the_ring_its_end_stays():
+def test_an_episode_longer_than_the_ring_keeps_its_end():
     replay = SliceReplay(30, 1, 3)
     replay.extend(stream([[100]]))
     assert (len(replay), replay.num_starts) == (30, 27)
     assert every_start(replay, 2000) == {(0, 0, step) for step in range(71, 98)}
 
 
-@pytest.mark.parametrize("lengths", [[10, 100, 500], [10] * 40])  # the second: half of the rows, or few, are starts
+@pytest.mark.parametrize("lengths", [[10, 100, 500], [10] * 40])  # the second: half of the slots, or few, are starts
 @pytest.mark.parametrize("steps", [4, 10])
 def test_starts_are_drawn_uniformly(lengths, steps):
     replay = SliceReplay(2000, 1, steps)
@@ -200,15 +200,15 @@ def test_starts_are_drawn_uniformly_over_environments_of_unequal_fill():
     assert share.item() == pytest.approx(90 * 7 / (90 * 7 + 897), abs=0.015)
 
 
-def test_update_overwrites_the_fields_of_the_drawn_rows_and_nothing_else():
+def test_update_overwrites_the_fields_of_the_drawn_slots_and_nothing_else():
     replay = SliceReplay(500, 2, 4, extras=("prior",))
     replay.extend(stream(random_lengths(2, 6)))
-    before = replay.state_dict()["rows"]
+    before = replay.state_dict()["slots"]
     _, indices = replay.sample(32)
     chosen = indices[:3, :20]
-    new = chosen[..., None, None].expand(-1, -1, 2, 3).float() + 1000  # the same wherever a row occurs
+    new = chosen[..., None, None].expand(-1, -1, 2, 3).float() + 1000  # the same wherever a slot occurs
     replay.update(chosen, {"prior": new})
-    written = replay.state_dict()["rows"]
+    written = replay.state_dict()["slots"]
     assert int((written["prior"] != before["prior"]).any(-1).any(-1).sum()) == len(chosen.unique())
     for name in set(before) - {"prior"}:
         assert torch.equal(written[name], before[name])
@@ -219,13 +219,13 @@ def test_update_overwrites_the_fields_of_the_drawn_rows_and_nothing_else():
     assert bool((batch["prior"][~touched] < 1000).all())
 
 
-def test_of_a_row_that_occurs_repeatedly_the_last_update_stays():
+def test_a_repeated_slot_keeps_its_last_update():
     replay = SliceReplay(100, 1, 2, extras=("prior",))
     replay.extend(stream([[20]]))
     values = torch.arange(60.0)[:, None, None].expand(-1, 2, 3)
     replay.update(torch.tensor([5, 3, 5, 7, 3]).repeat(12), {"prior": values})
-    rows = replay.state_dict()["rows"]["prior"][:, 0, 0]
-    assert rows[[3, 5, 7]].tolist() == [59.0, 57.0, 58.0]
+    stored = replay.state_dict()["slots"]["prior"][:, 0, 0]
+    assert stored[[3, 5, 7]].tolist() == [59.0, 57.0, 58.0]
 
 
 def test_update_names_what_is_stored_and_refuses_other_shapes():
@@ -264,14 +264,14 @@ def test_a_state_is_compact_and_a_copy():
     file = io.BytesIO()
     torch.save(state, file)
     assert file.tell() < 10_000
-    reward = state["rows"]["reward"].clone()
+    reward = state["slots"]["reward"].clone()
     replay.update(torch.arange(21), {"reward": torch.full((21, 1), -5.0)})
-    assert torch.equal(state["rows"]["reward"], reward)
+    assert torch.equal(state["slots"]["reward"], reward)
     # It also replaces what was there.
     replay.extend(stream([[300]]))
     replay.load_state_dict(state)
     assert len(replay) == 21
-    assert torch.equal(replay.state_dict()["rows"]["reward"], reward)
+    assert torch.equal(replay.state_dict()["slots"]["reward"], reward)
 
 
 def test_an_empty_state_loads():
@@ -296,7 +296,7 @@ def test_pixels_stay_bytes():
     loaded.load_state_dict(replay.state_dict())
     for one in (replay, loaded):
         assert one.sample(4)[0]["observation"].dtype == torch.uint8
-        assert one.state_dict()["rows"]["terminated"].dtype == torch.bool
+        assert one.state_dict()["slots"]["terminated"].dtype == torch.bool
 
 
 def test_a_capacity_below_one_slice_per_environment_is_refused():
@@ -320,11 +320,11 @@ def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws():
     loaded.load_state_dict(cpu.state_dict())
     for replay in (cuda, loaded):
         state = torch.get_rng_state()
-        expected, rows = cpu.sample(64)
+        expected, slots = cpu.sample(64)
         torch.set_rng_state(state)
         batch, indices = replay.sample(64)
         assert indices.is_cuda
-        assert torch.equal(indices.cpu(), rows)
+        assert torch.equal(indices.cpu(), slots)
         assert all(torch.equal(batch[name].cpu(), value) for name, value in expected.items())
         replay.update(indices, {"prior": torch.zeros(5, 64, 2, 3)})
 

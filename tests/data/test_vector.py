@@ -48,7 +48,7 @@ def saved(state):
 
 
 def same(a, b) -> bool:
-    """Equal in every bit, nan where nan."""
+    """Whether both are equal in every bit, nan included."""
     return all(torch.equal(a[k].nan_to_num(7.7), b[k].nan_to_num(7.7)) for k in a.keys(True, True))
 
 
@@ -72,7 +72,7 @@ def test_restored_environment_continues_bit_for_bit(name):
     assert same(expected, resumed)
 
 
-def test_restored_after_done_resets_only_the_finished_row():
+def test_restored_after_done_resets_only_the_finished_environment():
     family = Acrobot(AcrobotConfig(time_limit=10))
     env = family.vectorise(2, seed=0)
     td, _ = run(env, env.reset(), actions(env, 4, seed=0))
@@ -175,7 +175,7 @@ def test_bad_sizes_are_user_errors():
 
 
 class Chatty(Clocked):
-    """Tells more than anyone asks for, in shapes that change."""
+    """Reports more than requested, in changing shapes."""
 
     def step(self, action):
         observation, reward, terminated, truncated, _ = super().step(action)
@@ -190,7 +190,7 @@ class Chatty(Clocked):
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
-def test_only_the_information_that_is_asked_for_is_read(num_envs):
+def test_only_the_requested_information_is_read(num_envs):
     env = vectorise(Chatty, num_envs, seed=0, info_keys=("cost", "success"))
     td = env.reset()
     if num_envs > 1:  # the copies at different times: arrays of different lengths in one step
@@ -224,7 +224,7 @@ def test_whole_and_broken_numbers_share_a_column():
     assert outcome["cost"].flatten().tolist() == [0.0, 0.5]
 
 
-def test_what_close_raises_is_a_warning():
+def test_an_error_in_close_is_a_warning():
     class Gone(Clocked):
         def close(self):
             raise ConnectionResetError("the simulator has gone")

@@ -158,7 +158,7 @@ def test_virtual_targets_and_plans_stop_at_a_predicted_end(name):
         assert torch.allclose(virtual["target"], reward, atol=1e-5) is over
         state, actions = data["encoded"][0], data["planned"][0].unsqueeze(1)
         states = agent.planner.rollout(state, actions)
-        charges = agent.planner.evaluate(states, actions, terminal_value=agent.terminal_value())
+        charges = agent.planner.scorer.evaluate(states, actions, terminal_value=agent.terminal_value())
         first = -agent.model.reward(state[:, None, None].expand(-1, 1, 2, -1), actions[..., 0, :])
         torch.testing.assert_close(charges[..., 0], first)
         assert (charges[..., 1:] == 0).all().item() is over
@@ -171,8 +171,8 @@ def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
     for over in (True, False):
         agent, data = prepared(name, over, reanalyze_interval=1, reanalyze_sequences=4)
         monkeypatch.setattr(agent.replay, "update", lambda *a: None)
-        evaluate = agent.planner.evaluate
-        monkeypatch.setattr(agent.planner, "evaluate", lambda *a, e=evaluate, **k: seen.append(e(*a, **k)) or seen[-1])
+        scorer = agent.planner.scorer
+        monkeypatch.setattr(scorer, "evaluate", lambda *a, e=scorer.evaluate, **k: seen.append(e(*a, **k)) or seen[-1])
         agent.reanalyzer(agent, data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long))
         assert seen, "it planned"
         assert all((charges[..., 1:] == 0).all() for charges in seen) is over

@@ -139,7 +139,7 @@ def test_value_of_action_sequences(case):
     torch.manual_seed(0)
     actions = expected["action_sequences"].transpose(0, 1)[:, None, None]  # [batch, candidate, sample, horizon, action]
     states = agent.planner.rollout(expected["latent"], actions)
-    charges = agent.planner.evaluate(states, actions, terminal_value=agent.terminal_value())
+    charges = agent.planner.scorer.evaluate(states, actions, terminal_value=agent.terminal_value())
     torch.testing.assert_close(-charges.sum(-1)[:, :, 0], expected["sequence_value"], rtol=0, atol=2e-3)
 
 

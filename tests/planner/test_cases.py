@@ -1,4 +1,4 @@
-"""The inputs of tests/cases/planner: what was taken without a word is refused by name, what was biased is not."""
+"""The cases of tests/cases/planner: silent inputs are refused by name, and the importance term has no bias."""
 
 import importlib.util
 import re
@@ -38,7 +38,7 @@ def test_silent_inputs_are_refused(name, words):
     [{}, {"noise": "coloured"}, {"noise": "coloured", "noise_exponent": 2.0}, {"num_zero_mean": 4096}],
     ids=str,
 )
-def test_little_is_left_of_a_warm_start_that_nothing_speaks_for(options):
+def test_little_is_left_of_a_warm_start_without_costs(options):
     start, left = map(float, re.findall(r"\d+\.\d+", case("numerics").left_over(**options)))
     assert start > 0.4
     assert left < 0.07

@@ -1,4 +1,4 @@
-"""With a control cost, samples are weighted by the ratio of the base density to that which they were drawn from."""
+"""A control cost weights samples by the ratio of the base density to the density they come from."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def planner(model=FREE, *, actions=1, low=-1e3, high=1e3, **options):
     return MPPI(MPPIConfig(**options), model, model, actions, low=low, high=high)
 
 
-# -- the ratio -------------------------------------------------------------------------------------------------------
+# -- the ratio --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", [NOISES[name] for name in ("white", "pink", "spline")], ids=str)
 @pytest.mark.parametrize(("zero", "proposals"), [(0, 0), (3, 0), (0, 2), (3, 2)])
-def test_the_ratio_is_that_of_the_densities(noise, zero, proposals):
+def test_the_ratio_equals_that_of_the_densities(noise, zero, proposals):
     samples, horizon, kept = 8, 5, 0.4
     mppi = planner(horizon=horizon, num_samples=samples, num_zero_mean=zero, control_cost=1 - kept, actions=2, **noise)
     assert mppi.importance is not None
@@ -41,13 +41,13 @@ def test_the_ratio_is_that_of_the_densities(noise, zero, proposals):
     found = mppi.importance.log_ratio(drawn, mean, std, extra)[0, 0]
 
     over_time = mppi.noise.covariance(horizon).numpy()
-    spread = std[0, 0].double().numpy()
+    stds = std[0, 0].double().numpy()
 
     def density(at, centre):
         parts = [
-            multivariate_normal(
-                centre[:, a], spread[:, a, None] * over_time * spread[None, :, a], allow_singular=True
-            ).pdf(at[:, a])
+            multivariate_normal(centre[:, a], stds[:, a, None] * over_time * stds[None, :, a], allow_singular=True).pdf(
+                at[:, a]
+            )
             for a in range(2)
         ]
         return np.prod(parts)
@@ -60,7 +60,7 @@ def test_the_ratio_is_that_of_the_densities(noise, zero, proposals):
         assert ratio.exp().item() == pytest.approx(density(sample, kept * centre) / mixture, rel=2e-3)
 
 
-def test_around_the_mean_alone_it_is_the_term_of_williams():
+def test_without_zeros_and_proposals_the_ratio_is_the_term_of_williams():
     mppi = planner(num_samples=64, control_cost=0.6, **SAMPLED)
     mean, std = torch.randn(2, 1, 10, 1), torch.full((2, 1, 10, 1), 0.5)
     drawn = mppi.sample(mean, std, None, None)
@@ -70,13 +70,13 @@ def test_around_the_mean_alone_it_is_the_term_of_williams():
     torch.testing.assert_close(difference, difference[..., :1].expand_as(difference), rtol=1e-4, atol=1e-4)
 
 
-# -- what the plan becomes -------------------------------------------------------------------------------------------
+# -- the plan ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 @pytest.mark.parametrize("kept", [0.0, 0.7])
 @pytest.mark.parametrize("options", [SAMPLED, {"num_zero_mean": 2048, "include_mean": True}], ids=str)
-def test_plan_and_free_energy_are_those_of_a_quadratic_cost(noise, kept, options):
+def test_plan_and_free_energy_of_a_quadratic_cost_are_exact(noise, kept, options):
     """Cost ``|v - g|^2 / 2``, temperature 2, base ``N(b, Sigma)``: the plan is a Gaussian's mean in closed form."""
     horizon, temperature = 6, 2.0
     goal = torch.linspace(-0.5, 1.0, horizon)
@@ -106,7 +106,7 @@ CASES = {
     "half around zero": {"num_zero_mean": 512},
     "elites": {"num_elites": 256},
     "elites and zeros": {"num_elites": 256, "num_zero_mean": 512},
-    "adapted spread": {"adapt_std": True, "num_iterations": 2},
+    "adapted std": {"adapt_std": True, "num_iterations": 2},
     "stochastic": {"stochastic": True, "num_iterations": 2},
 }
 
@@ -114,22 +114,26 @@ CASES = {
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("shifted", [False, True], ids=["held", "shifted"])
-@pytest.mark.parametrize("proposals", [None, ZIGZAG, torch.full_like(ZIGZAG, 0.9)], ids=["none", "zigzag", "constant"])
-def test_where_nothing_is_charged_the_plan_goes_to_zero(noise, options, shifted, proposals):
+@pytest.mark.parametrize(
+    "proposals", [None, ZIGZAG, torch.full_like(ZIGZAG, 0.9)], ids=["no proposal", "zigzag", "constant"]
+)
+def test_without_costs_the_plan_goes_to_zero(noise, options, shifted, proposals):
     mppi = planner(**noise, **options)
     mean = torch.linspace(0.9, 0.3, 10).view(1, 10, 1)  # neither a spline of one knot nor, when shifted, of four
     for _ in range(10):
         plan = mppi.plan(torch.zeros(1, 1), mean=mean, proposals=proposals)
         mean = mppi.shift(plan.mean[:, 0]) if shifted else plan.mean[:, 0]
-    left = 4 * 0.5 / np.sqrt(options.get("num_elites", 1024))  # four standard errors of samples of spread 0.5
+    left = (
+        4 * 0.5 / np.sqrt(options.get("num_elites", 1024))
+    )  # four standard errors of samples with a standard deviation of 0.5
     assert plan.mean.abs().max() < left + (0 if proposals is None else 0.01)
     assert plan.effective_samples > 0.8 * options.get("num_elites", 1024)
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 @pytest.mark.parametrize(("low", "high"), [(-0.2, 0.2), (-0.1, 1.0), (-0.3, 0.05)])
-def test_bounds_shift_nothing_where_nothing_is_charged(noise, low, high):
-    """What the bounds cut off one side is not missing from the mean: the densities are those of what was drawn."""
+def test_without_costs_bounds_shift_nothing(noise, low, high):
+    """The mean misses nothing that the bounds cut off on one side: the densities are those of the drawn samples."""
     mppi = planner(low=low, high=high, num_samples=4096, **noise)
     mean = torch.full((1, 10, 1), high)
     for _ in range(5):
@@ -147,21 +151,21 @@ def test_a_plan_stays_inside_bounds_without_zero():
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
-def test_one_plan_keeps_what_the_control_cost_leaves_of_the_mean(kept):
+def test_one_plan_keeps_the_share_of_the_mean_that_the_control_cost_leaves(kept):
     mean = torch.full((1, 10, 1), 0.2)
     plan = planner(num_samples=65536, control_cost=1 - kept).plan(torch.zeros(1, 1), mean=mean)
     torch.testing.assert_close(plan.mean[:, 0], kept * mean, rtol=0, atol=0.015)
     assert plan.soft_value.abs() < 0.05, "nothing is charged: no free energy"
 
 
-def test_a_warm_start_far_away_is_left_at_once_where_samples_lie_around_zero():
+def test_samples_around_zero_leave_a_distant_warm_start_at_once():
     mean = torch.full((64, 20, 1), 0.8)
     plan = planner(horizon=20, num_samples=64, num_zero_mean=16).plan(torch.zeros(64, 1), mean=mean)
     assert plan.mean.mean().abs() < 0.03
     assert plan.mean.std() < 0.2  # that of 16 samples: 0.125
 
 
-def test_what_the_noise_cannot_make_is_taken_out_of_mean_and_proposals():
+def test_mean_and_proposals_are_projected_on_the_range_of_the_noise():
     mppi = planner(**NOISES["spline"])
     spline = mppi.noise((1, 10, 1), mppi.device)
     plan = mppi.plan(torch.zeros(1, 1), mean=ZIGZAG[:, 0, 0], proposals=spline[:, None, None] + ZIGZAG)
@@ -172,20 +176,20 @@ def test_what_the_noise_cannot_make_is_taken_out_of_mean_and_proposals():
     torch.testing.assert_close(inside.actions[:, :, 1], spline[:, None], rtol=0, atol=1e-5)
 
 
-def test_elites_are_those_that_the_task_charges_least():
+def test_elites_are_the_samples_of_least_cost():
     model = FunctionModel(lambda x, u: x + u, lambda x, u: (x - 1).square().sum(-1))
     plan = planner(model, num_elites=100).plan(torch.zeros(1, 1), mean=torch.full((1, 10, 1), 0.2))
     assert plan.costs[plan.weights > 0].max() <= plan.costs[plan.weights == 0].min()
     assert (plan.weights > 0).sum() == 100
 
 
-def test_an_action_without_spread_is_what_is_done_without_control():
+def test_an_action_with_a_std_of_zero_is_the_one_without_control():
     mppi = planner(actions=2, init_std=(0.5, 0.0), num_samples=4096)
     plan = mppi.plan(torch.zeros(1, 1), mean=torch.full((1, 10, 2), 0.2))
     assert plan.mean[..., 1].abs().max() == 0
     assert plan.mean[..., 0].abs().max() < 0.05
 
 
-def test_a_spread_that_the_ratio_cannot_be_computed_with_is_named():
+def test_a_std_too_small_for_the_ratio_is_named():
     with pytest.raises(NonFiniteError, match=r"importance term .*init_std or min_std is too small"):
         planner(init_std=1e-25).plan(torch.zeros(1, 1), mean=torch.ones(1, 10, 1))

@@ -1,4 +1,4 @@
-"""What the planner is given is checked at its door: every fault by its name, with the shape that is needed."""
+"""The planner checks its inputs at the door and names every fault with the shape that is needed."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def plan(mppi=None, **given):
     return (planner() if mppi is None else mppi).plan(given.pop("state"), **given)
 
 
-def test_what_is_needed_is_taken():
+def test_right_inputs_are_taken():
     torch.manual_seed(0)
     given = right()
     first = plan(**given)
@@ -99,7 +99,7 @@ def test_is_init_of_a_wrong_shape_is_refused(shape):
         plan(is_init=torch.zeros(shape, dtype=torch.bool))
 
 
-def test_one_of_all_environments_is_refused_with_the_way_to_share_it():
+def test_an_input_without_environments_is_refused_with_the_way_to_share_it():
     with pytest.raises(UserError, match=r"pass mean\.unsqueeze\(0\)$"):
         plan(mean=torch.zeros(H, A))
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_a_number_that_is_not_finite_is_named_even_where_samples_are_dropped(nam
         plan(planner(drop_nonfinite=drop), **given)
 
 
-def test_an_infinite_warm_start_is_not_cut_to_the_bounds_where_the_cost_cannot_tell():
+def test_an_infinite_warm_start_is_named_even_if_the_cost_is_finite():
     free = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))
     for bad in (torch.nan, torch.inf):
         with pytest.raises(NonFiniteError, match="planner mean"):
@@ -159,7 +159,7 @@ def test_an_infinite_warm_start_is_not_cut_to_the_bounds_where_the_cost_cannot_t
     assert planner(free).plan(torch.zeros(1, 1), mean=dropped, is_init=torch.tensor([True])).mean.isfinite().all()
 
 
-def test_costs_whose_sum_over_samples_overflows_are_still_costs():
+def test_costs_may_overflow_in_their_sum_over_samples():
     large = FunctionModel(lambda x, u: x, lambda x, u: 5e37 + 1e37 * u[..., 0])
     found = planner(large).plan(torch.zeros(B, 1))
     assert found.costs.isfinite().all()

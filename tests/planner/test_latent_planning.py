@@ -1,4 +1,4 @@
-"""Planning in a latent world model: what a plan is worth, what is executed of it, and what the next one starts from."""
+"""Planning in a latent world model: costs of plans, their proposals and warm starts, and the executed actions."""
 
 import dataclasses
 import shutil
@@ -14,7 +14,7 @@ from pompc.planner import MPPI, MPPIConfig
 
 
 def shaken(transitions=0, **options):
-    """An agent with so much experience, whose rewards and values are not all zero, as they are at the start."""
+    """An agent after ``transitions``, with random weights: those of a new agent give only zeros as rewards and values."""
     agent = tiny.agent(**options)
     agent.budget.transitions = transitions
     agent.budget.burst = 0 if transitions > agent.budget.seed_steps else -1  # the burst is over
@@ -23,20 +23,22 @@ def shaken(transitions=0, **options):
     return agent
 
 
-def inputs(agent, rows=2, is_init=None, planner_mean=None):
-    """What the agent acts on ``[rows]``."""
-    zeros = torch.zeros(rows, agent.horizon, agent.problem.action_dim)
+def inputs(agent, num_envs=2, is_init=None, planner_mean=None):
+    """Inputs of the agent ``[num_envs]``."""
+    zeros = torch.zeros(num_envs, agent.horizon, agent.problem.action_dim)
     return TensorDict(
         {
-            "observation": torch.randn(rows, agent.problem.observation_dim),
-            "is_init": torch.zeros(rows, 1, dtype=torch.bool) if is_init is None else torch.tensor(is_init)[:, None],
+            "observation": torch.randn(num_envs, agent.problem.observation_dim),
+            "is_init": torch.zeros(num_envs, 1, dtype=torch.bool)
+            if is_init is None
+            else torch.tensor(is_init)[:, None],
             "planner_mean": zeros if planner_mean is None else planner_mean,
         },
-        batch_size=[rows],
+        batch_size=[num_envs],
     )
 
 
-# -- what a plan is worth --------------------------------------------------------------------------------------------
+# -- costs of plans ---------------------------------------------------------------------------------------------------
 
 
 def test_a_discount_per_environment_equals_planning_with_each_of_them():
@@ -47,9 +49,9 @@ def test_a_discount_per_environment_equals_planning_with_each_of_them():
     together = MPPI(config, model, model, 2).plan(
         state, noise=noise, discount=torch.tensor(discounts), terminal_value=value
     )
-    for row, discount in enumerate(discounts):
+    for env, discount in enumerate(discounts):
         planner = MPPI(dataclasses.replace(config, discount=discount), model, model, 2)
-        own = slice(row, row + 1)
+        own = slice(env, env + 1)
         alone = planner.plan(state[own], noise=noise[:, own], terminal_value=value)
         torch.testing.assert_close(together.costs[own], alone.costs)
         torch.testing.assert_close(together.mean[own], alone.mean, rtol=1e-4, atol=1e-5)
@@ -57,7 +59,7 @@ def test_a_discount_per_environment_equals_planning_with_each_of_them():
 
 @pytest.mark.parametrize("episodic", [False, True])
 def test_a_cost_is_the_negative_return_up_to_the_predicted_end(episodic):
-    """Sample by sample and step by step from the model: rewards until an end, and else the value at the horizon."""
+    """The return step by step from the model: rewards until an end, or else the value at the horizon."""
     agent = shaken(episodic=episodic, planner={"num_iterations": 1})
     model, value = agent.model, lambda state: 5 + state[..., 0]
     state = agent.encode(torch.randn(6, 3))
@@ -67,9 +69,9 @@ def test_a_cost_is_the_negative_return_up_to_the_predicted_end(episodic):
             model.termination_head[-1].bias -= model.termination_logits(then).median()
     plan = agent.planner.plan(state, terminal_value=value)
     lengths = set()
-    for row in range(6):
-        for actions, cost in zip(plan.actions[row, 0], plan.costs[row, 0], strict=True):
-            now, total, factor, length = state[row], 0.0, 1.0, 0
+    for env in range(6):
+        for actions, cost in zip(plan.actions[env, 0], plan.costs[env, 0], strict=True):
+            now, total, factor, length = state[env], 0.0, 1.0, 0
             for action in actions:
                 total, factor, length = total + factor * model.reward(now, action).item(), factor * 0.9, length + 1
                 now = model.next(now, action)
@@ -82,7 +84,7 @@ def test_a_cost_is_the_negative_return_up_to_the_predicted_end(episodic):
     assert lengths == ({1, 2, 3, 4} if episodic else {4})
 
 
-def test_one_judgement_equals_cost_and_terminations_asked_for_separately():
+def test_one_judgement_equals_separate_costs_and_terminations():
     model = shaken(episodic=True).model
     imagination = Imagination(model)
 
@@ -114,18 +116,18 @@ def test_the_value_at_the_horizon_is_the_mean_of_two_heads_for_the_policys_actio
     assert heads.std() > 0
 
 
-def test_actions_a_task_ignores_cost_nothing():
+def test_ignored_actions_of_a_task_cost_nothing():
     agent = shaken(tasks=tiny.tasks(), observation_dim=4, discount=None)
     observation = torch.randn(1, 4)
     observation[:, -1] = 0  # the task with one action
     state, actions = agent.encode(observation), torch.rand(1, 1, 16, 3, 2)
     other = torch.cat([actions[..., :1], torch.rand(1, 1, 16, 3, 1)], -1)
-    charges = [agent.planner.evaluate(agent.planner.rollout(state, a), a) for a in (actions, other)]
+    charges = [agent.planner.scorer.evaluate(agent.planner.rollout(state, a), a) for a in (actions, other)]
     assert torch.equal(*charges)
     assert charges[0].std() > 0
 
 
-# -- what takes part -------------------------------------------------------------------------------------------------
+# -- proposals and starts ---------------------------------------------------------------------------------------------
 
 
 def test_rollouts_of_the_policy_take_part_in_every_iteration():
@@ -144,7 +146,7 @@ def test_rollouts_of_the_policy_take_part_in_every_iteration():
     assert tiny.agent(num_proposals=0).proposals(state) is None
 
 
-def test_the_spread_of_proposals_can_be_given():
+def test_the_std_of_proposals_can_be_given():
     agent = shaken(num_proposals=15, log_std_min=-9.0, log_std_max=-8.0)
     state = agent.encode(torch.randn(50, 3))
     narrow, wide = agent.proposals(state), agent.proposals(state, (-1.0, 0.0))
@@ -165,15 +167,15 @@ def test_samples_start_from_the_shifted_plan_and_from_zero_in_a_new_episode():
     assert (start[0] == 0).all()
     assert torch.equal(start[1, 0], shifted[1])
     assert shifted[0].abs().sum() > 0
-    assert (std == 2).all()  # every plan starts at the largest spread
+    assert (std == 2).all()  # every plan starts at the largest std
 
 
-# -- what is executed ------------------------------------------------------------------------------------------------
+# -- executed actions -------------------------------------------------------------------------------------------------
 
 
 def test_random_actions_fill_the_cube_while_the_first_transitions_are_collected():
     agent = tiny.agent(seed_steps=20)
-    td = agent.act(inputs(agent, rows=20_000, planner_mean=torch.ones(20_000, 3, 2)), explore=True)
+    td = agent.act(inputs(agent, num_envs=20_000, planner_mean=torch.ones(20_000, 3, 2)), explore=True)
     action = td["action"]
     assert agent.model_steps == 0
     assert action.abs().max() <= 1
@@ -192,7 +194,7 @@ def test_plans_are_made_after_the_seed_phase_and_in_every_evaluation(explore, tr
     assert (agent.model_steps > 0) == plans
 
 
-def test_exploring_adds_noise_of_the_plans_spread_to_a_drawn_elite(monkeypatch):
+def test_exploring_adds_noise_of_the_plans_std_to_a_drawn_elite(monkeypatch):
     agent, noise = shaken(transitions=21), torch.tensor([[0.3, -0.4], [20.0, -20.0]])
     draw = torch.randn_like
     with monkeypatch.context() as patched:
@@ -200,9 +202,9 @@ def test_exploring_adds_noise_of_the_plans_spread_to_a_drawn_elite(monkeypatch):
         td = agent.act(inputs(agent), explore=True)
     plan = agent._last[2]
     assert torch.equal(td["plan_std"], plan.std[:, 0, 0])
-    for row in range(2):
-        elites = plan.actions[row, 0, plan.weights[row, 0] > 0, 0]
-        assert (elites == td["plan_mean"][row]).all(-1).any()
+    for env in range(2):
+        elites = plan.actions[env, 0, plan.weights[env, 0] > 0, 0]
+        assert (elites == td["plan_mean"][env]).all(-1).any()
     torch.testing.assert_close(td["action"], (td["plan_mean"] + noise * td["plan_std"]).clamp(-1, 1))
     assert td["action"][1].tolist() == [1.0, -1.0]
     std = torch.tensor([0.5, 2.0]).expand(20_000, 2)
@@ -213,7 +215,7 @@ def test_exploring_adds_noise_of_the_plans_spread_to_a_drawn_elite(monkeypatch):
 
 def test_evaluation_executes_an_elite_without_noise_and_writes_no_prior():
     agent = shaken()
-    td = agent.act(inputs(agent, rows=30), explore=False)
+    td = agent.act(inputs(agent, num_envs=30), explore=False)
     plan = agent._last[2]
     taken = (plan.actions[:, 0, :, 0] == td["action"][:, None]).all(-1)
     assert (taken & (plan.weights[:, 0] > 0)).any(-1).all()
@@ -227,7 +229,7 @@ def test_greedy_evaluation_executes_the_best_elite_and_exploring_draws_one():
     agent = shaken(greedy_evaluation=True, transitions=21)
     best = []
     for explore in (False, True):
-        td = agent.act(inputs(agent, rows=30), explore=explore)
+        td = agent.act(inputs(agent, num_envs=30), explore=explore)
         plan = agent._last[2]
         taken = td["plan_mean"] if explore else td["action"]
         first = plan.actions[torch.arange(30), 0, plan.costs[:, 0].argmin(-1), 0]
@@ -240,7 +242,7 @@ def test_greedy_evaluation_executes_the_best_elite_and_exploring_draws_one():
 def test_entries_of_an_action_that_the_task_ignores_are_zero(transitions, explore):
     options = {"tasks": tiny.tasks(), "observation_dim": 4, "discount": None, "virtual_ratio": 0.5, "virtual_count": 2}
     agent = shaken(transitions, **options)
-    td = inputs(agent, rows=6)
+    td = inputs(agent, num_envs=6)
     td["observation"][:, -1] = torch.arange(6) % 2
     td = agent.act(td, explore=explore)
     assert ((td["action"] == 0) == torch.tensor([[False, True], [False, False]] * 3)).all()
@@ -264,17 +266,17 @@ def test_evaluation_leaves_the_plans_of_training_alone():
     agent, results = shaken(), []
     for disturbed in (False, True):
         if disturbed:
-            agent.act(inputs(agent, rows=5), explore=False)
+            agent.act(inputs(agent, num_envs=5), explore=False)
         torch.manual_seed(1)
         results.append(agent.act(inputs(agent), explore=False)["action"])
     assert torch.equal(*results)
 
 
-# -- how it is computed ----------------------------------------------------------------------------------------------
+# -- precision and compilation ----------------------------------------------------------------------------------------
 
 
 def test_bfloat16_products_change_a_plan_little():
-    """Measured on processors with bfloat16 units: 0.02 on average where plans spread by 0.4."""
+    """Measured on processors with bfloat16 units: 0.02 on average for plans with a standard deviation of 0.4."""
     means = []
     for precision in ("highest", "medium"):
         torch.manual_seed(2)

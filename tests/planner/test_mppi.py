@@ -87,12 +87,12 @@ def test_batched_equals_one_by_one_with_the_same_noise_and_order_does_not_matter
 
 @pytest.mark.parametrize("discount", [None, torch.tensor([1.0, 0.9, 0.5, 0.0, 0.7])], ids=["shared", "own"])
 @pytest.mark.parametrize("candidates", [None, 3])
-def test_scored_a_few_environments_at_a_time_equals_all_at_once(discount, candidates, monkeypatch):
+def test_blocks_of_environments_score_as_all_at_once(discount, candidates, monkeypatch):
     sizes, batch, horizon = [], 5, 4  # as many environments as shared discounts: those must not be cut
     model = Parametric() if candidates else FunctionModel(lambda x, u: x + u, lambda x, u: x.square().sum(-1))
     mppi = planner(model, horizon=horizon, num_samples=16, num_iterations=2, discount=0.8, adapt_std=True)
-    score = mppi._score
-    mppi._score = lambda state, *others: sizes.append(len(state)) or score(state, *others)
+    rollout = mppi.scorer.rollout
+    monkeypatch.setattr(mppi.scorer, "rollout", lambda state, acted: sizes.append(len(state)) or rollout(state, acted))
     options = {
         "parameters": torch.randn(batch, candidates, 1) if candidates else None,
         "discount": discount,
@@ -101,7 +101,7 @@ def test_scored_a_few_environments_at_a_time_equals_all_at_once(discount, candid
     }
     state, plans = torch.randn(batch, 1), []
     for environments in (batch, 2, 0.5):
-        monkeypatch.setattr("pompc.planner.scoring.SCORED_ON_CPU", environments * (candidates or 1) * 16)
+        monkeypatch.setattr("pompc.planner.scoring.BLOCK_ON_CPU", environments * (candidates or 1) * 16)
         plans.append(mppi.plan(state, **options))
     assert sizes == [5] * 2 + [2, 2, 1] * 2 + [1] * 10
     for plan in plans[1:]:
@@ -187,8 +187,8 @@ FLAT = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))
 PLAIN = {"num_zero_mean": 0, "include_mean": False}
 
 
-def test_the_spread_is_cut_at_its_ceiling_as_it_adapts():
-    """Half of the samples are proposals at the bounds: their spread of 4 is that of the plan without the ceiling."""
+def test_the_adapted_std_is_cut_at_its_ceiling():
+    """Half of the samples are proposals at the bounds of 4, which alone decide the standard deviation."""
     far = torch.full((1, 1, 256, 8, 1), 4.0)
     far[:, :, ::2] = -4.0
     for ceiling in (0.3, 10.0):
@@ -197,20 +197,20 @@ def test_the_spread_is_cut_at_its_ceiling_as_it_adapts():
         torch.testing.assert_close(plan.std, torch.full_like(plan.std, min(ceiling, 8**0.5)), rtol=0.05, atol=0)
 
 
-def test_the_spread_at_the_start_may_differ_between_entries():
+def test_the_std_at_the_start_may_differ_between_entries():
     mppi = MPPI(MPPIConfig(num_samples=512, init_std=(0.1, 0.7)), FLAT, FLAT, 2, low=-4.0, high=4.0)
-    spread = mppi.plan(torch.zeros(1, 1)).actions.flatten(0, -2).std(0)
-    torch.testing.assert_close(spread, torch.tensor([0.1, 0.7]), rtol=0.05, atol=0)
+    std = mppi.plan(torch.zeros(1, 1)).actions.flatten(0, -2).std(0)
+    torch.testing.assert_close(std, torch.tensor([0.1, 0.7]), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("include", [True, False])
-def test_the_mean_is_a_sample_where_asked(include):
+def test_the_mean_is_a_sample_if_configured(include):
     mean = torch.rand(1, 8, 1)
     plan = planner(FLAT, num_zero_mean=0, include_mean=include).plan(torch.zeros(1, 1), mean=mean)
     assert torch.equal(plan.actions[0, 0, 0], mean[0]) == include
 
 
-def test_samples_have_the_noise_that_is_asked_for():
+def test_samples_have_the_configured_noise():
     def actions(**options):
         torch.manual_seed(0)
         options = {"horizon": 20, "num_samples": 512, "init_std": 0.1, **PLAIN, **options}
@@ -305,7 +305,7 @@ def test_elites_carry_all_the_weight():
 def test_systematic_resampling_is_proportional():
     weights = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0]])
     index = systematic_resample(weights, 8)
-    counts = torch.stack([torch.bincount(row, minlength=4) for row in index])
+    counts = torch.stack([torch.bincount(draws, minlength=4) for draws in index])
     torch.testing.assert_close(counts, torch.tensor([[4, 2, 1, 1], [0, 8, 0, 0]]))
 
 

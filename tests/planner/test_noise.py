@@ -1,4 +1,4 @@
-"""Every noise has unit variance at every step; its correlation over time is the one it is named for."""
+"""Every noise has unit variance at every step and the correlation over time of its name."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_spline_passes_through_few_degrees_of_freedom():
 
 @pytest.mark.parametrize("name", NOISES)
 @pytest.mark.parametrize("horizon", [1, 2, 12])
-def test_covariance_over_time_is_that_of_what_is_drawn(name, horizon):
+def test_covariance_over_time_is_that_of_the_samples(name, horizon):
     noise = NOISES[name](MPPIConfig(horizon=horizon, noise=name))
     covariance, drawn = noise.covariance(horizon), noise((100_000, horizon, 2), CPU)
     torch.testing.assert_close(covariance.diagonal(), torch.ones(horizon, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Comparing runs: the statistics, the tables, the panels, the place among published curves, and the refusals."""
+"""Compare runs: statistics, tables, panels, the place among published curves, refusals."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def write_run(path, algo, seed, returns, env="acrobot"):
     return path
 
 
-def test_configurations_of_one_algorithm_are_methods_of_their_own(tmp_path):
+def test_each_configuration_of_an_algorithm_is_a_method(tmp_path):
     runs = []
     for number, (seed, weight) in enumerate([(0, 1.0), (1, 1.0), (0, 9.0)]):
         runs.append(write_run(tmp_path / str(number), "pompc", seed, [weight]))
@@ -52,7 +52,7 @@ def test_configurations_of_one_algorithm_are_methods_of_their_own(tmp_path):
         compare([runs[0], runs[0]], tmp_path / "out.png")
 
 
-def test_an_output_that_cannot_be_written_is_one_line_before_the_work(tmp_path):
+def test_an_unwritable_output_is_one_line_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file" / "out.png", tmp_path):
         with pytest.raises(UserError, match=r"cannot write .* name another file") as error:
@@ -84,7 +84,7 @@ def test_table_uses_the_last_evaluation_and_groups_seeds(tmp_path, capsys):
     )
 
 
-def test_from_five_runs_on_there_is_an_interval_and_nothing_to_excuse(tmp_path, capsys):
+def test_five_runs_have_an_interval_and_no_note(tmp_path, capsys):
     runs = [
         write_run(tmp_path / str(seed), "ppo", seed, [score]) for seed, score in enumerate([0.0, 0.0, 0.0, 0.0, 1.0])
     ]
@@ -198,8 +198,8 @@ def test_only_states_of_the_suite_have_published_curves(tmp_path):
     (runs[2] / "config.yaml").write_text("env: {name: acrobot}")
     assert [suite_task(run) for run in runs] == ["cup-catch", None, None]
     published = write_published(tmp_path / "published.csv")
-    with pytest.raises(UserError, match="none of the runs is on a dmc task"):
-        compare(runs, tmp_path / "out.png", published)  # a mixture of states and pixels is no one's task
+    with pytest.raises(UserError, match="no run learns a single task"):
+        compare(runs, tmp_path / "out.png", published)  # states and pixels together are no single task
     (runs[2] / "config.yaml").unlink()
     with pytest.raises(UserError, match=r"other has no config\.yaml"):
         compare(runs, tmp_path / "out.png", published)

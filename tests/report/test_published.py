@@ -1,4 +1,4 @@
-"""Published curves: the file's two forms, the spelling of tasks, the place of another curve, and every fault of a file."""
+"""Published curves: two forms of the file, the spelling of tasks, the place of a curve, faults of a file."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_a_task_has_one_key(names, key):
 
 def test_seeds_give_a_range_and_intervals_give_themselves(tmp_path):
     path = tmp_path / "published.csv"
-    # Seed 2 has no last value, and the rows are in no order.
+    # Seed 2 has no last value, and the rows are unordered.
     path.write_text(
         HEAD
         + "a,point_mass-easy,200,1,7\na,point_mass-easy,100,1,1\na,point_mass-easy,100,2,4\na,point_mass-easy,100,3,7\n"
@@ -65,7 +65,7 @@ def test_the_place_is_at_the_last_shared_step(ends, values, expected):
         assert (row["published_step"], row["ours"], row["place"]) == pytest.approx(expected)
 
 
-def test_a_band_ends_where_it_is_cut_or_where_it_ends():
+def test_a_band_ends_at_the_limit_or_at_its_own_end():
     cut = band().until(150)
     np.testing.assert_allclose(
         [cut.steps, cut.mean, cut.low, cut.high], [[0, 100, 150], [0, 5, 6.5], [0, 4, 5], [0, 7, 8]]
@@ -113,7 +113,7 @@ def test_a_file_without_our_tasks_names_near_ones_or_all():
         matching(["walker-wlk"], bands, path)
     with pytest.raises(UserError, match=r"it has fish-swim, walker-run, walker-walk$"):
         matching(["xyz-q"], bands, path)
-    with pytest.raises(UserError, match="none of the runs is on a dmc task"):
+    with pytest.raises(UserError, match="no run learns a single task"):
         matching([], bands, path)
 
 
@@ -137,7 +137,7 @@ def test_faults_of_a_file_are_named(tmp_path, text, message):
         read_published(path)
 
 
-def test_what_is_no_text_is_named(tmp_path):
+def test_a_missing_or_binary_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*: No such file"):
         read_published(tmp_path / "nowhere.csv")
     (tmp_path / "published.csv.gz").write_bytes(b"\x1f\x8b\x08\xff")

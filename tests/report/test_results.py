@@ -1,4 +1,4 @@
-"""The tables in results/ and the figures in the pages are what the stored files of the runs give."""
+"""The tables in results/ and the numbers in the pages follow from the stored files of the runs."""
 
 import csv
 import re
@@ -43,12 +43,12 @@ def test_racing(tmp_path):
 
 
 def test_the_readme_has_the_table_of_racing():
-    """Where it has not, the failure prints the lines to paste."""
+    """The failure prints the lines to paste."""
     found = read("carla_racing/comparison.csv")
     extents = {row["extent"] for row in found}
     assert len(extents) == 1, "as many runs of every method, so that one heading fits"
-    spread = "each run" if extents == {RANGE} else "interquartile mean of the runs [95 % interval]"
-    lines = [f"| | return (mean ± std of the runs) | {spread} | laps without a violation | violations per episode |"]
+    heading = "each run" if extents == {RANGE} else "interquartile mean of the runs [95 % interval]"
+    lines = [f"| | return (mean ± std of the runs) | {heading} | laps without a violation | violations per episode |"]
     lines += ["|---|---|---|---|---|"]
     for row in found:
         mean, std, iqm, low, high, success, cost = (

@@ -11,9 +11,9 @@ from pompc.report.scores import (
     bootstrap_interval,
     bounds_of,
     interquartile_mean,
+    interval_or_range,
     over_all,
     run_scores,
-    spread,
     summary,
 )
 
@@ -27,7 +27,7 @@ def write_episodes(path, returns):
     return path
 
 
-def test_the_interquartile_mean_is_that_of_the_middle_half():
+def test_the_interquartile_mean_averages_the_middle_half():
     assert interquartile_mean(np.array([1.0, 100.0, 3.0, 5.0, 4.0, 2.0, 7.0, 6.0])) == 4.5  # of 3, 4, 5, 6
     assert interquartile_mean(np.array([9.0, 1.0, 2.0, 3.0, -50.0])) == 2.0  # of 1, 2, 3: a whole run leaves each side
 
@@ -43,7 +43,7 @@ def test_a_run_has_one_score_its_mean_over_the_last_evaluation(tmp_path):
     assert row["points"] == "300.0 450.0"
 
 
-def test_the_interval_of_five_runs_is_the_one_of_all_their_draws():
+def test_the_interval_of_five_runs_equals_that_of_all_their_draws():
     """Of 0, 0, 0, 0, 1 a draw has k ones with k binomial (5, 0.2), and its middle three have k - 1 of them.
 
     So the interquartile mean is 0, 1/3, 2/3 with cumulative probabilities 0.737, 0.942, 0.993.
@@ -67,7 +67,7 @@ def test_the_interval_covers_the_truth_nearly_at_its_rate():
 @pytest.mark.parametrize(("counts", "extent"), [((1,), RANGE), ((4,), RANGE), ((5,), INTERVAL), ((5, 4), RANGE)])
 def test_fewer_than_five_runs_of_a_task_have_a_range_and_no_interval(counts, extent):
     tasks = [np.arange(count) + 10.0 * task for task, count in enumerate(counts)]
-    row = spread(tasks)
+    row = interval_or_range(tasks)
     assert row["extent"] == extent
     scores = np.concatenate(tasks)
     whole = (row["low"], row["high"]) == (scores.min(), scores.max())

@@ -1,4 +1,4 @@
-"""The summary of the experiment on virtual targets is that of its table."""
+"""The summary of the experiment on virtual targets follows from its table."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_the_page_has_the_summary_of_the_table():
 
 
 def test_all_variants_learned_from_the_same_data():
-    """What the first batch says before anything is learned is the same for all of them, seed by seed."""
+    """Before any learning the metrics of the first batch are the same for all variants, seed by seed."""
     found = list(experiment().read(FOLDER / "acrobot.csv").values())
     assert all((variant["value_error"][:, 0] == found[0]["value_error"][:, 0]).all() for variant in found)
     assert all((variant["truth"] == found[0]["truth"]).all() for variant in found)

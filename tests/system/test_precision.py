@@ -21,7 +21,7 @@ from pompc.system.precision import (
 
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch):
-    """The precision as it was; and the three apart, also on a machine where one stands for all."""
+    """Restore the precision; keep the three apart, also on a machine that replaces them all by one."""
     monkeypatch.setattr("pompc.system.precision.onednn_is_float32", lambda: False)
     before = torch.get_float32_matmul_precision()
     yield
@@ -115,10 +115,10 @@ def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, m
     torch.set_float32_matmul_precision("highest")
     agent, seen = tiny.agent(matmul_precision=precision), SimpleNamespace(update=[], plan=[])
     agent.budget.transitions, agent.budget.burst = 21, 0  # beyond the seed phase
-    loss, rollout = agent.model_loss, agent.planner.rollout
+    loss, rollout = agent.model_loss, agent.planner.scorer.rollout
     note = torch.get_float32_matmul_precision
     monkeypatch.setattr(agent, "model_loss", lambda batch: seen.update.append(note()) or loss(batch))
-    monkeypatch.setattr(agent.planner, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
+    monkeypatch.setattr(agent.planner.scorer, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
     agent.update(tiny.batch(agent))
     tiny.World(agent).step()
     assert seen.update == [precision]
@@ -132,7 +132,7 @@ def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, m
 
 
 @pytest.mark.parametrize("value", PRECISIONS)
-def test_where_medium_is_float32_it_stands_for_all(value, monkeypatch):
+def test_medium_replaces_all_precisions_if_it_is_float32(value, monkeypatch):
     monkeypatch.setattr("pompc.system.precision.onednn_is_float32", lambda: True)
     before = torch.get_float32_matmul_precision()
     with matmul_precision(value):
@@ -155,7 +155,7 @@ def test_products_are_float32_on_this_machine_whichever_library_makes_them(monke
 
 
 @pytest.mark.parametrize(("vendor", "cuda"), [("GenuineIntel", False), ("", False), ("AuthenticAMD", True)])
-def test_nothing_stands_for_float32_on_other_processors_or_beside_cuda(vendor, cuda, monkeypatch):
+def test_float32_is_not_replaced_on_other_processors_or_beside_cuda(vendor, cuda, monkeypatch):
     monkeypatch.setattr("pompc.system.precision.cpu_vendor", lambda: vendor)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     assert not onednn_is_float32.__wrapped__()
@@ -201,14 +201,14 @@ def test_only_a_planner_takes_centred_products():
         ("unreadable", "", False),
     ],
 )
-def test_centred_products_are_warned_of_where_the_processor_has_none(field, flags, slow, monkeypatch, recwarn):
+def test_centred_products_warn_on_a_processor_without_bfloat16(field, flags, slow, monkeypatch, recwarn):
     monkeypatch.setattr("pompc.system.process._cpuinfo", lambda name: flags if name == field else "")
     for precision in PLANNING:
         tiny.agent(planner={"matmul_precision": precision})
     assert [str(warning.message).split()[0] for warning in recwarn] == ["planner.matmul_precision=centred"] * slow
 
 
-def test_a_graphics_processor_has_them(monkeypatch, recwarn):
+def test_centred_products_do_not_warn_on_cuda(monkeypatch, recwarn):
     monkeypatch.setattr("pompc.system.precision.lacks_bfloat16", lambda: True)
     warn_of_slow_products("centred", torch.device("cuda"))
     assert not recwarn.list

@@ -1,4 +1,4 @@
-"""How a process computes."""
+"""The set-up of a process: threads, memory, compiler."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_without_glibc_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 CPU = torch.device("cpu")
 
 
-def test_memory_that_cannot_be_had_is_refused_before_it_is_needed() -> None:
+def test_memory_beyond_the_machine_is_refused_early() -> None:
     with pytest.raises(UserError, match=r"a replay needs 1,000,000\.0 GB of cpu memory, more than there is: make it"):
         require_memory("a replay", 10**15, CPU, "make it smaller")
 

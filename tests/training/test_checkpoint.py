@@ -103,6 +103,7 @@ def test_what_is_saved_comes_back(tmp_path):
     checkpoint.save(tmp_path / "new" / "a.pt", state)
     loaded = checkpoint.load(tmp_path / "new" / "a.pt")
     assert loaded["manifest"] == state["manifest"]
+    assert loaded["manifest"]["format"] == checkpoint.FORMAT
     assert loaded["manifest"]["versions"].keys() == {"pompc", "torch", "torchrl", "tensordict"}
     assert torch.equal(loaded["list"][0], state["list"][0])
     assert loaded["list"][1] == state["list"][1]
@@ -164,6 +165,7 @@ FOREIGN = {
     "module": lambda path: torch.save(torch.nn.Linear(2, 2), path),
     "list": lambda path: torch.save([1, 2], path),
     "manifest": lambda path: torch.save({"manifest": "mine"}, path),
+    "format": lambda path: torch.save({"manifest": {"format": checkpoint.FORMAT}}, path),
     "code": lambda path: torch.save(Evil(), path),
 }
 
@@ -179,15 +181,25 @@ def test_a_foreign_file_is_refused_and_never_executed(kind, tmp_path, monkeypatc
     assert not (tmp_path / "executed").exists()
 
 
-def test_another_version_a_folder_and_nothing_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("saved", "number"),
+    [({"format": checkpoint.FORMAT + 1}, checkpoint.FORMAT + 1), ({}, 1), ({"format": "pompc-checkpoint"}, 1)],
+    ids=["a newer one", "no number", "the first release"],
+)
+def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(saved, number, tmp_path):
+    path = tmp_path / "last.pt"
+    header = {**checkpoint.manifest(**HEADER, step=1), "versions": {"pompc": "9.9"}}
+    del header["format"]
+    torch.save({"manifest": {**header, **saved}}, path)
+    assert refusal(path) == (
+        f"{path} has checkpoint format {number}, this pompc reads format {checkpoint.FORMAT}: finish its run with pompc "
+        "9.9, or start again with another run_dir="
+    )
+
+
+def test_a_folder_and_a_missing_checkpoint_are_refused(tmp_path):
     path = tmp_path / "last.pt"
     assert "no checkpoint" in refusal(path)
-    header = {**checkpoint.manifest(**HEADER, step=1), "version": 99, "versions": {"pompc": "9.9"}}
-    torch.save({"manifest": header}, path)
-    assert "has checkpoint version 99, this pompc reads 1: use pompc 9.9" in refusal(path)
-    torch.save({"manifest": {"format": checkpoint.FORMAT}}, path)
-    assert "has checkpoint version None" in refusal(path)
-    path.unlink()
     path.mkdir()
     assert "a folder: give a run directory or a .pt file" in refusal(path)
 

@@ -14,7 +14,7 @@ from toy import LIMIT, PointEnv, Toy, toy_config
 
 from pompc import cli
 from pompc.agent import MPPIRL
-from pompc.data.vector import EpisodeReplay
+from pompc.data.vector import RepeatableEpisodes
 from pompc.envs.acrobot import Acrobot
 from pompc.errors import UserError
 from pompc.training import play
@@ -143,14 +143,14 @@ def test_episodes_are_the_same_however_many_are_played_at_once(algo, monkeypatch
         return env
 
     monkeypatch.setattr(type(made.family), "make", counting)
-    seen, reset = [], EpisodeReplay.reset
+    seen, reset = [], RepeatableEpisodes.reset
 
     def watched(env, **options):
         observation, info = reset(env, **options)
         seen.append((env._index, tuple(observation)))
         return observation, info
 
-    monkeypatch.setattr(EpisodeReplay, "reset", watched)
+    monkeypatch.setattr(RepeatableEpisodes, "reset", watched)
     rounds = {}
     for at_once in (None, 2, 1):
         alive.clear(), most.clear(), seen.clear()

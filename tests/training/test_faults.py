@@ -17,7 +17,7 @@ from pompc import cli
 from pompc.config.spec import configure
 from pompc.data.collector import ActionBoundsError, ResumableCollector
 from pompc.errors import NonFiniteError, Unavailable, UserError
-from pompc.planner import MPPI
+from pompc.planner.scoring import Scorer
 from pompc.system import locking
 from pompc.training import evaluate, session
 from pompc.training.run import run
@@ -129,13 +129,8 @@ def test_a_bad_number_in_an_evaluation_is_said_to_be_there(tmp_path, monkeypatch
 
 
 def test_a_planner_cost_that_is_not_finite_is_named(tmp_path, monkeypatch):
-    from pompc.algorithms import mppi
-
-    class Spoiled(MPPI):
-        def rollout(self, state, actions):
-            return super().rollout(state, actions) * NAN
-
-    monkeypatch.setattr(mppi, "MPPI", Spoiled)
+    rollout = Scorer.rollout
+    monkeypatch.setattr(Scorer, "rollout", lambda self, *arguments: rollout(self, *arguments) * NAN)
     with pytest.raises(NonFiniteError, match="cost") as error:
         run(config(tmp_path, "mppi", "acrobot"))
     assert "step_0.pt" in error.value.__notes__[0]
@@ -297,7 +292,7 @@ def test_a_failure_of_wandb_is_one_warning_and_costs_nothing(where, tmp_path, mo
         raise RuntimeError("the service is gone")
 
     monkeypatch.setattr(wandb if where == "init" else wandb.Run, where, fail)
-    with pytest.warns(UserWarning, match="wandb stopped .*the service is gone.*training goes on") as seen:
+    with pytest.warns(UserWarning, match="wandb stopped .*the service is gone.*training continues") as seen:
         assert run(toy_config(tmp_path, "steps=64", "eval.video=false", "wandb.mode=offline")) == 0
     assert len([warning for warning in seen if "wandb" in str(warning.message)]) == 1
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 5

@@ -224,9 +224,7 @@ def test_wandb_gets_only_finite_numbers_and_keeps_its_id(tmp_path, monkeypatch):
     assert Run.logged == [{"env_step": 16, "train/a": 1.5, "train/e": 2}]
     assert (asked["name"], asked["mode"], asked["resume"]) == ("a-name", "online", "allow")
     ids = [asked["id"]]
-    for directory, anew in ((tmp_path, False), (tmp_path, True), (tmp_path, False), (tmp_path / "other", False)):
-        WandbLog(directory, "a-name", options, {}, anew=anew)
+    for directory, is_new in ((tmp_path, False), (tmp_path, True), (tmp_path, False), (tmp_path / "other", False)):
+        WandbLog(directory, "a-name", options, {}, is_new=is_new)
         ids.append(asked["id"])
-    assert ids[0] == ids[1] != ids[2] == ids[3] != ids[4], (
-        "a run that continues, one that starts anew, another directory"
-    )
+    assert ids[0] == ids[1] != ids[2] == ids[3] != ids[4], "a run that continues, a new one, another directory"

@@ -86,7 +86,7 @@ def test_an_evaluation_is_broken_off_and_made_again(at, uninterrupted, tmp_path,
     assert pressing.calls == at  # not a step more
     out, err = capfd.readouterr()
     assert err == (
-        "pompc: stopping after this step of the evaluation, which is made anew when the run continues; Ctrl-C again stops "
+        "pompc: stopping after this step of the evaluation, which is repeated when the run continues; Ctrl-C again stops "
         "now\n"
     )
     assert out.splitlines()[-1].startswith("interrupted at step ")
