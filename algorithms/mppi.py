@@ -11,8 +11,8 @@ from typing import Annotated
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from pompc.config.options import Options, PositiveInt, Top
 from pompc.agent import MPPIRL, Problem
+from pompc.config.options import Options, PositiveInt, Top
 from pompc.planner import MPPI, MPPIConfig
 
 

@@ -14,8 +14,8 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
-from pompc.data.actions import to_box
 from pompc.config.options import Options, PositiveInt
+from pompc.data.actions import to_box
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 from pompc.system.graphics import import_with_or_without_gl

@@ -59,13 +59,19 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; ``key=value`` may stand anywhere after the command."""
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
-    parser.add_argument("--version", action="version", version=f"pompc {__version__}")
+    parser.add_argument("--version", action="version", version=f"pompc {__version__}", help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for add in (_add_run, _add_eval, _add_convert, _add_compare, _add_bench, _add_list, _add_show, _add_carla):
         add(commands)
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; ``key=value`` may stand anywhere after the command."""
+    parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     for text in rest:
         if text.startswith("-") or not hasattr(args, "overrides"):
@@ -90,7 +96,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="play episodes with a checkpoint",
-        description="Play fresh episodes with the last checkpoint of a run: mean, spread and, with --video, a film.",
+        description="Play fresh episodes with the last checkpoint of a run: a table of them and, with --video, a film.",
     )
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
     parser.add_argument(
@@ -131,7 +137,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
         "A run has one score, its mean over the episodes of its last evaluation.",
     )
-    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
+    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+", help="run directories")
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
     )
@@ -168,7 +174,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "show",
         help="print the resolved configuration",
-        description="Print the resolved configuration of `pompc run` with the same arguments, and its directory.",
+        description="Print what `pompc run` does with the same arguments: its directory, every key and its meaning.",
         epilog=_names(),
     )
     _add_composition(parser)

@@ -10,7 +10,6 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-
 from . import circuit, observation
 from .config import CarlaRacingConfig
 from .kinematic import KinematicBicycle

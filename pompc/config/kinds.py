@@ -1,6 +1,6 @@
 """What the value of an option may be: a number in a range, a name, a list, a mapping, a group of options.
 
-A kind is made from an annotation (:mod:`pompc.config.schema`) or read from the schema file, which imports nothing of what it
+A kind is made from an annotation (:mod:`pompc.config.schema`), or read from the schema file without importing what it
 describes (:mod:`pompc.config.schema_file`). Both check the same values with the same one-line errors.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.values import MISSING, infinity, is_number, join, show, unknown_key
 from pompc.errors import UserError
 
@@ -60,7 +60,7 @@ class Scalar:
     """
 
     name: str
-    range: Range = Range()
+    range: Range = FREE
 
     @property
     def words(self) -> str:
@@ -151,7 +151,7 @@ class Sequence:
 
     items: tuple[Kind, ...]
     repeated: bool = False
-    length: Range = Range()
+    length: Range = FREE
 
     @property
     def words(self) -> str:
@@ -166,9 +166,7 @@ class Sequence:
             raise refuse(self, value, key)
         self.length.require(len(value), f"the length of {key}")
         kinds = self.items * len(value) if self.repeated else self.items
-        return tuple(
-            kind.read(item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-        )
+        return tuple(kind.read(item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """A config dataclass -> its options: key, kind, range, default, place and text; plain values -> the dataclass.
 
 The annotations of the dataclass say what its options take: nested dataclasses, ``bool``, ``int``, ``float``, ``str``,
-``Path``, ``Literal``, ``tuple``, ``dict``, ``Any``, unions of these, and ``Annotated`` with the ranges of ``annotated_types`` and
-:class:`Top`. Its docstring's ``Attributes`` say what they mean. A subclass that only changes a default inherits the rest.
+``Path``, ``Literal``, ``tuple``, ``dict``, ``Any``, unions of these, and ``Annotated`` with :class:`Top` and the ranges of
+``annotated_types``. Its docstring's ``Attributes`` say what they mean. A subclass that only changes a default inherits the
+rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Len
 
 from pompc.config.kinds import Anything, Choice, Either, Group, Kind, Option, Scalar, Sequence, Table
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.values import MISSING, plain
 
 T = TypeVar("T")
@@ -97,7 +98,9 @@ def kind_of(hint: Any, where: str = "") -> Kind:
         return Choice(args)
     if origin is tuple:
         repeated = args[1:] == (...,)
-        return Sequence(tuple(kind_of(item, where) for item in (args[:1] if repeated else args)), repeated, _length(marks))
+        return Sequence(
+            tuple(kind_of(item, where) for item in (args[:1] if repeated else args)), repeated, _length(marks)
+        )
     if origin in (dict, Mapping):
         return Table(kind_of(args[1], where))
     if dataclasses.is_dataclass(hint):
@@ -169,7 +172,7 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 def _length(marks: tuple[Any, ...]) -> Range:
     bounds = next((mark for mark in marks if isinstance(mark, Len)), None)
-    return Range() if bounds is None else Range(ge=bounds.min_length, le=bounds.max_length)
+    return FREE if bounds is None else Range(ge=bounds.min_length, le=bounds.max_length)
 
 
 def _default(entry: dataclasses.Field, hint: Any) -> Any:

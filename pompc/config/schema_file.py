@@ -1,4 +1,4 @@
-"""``configs/schema.json``: the options of the built-in algorithms and environments, so that asking for them imports nothing.
+"""``configs/schema.json``: the options of the built-in algorithms and environments, read without importing those.
 
 ``python -m pompc.config.schema_file`` writes it from the dataclasses. Every entry has the digest of the source that it was
 made from (:mod:`pompc.config.sources`). Where that differs or an entry is missing (a new algorithm, another package), the
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pompc.config.kinds import Anything, Choice, Either, Group, Kind, Option, Scalar, Sequence, Table
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.schema import first_sentence, group
 from pompc.config.sources import digest
 from pompc.config.values import plain
@@ -97,12 +97,12 @@ def _dump(kind: Kind) -> Any:
         case Anything():
             return "any"
         case Scalar(name, bounds):
-            return {name: _dump_range(bounds)} if bounds != Range() else name
+            return {name: _dump_range(bounds)} if bounds != FREE else name
         case Choice(values):
             return {"one of": list(values)}
         case Sequence(items, repeated, length):
             what = {"list of": _dump(items[0])} if repeated else {"list": [_dump(item) for item in items]}
-            return {**what, "length": _dump_range(length)} if length != Range() else what
+            return {**what, "length": _dump_range(length)} if length != FREE else what
         case Table(values):
             return {"mapping to": _dump(values)}
         case Either(kinds):
@@ -144,7 +144,7 @@ def _load(node: Any) -> Kind:
     if isinstance(node, str):
         return Anything() if node == "any" else Scalar(node)
     (name, value), *rest = node.items()
-    length = _load_range(rest[0][1]) if rest else Range()
+    length = _load_range(rest[0][1]) if rest else FREE
     loaders = {
         "one of": lambda: Choice(tuple(value)),
         "list of": lambda: Sequence((_load(value),), True, length),

@@ -14,8 +14,8 @@ import pompc
 def digest(where: str) -> str:
     """Twelve hex digits of everything that decides the options of a dataclass of this package.
 
-    That is its fields and docstring, and in turn every name they use: bases, nested dataclasses, aliases of ranges, functions
-    that make defaults. Methods do not count.
+    That is its fields and docstring, and in turn every name they use: bases, nested dataclasses, aliases of ranges,
+    functions that make defaults. Methods do not count.
 
     Args:
         where: ``"module:Class"``.

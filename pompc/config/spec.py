@@ -21,9 +21,9 @@ from pompc.registry import ALGORITHMS, ENVIRONMENTS, environment_label
 UNHASHED = ("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start")
 """Keys that change neither what a step computes nor what an evaluation measures.
 
-``steps`` is among them so that a longer run continues the shorter one, ``device`` and ``threads`` because a run may move to
-another machine (where rounding may differ), ``seed`` because the directory's name has it: runs that differ in the seed alone
-share their hash. An environment's registry entry names its own."""
+``steps`` is among them so that a longer run continues the shorter one, ``device`` and ``threads`` because a run may move
+to another machine (where rounding may differ), ``seed`` because the directory's name has it: runs that differ in the seed
+alone share their hash. An environment's registry entry names its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

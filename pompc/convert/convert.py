@@ -203,7 +203,9 @@ def _write(directory: RunDirectory, spec: RunSpec, parts: Assembly, collector: d
     checkpoint.save(directory.last, state)
 
 
-def _report(algo: dict[str, Any], settings: list[str], unknown: list[str], *, bounded: bool, copied: bool) -> Iterator[str]:
+def _report(
+    algo: dict[str, Any], settings: list[str], unknown: list[str], *, bounded: bool, copied: bool
+) -> Iterator[str]:
     """What was decided by the weights, and what they do not have: one line of each kind."""
     yield f"from the weights: {' '.join(settings) or 'nothing but what the configuration says'}"
     if not bounded:

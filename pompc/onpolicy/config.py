@@ -20,7 +20,8 @@ class OnPolicyConfig(Options):
         epochs: passes over a batch.
         minibatch: transitions per gradient step.
         learning_rate: of Adam at the start, for actor and values.
-        learning_rate_decay: factor on the learning rate per update. It depends on no total, so that a longer run continues a shorter one.
+        learning_rate_decay: factor on the learning rate per update. It depends on no total, so that a longer run continues
+            a shorter one.
         learning_rate_floor: smallest share of ``learning_rate`` that the decay leaves, so that a longer run still learns.
         discount: gamma per agent step.
         gae_lambda: decay of the generalised advantage estimate.

@@ -52,7 +52,10 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
         (["run"], "no algorithm given"),
         (["show", "--algo", "ppo"], "no environment given"),
-        (["run", "--algo", "tdmpc2", "--env", "acrobot", "planner.noise=pink"], "must be one of white, coloured, spline"),
+        (
+            ["run", "--algo", "tdmpc2", "--env", "acrobot", "planner.noise=pink"],
+            "must be one of white, coloured, spline",
+        ),
         (["run", "--algo", "tdmpc2", "--env", "acrobot", "algo.dropout=2"], "algo.dropout must lie in [0, 1], not 2.0"),
         (["eval", "no/such/run"], "there is no no/such/run"),
         (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
@@ -103,8 +106,13 @@ def fake(monkeypatch, module, name, function):
 
 
 def test_run_hands_over_the_composed_configuration(monkeypatch):
-    fake(monkeypatch, "pompc.training.run", "run", lambda spec: 7 if (spec.options.steps, spec.options.seed) == (9, 2) else 0)
-    assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 7
+    fake(
+        monkeypatch,
+        "pompc.training.run",
+        "run",
+        lambda spec: 7 if (spec.options.steps, spec.options.seed) == (9, 2) else 0,
+    )
+    assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 11
 
 
 def test_eval_hands_over_its_options(monkeypatch, tmp_path):

@@ -9,8 +9,8 @@ from typing import Annotated
 import pytest
 
 from pompc.config.compose import compose
-from pompc.config.spec import configure
 from pompc.config.options import Options, PositiveInt, Top
+from pompc.config.spec import configure
 from pompc.errors import UserError
 
 

@@ -1,12 +1,10 @@
 """The racing gymnasium environment and its family."""
 
-
 import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from pompc.config.values import plain
 from pompc.environment import EnvironmentFamily
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.carla_racing.bench import measure

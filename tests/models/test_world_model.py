@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pompc.models import Judge
-from pompc.models.imagination import Imagination
 from pompc.models.config import SIZES, ModelSize
+from pompc.models.imagination import Imagination
 from pompc.models.world_model import TaskEmbedding, WorldModel
 from pompc.networks.critics import Critic
 from pompc.networks.policies import SquashedGaussian
