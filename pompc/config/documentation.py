@@ -24,7 +24,7 @@ _MARKED = re.compile(r"(<!-- options: ([^\n]+?) -->\n).*?(<!-- /options -->)", r
 
 
 def explained(values: Mapping[str, Any]) -> str:
-    """The values of a configuration as YAML, every key with the first sentence of its text as a comment."""
+    """Write the values of a configuration as YAML, every key with the first sentence of its text as a comment."""
     return "\n".join(_lines(values, layout(values["algo"]["name"], values["env"]["name"]))) + "\n"
 
 
@@ -51,7 +51,7 @@ def _commented(line: str, comment: str) -> str:
 
 
 def with_tables(text: str) -> str:
-    """A page with its tables of options made anew.
+    """Replace the tables of options in a page by those of today.
 
     A table stands between ``<!-- options: NAME -->`` and ``<!-- /options -->``. The name is that of an algorithm, of an
     environment family, or ``module:Class`` of a config dataclass. ``NAME beside OTHER`` has the options that ``OTHER``
@@ -61,7 +61,7 @@ def with_tables(text: str) -> str:
 
 
 def table(name: str) -> str:
-    """The table of a config's options: key, default, what it takes, and its text; see :func:`with_tables`."""
+    """Write the table of a config's options: key, default, what it takes, and its text; see :func:`with_tables`."""
     own, _, other = name.partition(" beside ")
     rows, known = dict(_rows(own)), dict(_rows(other)) if other else {}
     lines = [row for key, row in rows.items() if known.get(key) != row]
@@ -100,7 +100,7 @@ def _option_rows(option: Option, key: str) -> Iterator[tuple[str, str]]:
 
 
 def takes(kind: Kind) -> str:
-    """What a kind takes, for a table."""
+    """Say what a kind takes, for a table."""
     match kind:
         case Scalar(name, bounds):
             words = bounds.words
@@ -155,7 +155,7 @@ def _prose(text: str, *, code: str) -> str:
 
 
 def command_line(parser: argparse.ArgumentParser) -> str:
-    """The sections of a page on a command line: every command with its arguments."""
+    """Write the sections of a page on a command line: every command with its arguments."""
     return "\n".join(section for name, command in _commands(parser) for section in _command(name, command))
 
 

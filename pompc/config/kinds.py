@@ -35,7 +35,7 @@ class Kind(Protocol):
 
 
 def refuse(kind: Kind, value: Any, key: str) -> UserError:
-    """The error for a value of another type."""
+    """Make the error for a value of another type."""
     return UserError(f"{key} must be {kind.words}, not {show(value)}")
 
 
@@ -240,7 +240,7 @@ class Option:
     top: bool = False
 
     def key(self, prefix: str) -> str:
-        """Its key where its group lies at ``prefix``."""
+        """Give its key in a group that lies at ``prefix``."""
         return self.name if self.top else join(prefix, self.name)
 
 
@@ -276,5 +276,5 @@ class Group:
         return self.make(**{name: self.options[name].kind.read(item, keys[name]) for name, item in value.items()})
 
     def defaults(self) -> dict[str, Any]:
-        """The default of every option."""
+        """Collect the default of every option."""
         return {name: option.default for name, option in self.options.items()}

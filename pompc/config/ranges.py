@@ -33,7 +33,7 @@ class Range:
 
     @classmethod
     def of(cls, marks: Iterable[Any]) -> Range:
-        """The range that the marks of an ``Annotated`` ask for; other marks are left alone."""
+        """Read the range that the marks of an ``Annotated`` ask for; other marks are ignored."""
         parts = [part for mark in marks for part in (mark if isinstance(mark, GroupedMetadata) else (mark,))]
         bounds = {name: getattr(part, name) for part in parts for kind, name in _BOUNDS.items() if type(part) is kind}
         return cls(**bounds)

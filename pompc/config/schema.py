@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -35,7 +35,7 @@ class Top:
 
 @cache
 def group(cls: type) -> Group:
-    """The options of a config dataclass.
+    """Read the options of a config dataclass.
 
     Raises:
         TypeError: a field has an annotation that is not supported; that is a bug of the dataclass.
@@ -79,7 +79,7 @@ def check(config: Any, section: str) -> None:
 
 
 def kind_of(hint: Any, where: str = "") -> Kind:
-    """What an annotation takes.
+    """Read what an annotation takes.
 
     Args:
         hint: the annotation.
@@ -111,19 +111,8 @@ def kind_of(hint: Any, where: str = "") -> Kind:
 
 
 def first_sentence(text: str) -> str:
-    """What an option means, in one sentence without its full stop."""
+    """Take the first sentence of a text, without its full stop."""
     return re.split(r"(?<=[^.]\.)\s+(?=[A-Z`]|$)", f"{text} ", maxsplit=1)[0].strip().rstrip(".")
-
-
-def classes(cls: type) -> Iterator[type]:
-    """The dataclass, its bases and those of its nested dataclasses: everything that its options are written in."""
-    for base in cls.__mro__:
-        if dataclasses.is_dataclass(base):
-            yield base
-    for hint in _hints(cls).values():
-        for part in _parts(hint):
-            if dataclasses.is_dataclass(part):
-                yield from classes(part)  # type: ignore[arg-type]
 
 
 @cache
@@ -161,13 +150,6 @@ def _stripped(hint: Any) -> Any:
 def _parse(annotations: dict[str, Any]) -> Any:
     probe = type("Probe", (), {"__annotations__": annotations})
     return get_type_hints(probe)["hint"]
-
-
-def _parts(hint: Any) -> Iterator[Any]:
-    """An annotation and everything in it."""
-    yield hint
-    for inner in get_args(hint):
-        yield from _parts(inner)
 
 
 def _length(marks: tuple[Any, ...]) -> Range:

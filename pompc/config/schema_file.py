@@ -25,12 +25,12 @@ COMMAND = "python -m pompc.config.schema_file"
 
 
 def path() -> Path:
-    """Where the file lies."""
+    """Locate the file."""
     return Path(str(files("pompc.configs"))) / "schema.json"
 
 
 def options_of(registry: Registry, name: str) -> Group:
-    """The options of an algorithm or an environment family, from the file where that is up to date.
+    """Find the options of an algorithm or an environment family: in the file, unless that is stale.
 
     Raises:
         UserError: there is no such name.
@@ -44,12 +44,12 @@ def options_of(registry: Registry, name: str) -> Group:
 
 
 def without_classes(options: Group) -> Group:
-    """The same options as the file has them: nothing is made of their values but plain containers."""
+    """Copy options as the file has them: they read values into plain containers, and make no dataclass."""
     return _load_group(_dump_group(options))
 
 
 def text() -> str:
-    """What the file should say: a line per option."""
+    """Write what the file should say: a line per option."""
     tables = []
     for registry in (ALGORITHMS, ENVIRONMENTS):
         entries = [_entry(name, registry.resolve(name).Config) for name in registry.builtin]
