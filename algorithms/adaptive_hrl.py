@@ -51,7 +51,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         kl_weight: lambda, the pull of the policy to the planner's distribution over candidates.
         virtual_ratio: rho, the share of virtual data in value learning.
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
-        candidates: high-level actions per step, ``M``; at least two, because one is executed and the others give virtual data.
+        candidates: high-level actions per step, ``M``. One is executed, the others give virtual data.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         decision_steps: steps for which a high-level action is kept, the planner replanning every step.
         execute_steps: controls of a plan that are executed before the next plan.

@@ -77,10 +77,14 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; ``key=value`` may stand anywhere after the command."""
+def make_parser(first: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of all commands.
+
+    Args:
+        first: the first argument; packages are not searched for further commands if it is one of pompc's own.
+    """
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
-    parser.add_argument("--version", action="version", version=f"pompc {__version__}")
+    parser.add_argument("--version", action="version", version=f"pompc {__version__}", help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for add in (
         _add_run,
@@ -94,9 +98,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     ):
         add(commands)
     _add_contributed(commands, COMMANDS.builtin)
-    first = next(iter(sys.argv[1:] if argv is None else argv), None)
     if first not in commands.choices:
         _add_contributed(commands, COMMANDS.external())
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; ``key=value`` may stand anywhere after the command."""
+    parser = make_parser(first=next(iter(sys.argv[1:] if argv is None else argv), None))
     args, rest = parser.parse_known_args(argv)
     for text in rest:
         if text.startswith("-") or not hasattr(args, "overrides"):
@@ -134,7 +143,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="play episodes with a checkpoint",
-        description="Play fresh episodes with the last checkpoint of a run: mean, spread and, with --video, a film.",
+        description="Play fresh episodes with the last checkpoint of a run: a table of them and, with --video, a film.",
     )
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
     parser.add_argument(
@@ -175,7 +184,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
         "A run has one score, its mean over the episodes of its last evaluation.",
     )
-    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+")
+    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+", help="run directories")
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
     )
@@ -214,7 +223,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "show",
         help="print the resolved configuration",
-        description="Print the resolved configuration of `pompc run` with the same arguments, and its directory.",
+        description="Print what `pompc run` does with the same arguments: its directory, every key and its meaning.",
         epilog=_names(),
     )
     _add_composition(parser)

@@ -30,7 +30,7 @@ GROUPS = ("algo", "env", "preset")
 def compose(
     algo: str | None, env: str | None, overrides: Sequence[str] = (), preset: str | None = None
 ) -> dict[str, Any]:
-    """The values of a whole configuration; their types and ranges are checked.
+    """Compose the values of a whole configuration, and check their types and ranges.
 
     Args:
         algo: name of an algorithm.
@@ -61,13 +61,13 @@ def compose(
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of the values of a configuration with ``key=value`` texts applied, checked as ``compose`` does."""
+    """Apply ``key=value`` texts to a copy of the values of a configuration; checks and errors as :func:`compose`."""
     options = layout(values["algo"]["name"], values["env"]["name"])
     return _with(copy.deepcopy(dict(values)), _parsed(overrides, options), options)
 
 
 def presets() -> list[str]:
-    """Names of the presets."""
+    """List the names of the presets."""
     return sorted(path.stem for path in (_directory() / "preset").glob("*.yaml"))
 
 

@@ -1,7 +1,8 @@
-"""What the options say about themselves: `pompc show`'s comments and the tables in ``docs/``. Torch is not imported."""
+"""What options and commands say about themselves: the comments of `pompc show`, the tables of ``docs/``. Torch-free."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -23,7 +24,7 @@ _MARKED = re.compile(r"(<!-- options: ([^\n]+?) -->\n).*?(<!-- /options -->)", r
 
 
 def explained(values: Mapping[str, Any]) -> str:
-    """The values of a configuration as YAML, every key with the first sentence of its text as a comment."""
+    """Write the values of a configuration as YAML, every key with the first sentence of its text as a comment."""
     return "\n".join(_lines(values, layout(values["algo"]["name"], values["env"]["name"]))) + "\n"
 
 
@@ -32,6 +33,8 @@ def _lines(values: Mapping[str, Any], options: Group, indent: str = "") -> Itera
         option = options.options[name]
         inner = option.kind.group if isinstance(option.kind, Either) else option.kind
         comment = first_sentence(_prose(option.text, code=""))
+        if isinstance(option.kind, Choice):
+            comment += f" ({', '.join(map(str, option.kind.values))})"
         if isinstance(inner, Group) and isinstance(value, Mapping):
             yield _commented(f"{indent}{name}:", comment)
             yield from _lines(value, inner, f"{indent}  ")
@@ -48,17 +51,17 @@ def _commented(line: str, comment: str) -> str:
 
 
 def with_tables(text: str) -> str:
-    """A page with its tables of options made anew.
+    """Replace the tables of options in a page by those of today.
 
     A table stands between ``<!-- options: NAME -->`` and ``<!-- /options -->``. The name is that of an algorithm, of an
-    environment family, or ``module:Class`` of a config dataclass; ``NAME beside OTHER`` has the options that ``OTHER`` lacks
-    or has with another default or text.
+    environment family, or ``module:Class`` of a config dataclass. ``NAME beside OTHER`` has the options that ``OTHER``
+    lacks or has with another default or text.
     """
     return _MARKED.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
 
 
 def table(name: str) -> str:
-    """The table of a config's options: key, default, what it takes, and its text; see :func:`with_tables`."""
+    """Write the table of a config's options: key, default, what it takes, and its text; see :func:`with_tables`."""
     own, _, other = name.partition(" beside ")
     rows, known = dict(_rows(own)), dict(_rows(other)) if other else {}
     lines = [row for key, row in rows.items() if known.get(key) != row]
@@ -76,7 +79,7 @@ def _options(name: str) -> tuple[Group, str]:
     if ":" in name:
         module, _, attribute = name.partition(":")
         cls = getattr(import_module(module), attribute)
-        return group(cls), cls.section
+        return schema_file.without_classes(group(cls)), cls.section
     registry, section = (ALGORITHMS, "algo") if name in ALGORITHMS else (ENVIRONMENTS, "env")
     return schema_file.options_of(registry, name), section
 
@@ -97,7 +100,7 @@ def _option_rows(option: Option, key: str) -> Iterator[tuple[str, str]]:
 
 
 def takes(kind: Kind) -> str:
-    """What a kind takes, for a table."""
+    """Say what a kind takes, for a table."""
     match kind:
         case Scalar(name, bounds):
             words = bounds.words
@@ -105,7 +108,7 @@ def takes(kind: Kind) -> str:
         case Choice(values):
             return ", ".join(f"`{value}`" for value in values)
         case Sequence(items, repeated):
-            return f"list of {takes(items[0])}" if repeated else f"list of {len(items)}: {takes(items[0])}"
+            return f"list ({takes(items[0])})" if repeated else f"list of {len(items)} ({takes(items[0])})"
         case Either(kinds):
             return " or ".join(map(takes, kinds))
         case Group():
@@ -133,10 +136,50 @@ def _printed(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return _prose(text, code="`").removesuffix(".").replace("|", r"\|")
+    return _escaped(_prose(text, code="`").removesuffix("."))
+
+
+def _escaped(text: str) -> str:
+    """Text that stays as it is in a cell of a table: outside of code, ``<name>`` is no tag."""
+    parts = text.replace("|", r"\|").split("`")
+    return "`".join(part if i % 2 else part.replace("<", r"\<") for i, part in enumerate(parts))
 
 
 def _prose(text: str, *, code: str) -> str:
     """Text of a docstring: ``x``, :meth:`x` and :class:`~a.b.x` become x in the quotes of code."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"``\1``", text)
     return re.sub(r"``(.+?)``", rf"{code}\1{code}", text)
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def command_line(parser: argparse.ArgumentParser) -> str:
+    """Write the sections of a page on a command line: every command with its arguments."""
+    return "\n".join(section for name, command in _commands(parser) for section in _command(name, command))
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command by what is typed, commands of commands included."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                getattr(inner, "fill", lambda: None)()  # the arguments of a contributed command come with its first use
+                yield inner.prog, inner
+                yield from _commands(inner)
+
+
+def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
+    shown = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]
+    shown = [action for action in shown if not isinstance(action, argparse._SubParsersAction)]
+    yield f"## `{name}`\n\n{command.description}\n"
+    if shown:
+        yield "| argument | meaning |\n|---|---|"
+        yield from (f"| `{_form(action)}` | {_escaped(action.help or '')} |" for action in shown)
+        yield ""
+
+
+def _form(action: argparse.Action) -> str:
+    """An argument as it is typed."""
+    value = "" if action.nargs == 0 else str(action.metavar or "|".join(map(str, action.choices or [action.dest])))
+    return " ".join(filter(None, [", ".join(action.option_strings), value.replace("|", " or ")]))

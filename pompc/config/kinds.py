@@ -1,6 +1,6 @@
 """What the value of an option may be: a number in a range, a name, a list, a mapping, a group of options.
 
-A kind is made from an annotation (:mod:`pompc.config.schema`) or read from the schema file, which imports nothing of what it
+A kind is made from an annotation (:mod:`pompc.config.schema`), or read from the schema file without importing what it
 describes (:mod:`pompc.config.schema_file`). Both check the same values with the same one-line errors.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.values import MISSING, infinity, is_number, join, show, unknown_key
 from pompc.errors import UserError
 
@@ -35,7 +35,7 @@ class Kind(Protocol):
 
 
 def refuse(kind: Kind, value: Any, key: str) -> UserError:
-    """The error for a value of another type."""
+    """Make the error for a value of another type."""
     return UserError(f"{key} must be {kind.words}, not {show(value)}")
 
 
@@ -60,7 +60,7 @@ class Scalar:
     """
 
     name: str
-    range: Range = Range()
+    range: Range = FREE
 
     @property
     def words(self) -> str:
@@ -151,7 +151,7 @@ class Sequence:
 
     items: tuple[Kind, ...]
     repeated: bool = False
-    length: Range = Range()
+    length: Range = FREE
 
     @property
     def words(self) -> str:
@@ -240,7 +240,7 @@ class Option:
     top: bool = False
 
     def key(self, prefix: str) -> str:
-        """Its key where its group lies at ``prefix``."""
+        """Give its key in a group that lies at ``prefix``."""
         return self.name if self.top else join(prefix, self.name)
 
 
@@ -276,5 +276,5 @@ class Group:
         return self.make(**{name: self.options[name].kind.read(item, keys[name]) for name, item in value.items()})
 
     def defaults(self) -> dict[str, Any]:
-        """The default of every option."""
+        """Collect the default of every option."""
         return {name: option.default for name, option in self.options.items()}

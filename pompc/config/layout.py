@@ -12,7 +12,7 @@ from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 
 def layout(algo: str, family: str) -> Group:
-    """Every option of a run: its own at the top, then those of the algorithm and of the environment.
+    """List every option of a run: its own at the top, then those of the algorithm and of the environment.
 
     Args:
         algo: name of an algorithm.
@@ -32,7 +32,7 @@ def layout(algo: str, family: str) -> Group:
 
 
 def section_of(values: dict[str, Any], node: str, options: Group) -> dict[str, Any]:
-    """The values of an algorithm or an environment: those of its node, and those that lie at the top.
+    """Select the values of an algorithm or an environment: those of its node, and those at the top.
 
     Args:
         values: of a whole configuration.

@@ -58,7 +58,7 @@ class Options:
 
     Attributes:
         section: where the options lie in a configuration (``"algo"``, ``"planner"``), for messages.
-        plain_number: the field that a plain number stands for, where the configuration may have one in the place of these options.
+        plain_number: the field that a number stands for, if the configuration may have one in the place of these options.
 
     Raises:
         UserError: a value has the wrong type or is out of its range.

@@ -17,7 +17,7 @@ from pompc.errors import UserError
 
 
 def split(text: str) -> tuple[str, str]:
-    """``"planner.horizon=5"`` -> ``("planner.horizon", "5")``.
+    """Split ``"planner.horizon=5"`` into ``("planner.horizon", "5")``.
 
     Raises:
         UserError: the text is no ``key=value``, or it adds or removes a key.
@@ -31,7 +31,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def keys(texts: Sequence[str]) -> set[str]:
-    """The keys that texts set."""
+    """Collect the keys that texts set."""
     return {split(text)[0] for text in texts}
 
 
@@ -91,7 +91,7 @@ def apply(values: dict[str, Any], overrides: Sequence[Override], layout: Group) 
 
 
 def flatten(layout: Group, prefix: str = "") -> Iterator[str]:
-    """Every key of a layout, groups before what is in them."""
+    """Yield every key of a layout, groups before their options."""
     for name, option in layout.options.items():
         yield join(prefix, name)
         inner = _group(option.kind)

@@ -33,7 +33,7 @@ class Range:
 
     @classmethod
     def of(cls, marks: Iterable[Any]) -> Range:
-        """The range that the marks of an ``Annotated`` ask for; other marks are left alone."""
+        """Read the range that the marks of an ``Annotated`` ask for; other marks are ignored."""
         parts = [part for mark in marks for part in (mark if isinstance(mark, GroupedMetadata) else (mark,))]
         bounds = {name: getattr(part, name) for part in parts for kind, name in _BOUNDS.items() if type(part) is kind}
         return cls(**bounds)
@@ -42,15 +42,16 @@ class Range:
     def words(self) -> str:
         """``positive``, ``at least 2``, ``in [0, 1)``; empty without a bound."""
         low, high = self.ge if self.gt is None else self.gt, self.lt if self.le is None else self.le
+        least, most = (f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (low, high))
         if low is None and high is None:
             return ""
         if low in (None, -math.inf) and high in (None, math.inf):
             return "finite"
         if high in (None, math.inf):
-            return "positive" if self.gt == 0 else f"above {self.gt:g}" if self.gt is not None else f"at least {low:g}"
+            return "positive" if self.gt == 0 else f"at least {least}" if self.gt is None else f"above {least}"
         if low in (None, -math.inf):
-            return f"below {high:g}" if self.le is None else f"at most {high:g}"
-        return f"in {'[' if self.gt is None else '('}{low:g}, {high:g}{')' if self.le is None else ']'}"
+            return f"below {most}" if self.le is None else f"at most {most}"
+        return f"in {'[' if self.gt is None else '('}{least}, {most}{')' if self.le is None else ']'}"
 
     def require(self, value: float, key: str) -> None:
         """Refuse a number outside; nan lies outside of every bound.
@@ -62,3 +63,7 @@ class Range:
         if not (above and (self.lt is None or value < self.lt) and (self.le is None or value <= self.le)):
             words = self.words
             raise UserError(f"{key} must {'lie' if words.startswith('in ') else 'be'} {words}, not {show(value)}")
+
+
+FREE = Range()
+"""Without bounds."""

@@ -1,8 +1,9 @@
 """A config dataclass -> its options: key, kind, range, default, place and text; plain values -> the dataclass.
 
 The annotations of the dataclass say what its options take: nested dataclasses, ``bool``, ``int``, ``float``, ``str``,
-``Path``, ``Literal``, ``tuple``, ``dict``, ``Any``, unions of these, and ``Annotated`` with the ranges of ``annotated_types`` and
-:class:`Top`. Its docstring's ``Attributes`` say what they mean. A subclass that only changes a default inherits the rest.
+``Path``, ``Literal``, ``tuple``, ``dict``, ``Any``, unions of these, and ``Annotated`` with :class:`Top` and the ranges of
+``annotated_types``. Its docstring's ``Attributes`` say what they mean. A subclass that only changes a default inherits the
+rest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Len
 
 from pompc.config.kinds import Anything, Choice, Either, Group, Kind, Option, Scalar, Sequence, Table
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.values import MISSING, plain
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Top:
 
 @cache
 def group(cls: type) -> Group:
-    """The options of a config dataclass.
+    """Read the options of a config dataclass.
 
     Raises:
         TypeError: a field has an annotation that is not supported; that is a bug of the dataclass.
@@ -78,7 +79,7 @@ def check(config: Any, section: str) -> None:
 
 
 def kind_of(hint: Any, where: str = "") -> Kind:
-    """What an annotation takes.
+    """Read what an annotation takes.
 
     Args:
         hint: the annotation.
@@ -110,19 +111,8 @@ def kind_of(hint: Any, where: str = "") -> Kind:
 
 
 def first_sentence(text: str) -> str:
-    """What an option means, in one sentence without its full stop."""
+    """Take the first sentence of a text, without its full stop."""
     return re.split(r"(?<=[^.]\.)\s+(?=[A-Z`]|$)", f"{text} ", maxsplit=1)[0].strip().rstrip(".")
-
-
-def classes(cls: type) -> Iterator[type]:
-    """The dataclass, its bases and those of its nested dataclasses: everything that its options are written in."""
-    for base in cls.__mro__:
-        if dataclasses.is_dataclass(base):
-            yield base
-    for hint in _hints(cls).values():
-        for part in _parts(hint):
-            if dataclasses.is_dataclass(part):
-                yield from classes(part)  # type: ignore[arg-type]
 
 
 @cache
@@ -162,16 +152,9 @@ def _parse(annotations: dict[str, Any]) -> Any:
     return get_type_hints(probe)["hint"]
 
 
-def _parts(hint: Any) -> Iterator[Any]:
-    """An annotation and everything in it."""
-    yield hint
-    for inner in get_args(hint):
-        yield from _parts(inner)
-
-
 def _length(marks: tuple[Any, ...]) -> Range:
     bounds = next((mark for mark in marks if isinstance(mark, Len)), None)
-    return Range() if bounds is None else Range(ge=bounds.min_length, le=bounds.max_length)
+    return FREE if bounds is None else Range(ge=bounds.min_length, le=bounds.max_length)
 
 
 def _default(entry: dataclasses.Field, hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``configs/schema.json``: the options of the built-in algorithms and environments, so that asking for them imports nothing.
+"""``configs/schema.json``: the options of the built-in algorithms and environments, read without importing those.
 
 ``python -m pompc.config.schema_file`` writes it from the dataclasses. Every entry has the digest of the source that it was
 made from (:mod:`pompc.config.sources`). Where that differs or an entry is missing (a new algorithm, another package), the
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pompc.config.kinds import Anything, Choice, Either, Group, Kind, Option, Scalar, Sequence, Table
-from pompc.config.ranges import Range
+from pompc.config.ranges import FREE, Range
 from pompc.config.schema import first_sentence, group
 from pompc.config.sources import digest
 from pompc.config.values import plain
@@ -25,12 +25,12 @@ COMMAND = "python -m pompc.config.schema_file"
 
 
 def path() -> Path:
-    """Where the file lies."""
+    """Locate the file."""
     return Path(str(files("pompc.configs"))) / "schema.json"
 
 
 def options_of(registry: Registry, name: str) -> Group:
-    """The options of an algorithm or an environment family, from the file where that is up to date.
+    """Find the options of an algorithm or an environment family: in the file, unless that is stale.
 
     Raises:
         UserError: there is no such name.
@@ -44,12 +44,12 @@ def options_of(registry: Registry, name: str) -> Group:
 
 
 def without_classes(options: Group) -> Group:
-    """The same options as the file has them: nothing is made of their values but plain containers."""
+    """Copy options as the file has them: they read values into plain containers, and make no dataclass."""
     return _load_group(_dump_group(options))
 
 
 def text() -> str:
-    """What the file should say: a line per option."""
+    """Write what the file should say: a line per option."""
     tables = []
     for registry in (ALGORITHMS, ENVIRONMENTS):
         entries = [_entry(name, registry.resolve(name).Config) for name in registry.builtin]
@@ -97,12 +97,12 @@ def _dump(kind: Kind) -> Any:
         case Anything():
             return "any"
         case Scalar(name, bounds):
-            return {name: _dump_range(bounds)} if bounds != Range() else name
+            return {name: _dump_range(bounds)} if bounds != FREE else name
         case Choice(values):
             return {"one of": list(values)}
         case Sequence(items, repeated, length):
             what = {"list of": _dump(items[0])} if repeated else {"list": [_dump(item) for item in items]}
-            return {**what, "length": _dump_range(length)} if length != Range() else what
+            return {**what, "length": _dump_range(length)} if length != FREE else what
         case Table(values):
             return {"mapping to": _dump(values)}
         case Either(kinds):
@@ -144,7 +144,7 @@ def _load(node: Any) -> Kind:
     if isinstance(node, str):
         return Anything() if node == "any" else Scalar(node)
     (name, value), *rest = node.items()
-    length = _load_range(rest[0][1]) if rest else Range()
+    length = _load_range(rest[0][1]) if rest else FREE
     loaders = {
         "one of": lambda: Choice(tuple(value)),
         "list of": lambda: Sequence((_load(value),), True, length),

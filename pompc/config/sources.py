@@ -12,10 +12,10 @@ import pompc
 
 
 def digest(where: str) -> str:
-    """Twelve hex digits of everything that decides the options of a dataclass of this package.
+    """Digest, in twelve hex digits, everything that decides the options of a dataclass of this package.
 
-    That is its fields and docstring, and in turn every name they use: bases, nested dataclasses, aliases of ranges, functions
-    that make defaults. Methods do not count.
+    That is its fields and docstring, and in turn every name they use: bases, nested dataclasses, aliases of ranges,
+    functions that make defaults. Methods do not count.
 
     Args:
         where: ``"module:Class"``.
@@ -42,7 +42,7 @@ def digest(where: str) -> str:
 
 
 def find(module: str) -> Path | None:
-    """The file of a module of this package; None where there is none."""
+    """Find the file of a module of this package; None if there is none."""
     package, _, inner = module.partition(".")
     if package != pompc.__name__:
         return None

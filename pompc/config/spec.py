@@ -21,9 +21,9 @@ from pompc.registry import ALGORITHMS, ENVIRONMENTS, environment_label
 UNHASHED = ("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start")
 """Keys that change neither what a step computes nor what an evaluation measures.
 
-``steps`` is among them so that a longer run continues the shorter one, ``device`` and ``threads`` because a run may move to
-another machine (where rounding may differ), ``seed`` because the directory's name has it: runs that differ in the seed alone
-share their hash. An environment's registry entry names its own."""
+``steps`` is among them so that a longer run continues the shorter one, ``device`` and ``threads`` because a run may move
+to another machine (where rounding may differ), ``seed`` because the directory's name has it: runs that differ in the seed
+alone share their hash. An environment's registry entry names its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,11 @@ class RunSpec:
         }
 
     def to_yaml(self) -> str:
-        """The values as YAML text."""
+        """Write the values as YAML text."""
         return OmegaConf.to_yaml(OmegaConf.create(dict(self.values)))
 
     def changed(self, overrides: Sequence[str]) -> RunSpec:
-        """The same with ``key=value`` texts applied.
+        """Apply ``key=value`` texts and resolve again.
 
         Raises:
             UserError: an unknown key, a wrong type, a value out of range.
@@ -78,12 +78,12 @@ class RunSpec:
 
 
 def configure(algo: str, env: str, overrides: Sequence[str] = (), preset: str | None = None) -> RunSpec:
-    """What `pompc run` is told by these names and texts; arguments and errors as :func:`pompc.config.compose.compose`."""
+    """Compose and resolve; arguments and errors as :func:`pompc.config.compose.compose`."""
     return resolve(compose(algo, env, overrides, preset))
 
 
 def resolve(values: Mapping[str, Any], *, fit_num_envs: bool = False) -> RunSpec:
-    """Values of a configuration -> what they say. Imports the algorithm and the environment, and so torch.
+    """Resolve the values of a configuration. Imports the algorithm and the environment, and so torch.
 
     The environment's files get absolute paths, so that they mean the same in every folder. Options that follow the
     environment get the values that they stand for there.

@@ -19,18 +19,18 @@ _INFINITY = re.compile(r"([+-]?)\.?inf(inity)?", re.IGNORECASE)
 
 
 def infinity(text: str) -> float | None:
-    """What ``inf``, ``.inf``, ``+inf``, ``-inf`` and ``infinity`` say; to YAML all but the second are words. Else None."""
+    """Read ``inf``, ``.inf``, ``+inf``, ``-inf`` or ``infinity``; to YAML all but the second are words. Else None."""
     match = _INFINITY.fullmatch(text.strip())
     return None if match is None else math.copysign(math.inf, -1.0 if match[1] == "-" else 1.0)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
+    """Say whether a value is a number; true and false are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def plain(value: Any) -> Any:
-    """A config value as plain containers: dataclasses become dicts, tuples lists, paths text."""
+    """Turn a config value into plain containers: dataclasses into dicts, tuples into lists, paths into text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value) if entry.init}
     if isinstance(value, Mapping):
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of nested values with its value, with dots, nodes before their leaves."""
+    """Yield every key of nested values, with dots, and its value; nodes come before their leaves."""
     for name, value in node.items():
         yield join(prefix, name), value
         if isinstance(value, Mapping):
@@ -49,19 +49,19 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def join(prefix: str, key: Any) -> str:
-    """``("algo", "rate")`` -> ``"algo.rate"``."""
+    """Join ``("algo", "rate")`` to ``"algo.rate"``."""
     return f"{prefix}.{key}" if prefix else str(key)
 
 
 def show(value: Any) -> str:
-    """A value as a message writes it."""
+    """Write a value for a message."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(plain(value))
 
 
 def unknown_key(key: str, known: Iterable[str]) -> UserError:
-    """The error for a key that is not there, with the nearest that is: the same name elsewhere, a sibling, a spelling."""
+    """Make the error for a key that is not there; it names the nearest: the same name elsewhere, a sibling, a spelling."""
     known = list(known)
     parent, _, tail = key.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}

@@ -36,8 +36,8 @@ class MPPIConfig(Options):
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero while a finite sample is left. The planner's inputs must
             be finite all the same.
-        compile: compile rollout and cost with ``torch.compile`` into one graph. This needs a C++ compiler, and the first plan
-            takes seconds, more for a long horizon.
+        compile: compile rollout and cost with ``torch.compile`` into one graph. This needs a C++ compiler, and the first
+            plan takes seconds, more for a long horizon.
         matmul_precision: of matrix products while planning. ``highest`` is float32, ``high`` TF32 on devices that have it,
             ``medium`` bfloat16 factors with float32 sums (TF32 on CUDA), ``centred`` bfloat16 for the differences between
             samples and float32 for the rest.

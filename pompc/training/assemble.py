@@ -81,8 +81,8 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
         family, env = flat, flat.vectorise(num_envs, seed=options.seed, device=device)
         shape = _observation_shape(env)
         warnings.warn(
-            f"{spec.algorithm} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; take "
-            f"one of {_image_algorithms()}, or say with env.pictures=false that it is meant so"
+            f"{spec.algorithm} has no encoder for pictures: it learns from {shape[0]:,} plain numbers per observation; "
+            f"take one of {_image_algorithms()}, or say with env.pictures=false that it is meant so"
         )
     problem = Problem(
         observation_dim=shape[-1],

@@ -88,20 +88,10 @@ def evaluate_checkpoint(
     prepare(options.threads)
     parts = assemble(spec, playing=True)
     _load(file, state, parts)
-    episodes = episodes or options.eval.episodes
     seed = options.eval.fresh_seed if seed is None else seed
     console = Console()
     with closing(parts.env):  # until the end: it keeps the way to the servers of a family that has some
-        result = evaluate(
-            parts.agent,
-            parts.family,
-            episodes=episodes,
-            seed=seed,
-            noise_seed=options.seed,
-            device=parts.device,
-            at_once=options.evaluated_at_once,
-            max_steps=options.eval.max_steps,
-        )
+        result = _play(parts, options, episodes or options.eval.episodes, seed)
         console.print(_title(file, state, seed, options), highlight=False, soft_wrap=True)
         console.print(_table(result))
         if result.cut:
@@ -110,6 +100,19 @@ def evaluate_checkpoint(
             record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
             console.print(f"video: {video}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _play(parts: Assembly, options: RunConfig, episodes: int, seed: int) -> EvalResult:
+    return evaluate(
+        parts.agent,
+        parts.family,
+        episodes=episodes,
+        seed=seed,
+        noise_seed=options.seed,
+        device=parts.device,
+        at_once=options.evaluated_at_once,
+        max_steps=options.eval.max_steps,
+    )
 
 
 def _warn_of_changed_files(file: Path, spec: RunSpec, trained_with: str) -> None:

@@ -128,7 +128,7 @@ def test_run_hands_over_the_composed_configuration(monkeypatch):
         "run",
         lambda spec: 7 if (spec.options.steps, spec.options.seed) == (9, 2) else 0,
     )
-    assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 7
+    assert cli.main(["run", "steps=9", "--algo", "ppo", "--seed", "2", "--env", "acrobot"]) == 11
 
 
 def test_eval_hands_over_its_options(monkeypatch, tmp_path):
