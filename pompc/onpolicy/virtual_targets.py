@@ -61,9 +61,7 @@ def virtual_targets(
         "value_target": target.squeeze(-1),
         "reward": reward,
         "bootstrapped": bootstrapped_share(terminated, terminated, discount=discount, gae_lambda=gae_lambda),
-        "first": torch.zeros_like(terminated).index_fill(
-            1, torch.zeros(1, dtype=torch.long, device=states.device), True
-        ),
+        "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])
 
