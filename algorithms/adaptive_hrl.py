@@ -20,7 +20,6 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 
-from pompc.agent import Problem
 from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
 from pompc.data.holding import count_down, is_held
 from pompc.dials import VirtualRatio
@@ -40,6 +39,7 @@ from pompc.onpolicy.virtual_targets import (
     virtual_targets,
 )
 from pompc.planner import MPPI, MPPIConfig, Plan
+from pompc.problem import Problem
 from pompc.schedules import ScheduleConfig, highest_value
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pompc.agent import Problem
 from pompc.dials import KLWeight
 from pompc.offpolicy.acting import standard_normal
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.values import ActionValues, StateValues
+from pompc.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from typing import Annotated
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from pompc.agent import MPPIRL, Problem
+from pompc.agent import MPPIRL
 from pompc.config.options import PositiveInt, Top
 from pompc.dials import AgentConfig
 from pompc.planner import MPPI, MPPIConfig
+from pompc.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

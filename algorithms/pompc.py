@@ -15,7 +15,6 @@ from typing import Literal
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.agent import Problem
 from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.offpolicy import parts
@@ -24,6 +23,7 @@ from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
 from pompc.offpolicy.priors import PRIORS, LearnedPrior
 from pompc.offpolicy.reanalyze import Reanalyzer
+from pompc.problem import Problem
 from pompc.schedules import highest_value
 
 

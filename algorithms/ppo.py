@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tensordict import TensorDictBase
 
-from pompc.agent import Problem
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.config import OnPolicyConfig
+from pompc.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -16,43 +14,14 @@ from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.dials import AgentConfig, Dials
-from pompc.environment import Tasks
 from pompc.errors import UserError
-from pompc.models.protocols import Dynamics, TaskModel, TerminalValue
+from pompc.models.protocols import Dynamics, TerminalValue
 from pompc.planner import MPPI, Plan
+from pompc.problem import Problem
 from pompc.schedules import Dial
 
 # TorchRL announces every storage on the terminal, in the middle of the progress bar.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What an agent knows of its environment.
-
-    Attributes:
-        observation_dim: size of a flat observation.
-        action_dim: size of an action; every entry is in [-1, 1].
-        num_envs: environments stepped together.
-        task_model: makes the explicit model of the environment; raises ``UserError`` where there is none.
-        device: where the agent lives.
-        image_shape: of an observation that is an image ``(channel, height, width)``; none where it is flat.
-        episode_length: agent steps until an episode is truncated; none where there is no limit.
-        tasks: what a multi-task environment plays; none where there is one task.
-        action_repeat: environment steps per action.
-        terminates: whether an episode can end before its time limit; none where that is not known.
-    """
-
-    observation_dim: int
-    action_dim: int
-    num_envs: int
-    task_model: Callable[[], TaskModel]
-    device: torch.device
-    image_shape: tuple[int, ...] | None = None
-    episode_length: int | None = None
-    tasks: Tasks | None = None
-    action_repeat: int = 1
-    terminates: bool | None = None
 
 
 class MPPIRL(TensorDictModuleBase, ABC):
@@ -73,10 +42,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
     Attributes:
         Config: the dataclass of the algorithm's options.
         takes_images: whether observations may be images.
-        counts: metrics that are counts or settings: a row has their last value, not their mean.
+        counts: metrics that are counts or settings: a row of metrics.csv has their last value, not their mean.
         updates: learning updates so far.
         steps: environment steps learned from so far, action repeat counted.
-        greedy: whether evaluation takes the best sample of a plan where acting draws one.
+        greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
     """
 
     Config: ClassVar[type]
@@ -134,7 +103,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
                 )
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """One decision: candidates of cost parameters, one plan over all of them, one candidate executed."""
+        """Make one decision: candidates of cost parameters, one plan over all of them, one candidate to execute.
+
+        Writes ``action``, the next values of the :meth:`primers` and, exploring, what learning needs.
+        """
         assert self.planner is not None, "an agent without a planner overrides act"
         state = self.encode(tensordict["observation"])
         candidates = self.cost_parameters(tensordict, explore)
@@ -163,18 +135,18 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return tensordict
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Planner state carried in the TensorDict, one spec per key, without the batch dimension."""
+        """Return the specs of the planner state carried in the TensorDict, without the batch dimension."""
         if self.planner is None:
             return {}
         shape = (self.planner.config.horizon, self.planner.action_dim)
         return {"planner_mean": Unbounded(shape, device=self.problem.device)}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
-        """The plan behind the last action of environment 0, for a video.
+        """Return the plan behind the last action of environment 0, for a video.
 
         Returns:
             Model trajectories of the samples ``[sample, horizon + 1, state]``, best first, and of the plan
-            ``[horizon + 1, state]``; none without a planner.
+            ``[horizon + 1, state]``; ``None`` without a planner.
         """
         if self.planner is None or self._last is None:
             return None
@@ -185,35 +157,35 @@ class MPPIRL(TensorDictModuleBase, ABC):
     # -- hooks of the planner ----------------------------------------------------------------------------------------
 
     def encode(self, observation: Tensor) -> Tensor:
-        """The state the planner starts from: ``[batch, observation]`` -> ``[batch, state]``."""
+        """Find the state to plan from: ``[batch, observation]`` -> ``[batch, state]``."""
         return observation
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict | None:
-        """Candidates of cost parameters: ``parameters [batch, candidate, parameter]`` and what they were made of."""
+        """Make candidates of cost parameters: ``parameters [batch, candidate, parameter]`` and how they came about."""
         return None
 
     def proposals(self, state: Tensor) -> Tensor | None:
-        """Action sequences for the planner to consider ``[batch, 1 or candidate, p, horizon, action]``."""
+        """Propose action sequences to the planner ``[batch, 1 or candidate, p, horizon, action]``."""
         return None
 
     def terminal_value(self) -> TerminalValue | None:
-        """The value at the end of the horizon."""
+        """Return the value at the end of the horizon; ``None`` for none."""
         return None
 
     def discounts(self, state: Tensor) -> Tensor | None:
-        """The planner's discount for every environment ``[batch]``; none means the one it was configured with."""
+        """Return the planner's discount of every environment ``[batch]``; ``None`` for that of its config."""
         return None
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
-        """Which candidate is executed: indices ``[batch]``."""
+        """Choose the candidate to execute: indices ``[batch]``."""
         return torch.zeros(plan.batch_size[0], dtype=torch.long, device=self.problem.device)
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
-        """The action sequences that are executed from here ``[batch, horizon, action]``."""
+        """Choose the action sequences to execute from here ``[batch, horizon, action]``."""
         return mean
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
-        """The action taken while exploring, given the planned one and its spread ``[batch, action]``; the planned one."""
+        """Choose the action while exploring, given the planned one and its std ``[batch, action]``."""
         return action
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
@@ -222,10 +194,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def require_memory(self) -> None:
-        """Refuse, before anything is collected, what learning will not find memory for; nothing by default.
+        """Refuse, before anything is collected, a run whose memory will not suffice; nothing by default.
 
         Raises:
-            UserError: the memory that is needed, and the key to turn.
+            UserError: the memory needed, and the key to turn.
         """
 
     @property
@@ -239,7 +211,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @property
     def batches_per_row(self) -> int:
-        """Calls of :meth:`learn` that make one row of metrics, in which their metrics are averaged."""
+        """Calls of :meth:`learn` whose metrics are averaged in one row."""
         return 1
 
     @property
@@ -252,12 +224,14 @@ class MPPIRL(TensorDictModuleBase, ABC):
         raise NotImplementedError(f"{type(self).__name__} has pending updates and no catch_up")
 
     def idle_reason(self) -> str | None:
-        """Why no update has been made so far, in words; none where one was."""
+        """Say why no update has been made so far; ``None`` if one was."""
         return None if self.updates else "no update was made"
 
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """Learn from new transitions ``[num_envs, time]``; return the metrics there are, by name.
+        """Learn from new transitions ``[num_envs, time]``; return metrics by name.
+
+        A metric that does not exist yet is absent.
 
         An algorithm checks its losses itself and raises ``NonFiniteError``.
         """
@@ -268,7 +242,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @property
     def dynamics(self) -> Dynamics | None:
-        """What the planner rolls out; none without a planner."""
+        """The dynamics that the planner rolls out; ``None`` without a planner."""
         return None if self.planner is None else self.planner.dynamics
 
     @property
@@ -279,10 +253,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
-        """What changes in training beside the modules: tensors and plain values only.
+        """Return what changes in training beside the modules: tensors and plain values only.
 
         Args:
-            replay: with what the agent has kept of the past, which may be large and is not needed to play.
+            replay: include stored transitions, which may be large and are not needed to play.
         """
         return {
             "dials": self.dials.state_dict(),

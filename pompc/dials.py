@@ -74,7 +74,7 @@ class Dials:
 
     Args:
         config: the settings.
-        further: settings of dials that only some agents have, by name.
+        further: settings of dials that only some agents have, by name; one that never rises above 0 is left out.
 
     Attributes:
         kl_weight: lambda.
@@ -84,7 +84,7 @@ class Dials:
     def __init__(self, config: AgentConfig, **further: Setting) -> None:
         self.kl_weight, self.virtual_ratio = make_dial(config.kl_weight), make_dial(config.virtual_ratio)
         self._all = {"kl_weight": self.kl_weight, "virtual_ratio": self.virtual_ratio}
-        self._all |= {name: make_dial(setting) for name, setting in further.items()}
+        self._all |= {name: make_dial(setting) for name, setting in further.items() if highest_value(setting) > 0}
 
     def find(self, name: str) -> Dial | None:
         """Return the dial of a name; ``None`` if the agent does not have it."""

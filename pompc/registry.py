@@ -29,6 +29,7 @@ class Entry:
         explicit_model: whether an environment has an explicit model to plan with, or an algorithm needs one.
         released_values: the arguments of the values in an algorithm's released weights, which ``pompc convert`` reads:
             ``actions`` (and states), or ``states`` alone.
+        published: an environment's config key that names the task of published curves.
         subject: the name of the algorithm or environment that a measurement is about.
     """
 
@@ -39,6 +40,7 @@ class Entry:
     unhashed: tuple[str, ...] = ()
     explicit_model: bool = False
     released_values: Literal["actions", "states"] | None = None
+    published: str | None = None
     subject: str | None = None
 
 
@@ -184,6 +186,7 @@ ENVIRONMENTS = Registry(
             "a task of the DeepMind Control Suite, from its state or from pixels",
             argument="task",
             form="dmc/<domain>-<task>",
+            published="task",
         ),
         "multitask": Entry(
             "pompc.envs.multitask:MultiTask", "several tasks of the DeepMind Control Suite at once, one per environment"

@@ -15,7 +15,6 @@ import pytest
 import torch
 from line import Line, LineConfig
 
-from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.cli import main
 from pompc.data.collector import make_collector
@@ -23,6 +22,7 @@ from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.planner import MPPIConfig
+from pompc.problem import Problem
 from pompc.registry import ALGORITHMS
 
 ROOT = Path(__file__).parent.parent
@@ -180,7 +180,7 @@ def documented(page):
     return {
         key: default
         for key, default in rows
-        if default != "below" and key.startswith(("algo.", "kl_weight", "virtual_ratio"))
+        if default != "below" and key.startswith(("algo.", "kl_weight", "virtual_ratio", "policy_share"))
     }
 
 
@@ -189,7 +189,7 @@ def defaults(config):
     found = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
-        dial = entry.name in ("kl_weight", "virtual_ratio")
+        dial = entry.name in ("kl_weight", "virtual_ratio", "policy_share")
         if isinstance(value, ScheduleConfig):
             found |= {f"{entry.name}.{name}": printed(part) for name, part in dataclasses.asdict(value).items()}
         elif entry.name != "planner":

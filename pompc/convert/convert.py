@@ -27,8 +27,9 @@ from pompc.training.seeding import random_state, seed_everything
 from pompc.training.session import LOGS, Counters
 
 if TYPE_CHECKING:
-    from pompc.agent import MPPIRL, Problem
+    from pompc.agent import MPPIRL
     from pompc.environment import Tasks
+    from pompc.problem import Problem
 
 
 def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequence[str] = ()) -> int:

@@ -10,10 +10,11 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import TensorSpec
 
-from pompc.agent import MPPIRL, Problem
+from pompc.agent import MPPIRL
 from pompc.dials import Dials, disagreement
 from pompc.models.protocols import TerminalValue
 from pompc.models.rollout import rollout_policy
+from pompc.models.world_model import WorldModel
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
@@ -23,11 +24,13 @@ from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
+from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
 from pompc.offpolicy.virtual import virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
 from pompc.planner.weights import systematic_resample
+from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
 
@@ -37,26 +40,20 @@ NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio n
 class OffPolicyAgent(MPPIRL):
     """An agent that learns a world model, values and a policy from replay; TD-MPC2 if both dials are zero.
 
-    A subclass replaces parts, or overrides :meth:`value_target`, :meth:`policy_loss`, :meth:`planner_kl` and what it needs
-    beside them.
+    A subclass replaces parts, or overrides :meth:`value_target`, :meth:`policy_loss` or :meth:`planner_kl`.
 
     Args:
         config: options.
         problem: the environment.
 
     Attributes:
-        model, policy, critic: the networks; ``values`` reads the critic.
         budget: says when updates are made.
         who_acts: the planner, or a mixture of planner and policy.
         prior: what lambda pulls the policy to.
         imitation: scales the divergence from it.
         reanalyzer: renews stored plans; ``None`` for an algorithm that does not.
-        values_of: the kind of values.
+        values_of: the kind of values, which read the critic.
         learns_policy_in_burst: whether the policy learns in the first burst of updates.
-
-    Raises:
-        UserError: the replay cannot hold an episode of every environment; ``algo.compile`` or ``planner.compile`` finds no
-            C++ compiler.
     """
 
     Config = OffPolicyConfig
@@ -68,11 +65,10 @@ class OffPolicyAgent(MPPIRL):
 
     def __init__(self, config: OffPolicyConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        mixes = {"policy_share": config.policy_share} if highest_value(config.policy_share) > 0 else {}
-        self.dials = Dials(config, **mixes)
+        self.dials = Dials(config, policy_share=config.policy_share)
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
-        self.model = parts.make_world_model(config, problem)
+        self.model: WorldModel = parts.make_world_model(config, problem)
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.model, self.values.input_dim(self.model, problem))
@@ -86,7 +82,7 @@ class OffPolicyAgent(MPPIRL):
         self.replay = parts.make_replay(config, problem, self.horizon, extras)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
-        self.budget = parts.make_budget(config, problem)
+        self.budget = UpdateBudget.of(config, problem)
         self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
         self.settle()
 
@@ -234,8 +230,9 @@ class OffPolicyAgent(MPPIRL):
 
     def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
         """Make one clipped gradient step; return the norm of the gradient before clipping."""
-        limit = self.config.max_grad_norm
-        return optimizer_step(self.optimizers[name], loss, max_grad_norm=limit, name=name, batch=batch)
+        return optimizer_step(
+            self.optimizers[name], loss, max_grad_norm=self.config.max_grad_norm, name=name, batch=batch
+        )
 
     def _move_dials(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Advance the dials by the disagreement of the value heads, if one of them moves; return it as a metric."""

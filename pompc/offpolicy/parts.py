@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pompc.agent import Problem
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
 from pompc.models.imagination import Imagination
@@ -18,8 +17,8 @@ from pompc.networks.critics import Critic, make_critic
 from pompc.networks.layers import INITIALISERS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.twohot import TwoHot
-from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.planner import MPPI
+from pompc.problem import Problem
 from pompc.system.precision import warn_of_slow_products
 from pompc.system.process import require_compiler, require_memory
 
@@ -94,17 +93,6 @@ def fuse(agent: nn.Module, compiled: bool, device: torch.device) -> None:
     if device.type == "cpu":
         require_compiler("algo.compile")
     fuse_activations(agent)
-
-
-def make_budget(config: OffPolicyConfig, problem: Problem) -> UpdateBudget:
-    """Make the budget of updates."""
-    return UpdateBudget(
-        config.seed_steps_for(problem.episode_length),
-        config.pretrain_updates,
-        config.update_to_data,
-        num_envs=problem.num_envs,
-        shortest_episode=config.planner.horizon,
-    )
 
 
 def model_optimizer(config: OffPolicyConfig, model: WorldModel, critic: Critic) -> torch.optim.Optimizer:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pompc.offpolicy.config import OffPolicyConfig
+    from pompc.problem import Problem
 
 PATIENCE = 5  # times the seed phase that a first episode may take before a warning
 SAVED = ("transitions", "burst", "pending")
@@ -33,6 +37,17 @@ class UpdateBudget:
         self._burst_size = seed_steps if burst is None else burst
         self._num_envs, self._shortest_episode = num_envs, shortest_episode
         self.transitions, self.burst, self.pending = 0, -1, 0.0
+
+    @classmethod
+    def of(cls, config: OffPolicyConfig, problem: Problem) -> UpdateBudget:
+        """Make the budget of an agent."""
+        return cls(
+            config.seed_steps_for(problem.episode_length),
+            config.pretrain_updates,
+            config.update_to_data,
+            num_envs=problem.num_envs,
+            shortest_episode=config.planner.horizon,
+        )
 
     @property
     def begun(self) -> bool:

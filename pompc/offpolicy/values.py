@@ -9,8 +9,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from pompc.agent import Problem
 from pompc.models.protocols import Model
+from pompc.problem import Problem
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent

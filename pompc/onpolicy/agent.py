@@ -10,7 +10,7 @@ from torch import Tensor
 from torchrl.modules import IndependentNormal
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
-from pompc.agent import MPPIRL, Problem
+from pompc.agent import MPPIRL
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dials import relative_variance
@@ -21,6 +21,7 @@ from pompc.networks.ensembles import bootstrap_mask, fit_metrics, masked_huber
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.onpolicy.config import OnPolicyConfig
 from pompc.onpolicy.mixing import Mix
+from pompc.problem import Problem
 
 Groups = list[tuple[float, TensorDictBase]]
 """What a gradient step on the values sees: weights, and samples with ``observation``, ``value_target`` and ``mask``."""

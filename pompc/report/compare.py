@@ -15,6 +15,7 @@ from rich.table import Table
 from pompc.config.spec import UNHASHED
 from pompc.config.values import flatten
 from pompc.errors import UserError
+from pompc.registry import ENVIRONMENTS
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
 from pompc.report.scores import FEWEST_RUNS, RANGE, Bounds, over_all, run_scores, summary
@@ -152,10 +153,10 @@ def _published_bands(environments: dict[str, dict[str, list[Path]]], published: 
 
 
 def suite_task(path: Path) -> str | None:
-    """Read the task of a run that observes states of the Control Suite, as the user wrote it (``walker-walk``).
+    """Read the task of a run by which published curves name it (``walker-walk``).
 
     Returns:
-        The task; None for any other run.
+        The task; None for a run whose environment has no published curves, or that observes pixels.
 
     Raises:
         UserError: the run has no config.yaml.
@@ -164,7 +165,9 @@ def suite_task(path: Path) -> str | None:
     if not config.exists():
         raise UserError(f"{path} has no config.yaml, which says its task: leave it out, or compare without --published")
     env = OmegaConf.load(config).get("env", {})
-    return env["task"] if env.get("name") == "dmc" and not env.get("pixels", False) else None
+    family = ENVIRONMENTS.builtin.get(env.get("name"))
+    key = None if family is None or env.get("pixels", False) else family.published
+    return None if key is None else env[key]
 
 
 def against_published(runs: Sequence[Path], bands: Sequence[Band]) -> list[dict[str, str | float]]:

@@ -11,8 +11,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from pompc.agent import Problem
 from pompc.offpolicy.config import tdmpc2_planner
+from pompc.problem import Problem
 from pompc.registry import ALGORITHMS
 from pompc.system.process import require_compiler
 from pompc.system.timing import durations

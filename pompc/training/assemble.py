@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pompc.agent import Problem
 from pompc.config.spec import RunSpec
 from pompc.errors import UserError
+from pompc.problem import Problem
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 if TYPE_CHECKING:

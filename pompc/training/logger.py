@@ -24,7 +24,8 @@ Scalar = int | float | str
 class CSVLog:
     """One CSV file: rows are written whole, a new column may come with any row, and the end can be restored.
 
-    A quantity that a row does not have is an empty cell. Floats have all their digits (``repr``), so equal files mean equal runs.
+    A quantity that a row does not have is an empty cell. Floats have all their digits (``repr``): equal files mean equal
+    runs.
     """
 
     def __init__(self, path: Path) -> None:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from pompc.agent import Problem
 from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 from pompc.data.collector import make_collector
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
+from pompc.problem import Problem
 
 UPDATES, SEEDS, NUM_ENVS, BATCH = 20, (0, 1, 2), 16, 8192
 # Columns of the summary: a quantity of the table, averaged over these updates.

@@ -203,10 +203,10 @@ def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
     [
         ({"selector": "best"}, "uniform, argmin_cost"),
         ({"virtual_source": "some"}, "weighted"),
-        ({"mix": "half"}, "sampling, loss"),
+        ({"mix": "half"}, "one of loss, sampling"),
         ({"candidates": 1}, "at least 2"),
         ({"virtual_ratio": 1.2}, "virtual_ratio"),
-        ({"virtual_weight": "some"}, "equal, news"),
+        ({"virtual_weight": "some"}, "one of news, equal"),
         ({"virtual_gae_lambda": 1.1}, "algo.virtual_gae_lambda"),
         ({"learning_rate_floor": 0.0}, "algo.learning_rate_floor"),
         ({"epochs": 0}, "algo.epochs"),

@@ -18,7 +18,8 @@ from pompc.networks.policies import POLICIES
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.priors import PRIORS
 from pompc.onpolicy.candidates import SELECTORS
-from pompc.onpolicy.virtual import MIXES, VIRTUAL_SOURCES, VIRTUAL_WEIGHTS
+from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
+from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.planner import MPPIConfig
 from pompc.planner.noise import NOISES
 from pompc.system.precision import PLANNING, PRECISIONS

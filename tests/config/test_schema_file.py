@@ -52,14 +52,14 @@ def stored(monkeypatch):
 def test_a_stale_entry_is_not_used(stored):
     entry = stored["pompc.algorithms"]["ppo"]
     stored["pompc.algorithms"]["ppo"] = {**entry, "digest": "of another day", "options": {}}
-    assert "clip" in layout("ppo", "acrobot").options["algo"].kind.options
+    assert "clip_epsilon" in layout("ppo", "acrobot").options["algo"].kind.options
     stored["pompc.algorithms"]["ppo"] = {**entry, "options": {}}
-    assert "clip" not in layout("ppo", "acrobot").options["algo"].kind.options, "with its digest it is believed"
+    assert "clip_epsilon" not in layout("ppo", "acrobot").options["algo"].kind.options, "with its digest it is believed"
 
 
 def test_an_algorithm_without_an_entry_needs_none(stored):
     del stored["pompc.algorithms"]["ppo"]
-    assert compose("ppo", "acrobot", ["algo.clip=0.3"])["algo"]["clip"] == 0.3
+    assert compose("ppo", "acrobot", ["algo.clip_epsilon=0.3"])["algo"]["clip_epsilon"] == 0.3
 
 
 SOURCE = '''

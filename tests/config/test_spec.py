@@ -13,7 +13,7 @@ from pompc.config.compose import compose
 from pompc.config.run_options import SEEDS, EvalConfig
 from pompc.config.spec import configure, resolve
 from pompc.envs.acrobot import AcrobotConfig
-from pompc.envs.carla_racing.xodr import TRACKS
+from pompc.envs.carla_racing.track.xodr import TRACKS
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, Entry
 

@@ -5,12 +5,12 @@ import torch
 from small import differences
 from tensordict import TensorDict
 
-from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.data.broken import count, cut, intact, learnable
 from pompc.data.replay import SliceReplay
 from pompc.data.statistics import ReturnScale
 from pompc.errors import Unavailable
+from pompc.problem import Problem
 from pompc.training.session import episode_statistics
 
 ENVS, TIME = 3, 12

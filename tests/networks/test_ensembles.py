@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pompc.networks.ensembles import bootstrap_mask, fit_metrics, masked_huber, relative_variance
+from pompc.dials import relative_variance
+from pompc.networks.ensembles import bootstrap_mask, fit_metrics, masked_huber
 
 
 def test_masked_huber_ignores_masked_samples_and_averages_members():

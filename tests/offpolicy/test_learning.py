@@ -6,9 +6,9 @@ import pytest
 import torch
 from line import Line, LineConfig
 
-from pompc.agent import Problem
 from pompc.data.collector import make_collector
 from pompc.offpolicy.config import tdmpc2_planner
+from pompc.problem import Problem
 from pompc.registry import ALGORITHMS
 from pompc.training.evaluate import evaluate
 

@@ -9,11 +9,11 @@ from tensordict import TensorDict
 from torch.distributions import Normal
 from torch.nn.utils import get_total_norm
 
-from pompc.agent import Problem
 from pompc.algorithms.ppo import PPO, PPOConfig
 from pompc.config.spec import configure
 from pompc.errors import NonFiniteError
 from pompc.metrics import mean_metrics
+from pompc.problem import Problem
 
 TRANSITIONS = 3 * 16
 

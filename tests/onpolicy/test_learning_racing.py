@@ -4,11 +4,11 @@ import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from pompc.agent import Problem
 from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 from pompc.data.collector import make_collector, with_agent_state
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.planner import MPPIConfig
+from pompc.problem import Problem
 
 
 def mean_return(agent, family, steps=200):

@@ -13,9 +13,9 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from pompc.agent import Problem
 from pompc.convert.released import sizes, translate
 from pompc.offpolicy.config import tdmpc2_planner
+from pompc.problem import Problem
 from pompc.registry import ALGORITHMS
 
 OWN = Path(__file__).parent / "data"

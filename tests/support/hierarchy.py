@@ -4,10 +4,10 @@ import torch
 from line import Line, LineConfig
 from tensordict import TensorDict
 
-from pompc.agent import Problem
 from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 from pompc.data.collector import make_collector
 from pompc.planner import MPPIConfig
+from pompc.problem import Problem
 
 FAMILY = Line(LineConfig())
 SMALL = {"batch_size": 64, "minibatch_size": 16, "epochs": 2, "learning_rate_decay": 1.0}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from pompc.agent import Problem
 from pompc.offpolicy.config import tdmpc2_planner
+from pompc.problem import Problem
 
 HORIZON, BATCH, ACTIONS, OBSERVATION = 3, 16, 2, 5
 SIZES = {"encoder_dim": 16, "mlp_dim": 24, "latent_dim": 16, "ensemble_size": 5, "num_proposals": 4}

@@ -9,11 +9,11 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from pompc.agent import Problem
 from pompc.algorithms.tdmpc2 import TDMPC2, TDMPC2Config
 from pompc.environment import Tasks
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import OffPolicyConfig, tdmpc2_planner
+from pompc.problem import Problem
 
 _PLANNER = {"num_samples": 16, "num_elites": 4, "num_iterations": 2}
 _WIDTHS = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 2, "task_dim": 4}

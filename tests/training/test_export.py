@@ -31,7 +31,7 @@ def test_an_exported_agent_keeps_weights_and_dials_and_nothing_that_only_learnin
     assert kept.keys() == {"manifest", "config", "agent", "training"}
     assert small.differences(kept["agent"], best["agent"]) == []
     assert kept["config"] == best["config"]
-    assert kept["training"]["virtual_ratio"] == best["training"]["virtual_ratio"]
+    assert kept["training"]["dials"] == best["training"]["dials"]
     assert not {"optimizers", "replay"} & kept["training"].keys()
     assert file.stat().st_size < (run / "checkpoints" / "best.pt").stat().st_size / 2
 
