@@ -44,7 +44,7 @@ def algorithms() -> list[Point]:
     for name in ALGORITHMS.builtin:
         cls = ALGORITHMS.resolve(name)
         config = cls.Config()
-        ends = [ends_of(getattr(config, dial, 0.0)) for dial in ("kl_weight", "virtual_ratio")]
+        ends = [ends_of(dial) for dial in (config.kl_weight, config.virtual_ratio)]
         start, end = ((ends[0][i], ends[1][i]) for i in range(2))
         found.append(Point(name, start, end, wing_of(cls)))
     return found
