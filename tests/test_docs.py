@@ -202,7 +202,7 @@ def printed(value):
     return ".inf" if value == math.inf else json.dumps(value).strip('"')
 
 
-def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
+def test_the_keys_of_the_off_policy_wing_are_explained_with_their_defaults():
     assert documented("latent.md") == defaults(OffPolicyConfig())
 
 
@@ -216,7 +216,7 @@ def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
         ("adaptive_pompc", ("pompc", "adaptive_pompc")),
     ],
 )
-def test_every_key_of_a_latent_algorithm_is_explained_where_it_differs(name, pages):
+def test_every_key_of_an_off_policy_algorithm_is_explained_where_it_differs(name, pages):
     shared, own = defaults(OffPolicyConfig()), defaults(ALGORITHMS.resolve(name).Config())
     changed = {key: value for key, value in own.items() if shared.get(key) != value}
     rows = {key: default for page in pages for key, default in documented(f"{page}.md").items()}

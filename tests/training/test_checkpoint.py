@@ -233,7 +233,7 @@ def test_a_truncated_checkpoint_stops_a_run_before_it_touches_anything(tmp_path)
     last = tmp_path / "checkpoints" / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
     metrics = (tmp_path / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match=r"truncated or not .*: restore a copy, or move it away to start anew"):
+    with pytest.raises(UserError, match=r"truncated or not .*: restore a copy, or move it away to start again"):
         run(cfg)
     assert (tmp_path / "metrics.csv").read_bytes() == metrics
     last.unlink()

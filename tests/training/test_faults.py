@@ -243,7 +243,7 @@ def test_an_evaluation_that_was_lost_is_made_up_for(lost, tmp_path, monkeypatch)
 
 
 def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monkeypatch):
-    """Inside a row of metrics, which spans several batches of the latent family."""
+    """Inside a row of metrics, which spans several batches of an off-policy agent."""
     cfg = config(tmp_path, "tdmpc2", "acrobot", "eval.at_start=false")
     collect, calls = ResumableCollector.rollout, []
 

@@ -121,7 +121,7 @@ def test_the_second_one_in_training_goes_back_to_the_last_checkpoint(
     interrupt(tmp_path, monkeypatch, capfd, Toy, "learn", at, 2)
     said = capfd.readouterr().out.splitlines()[-1]
     if last is None:
-        assert said == "interrupted before the first checkpoint; run the same command to start anew"
+        assert said == "interrupted before the first checkpoint; run the same command to start again"
     else:
         assert said == f"interrupted at step 96; run the same command to continue from the checkpoint of step {last}"
     assert run(configuration(tmp_path)) == 0
