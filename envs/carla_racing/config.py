@@ -43,8 +43,8 @@ class CarlaRacingConfig(Options):
     """Racing against scripted traffic on a closed track with danger zones.
 
     Attributes:
-        track: name of a track in ``tracks/``, or the path of an OpenDRIVE circuit (``.xodr``).
-        joint_tolerance: gap (m) and kink (rad) allowed where two pieces or two roads of the track meet.
+        track: name of a shipped track (``track/circuits/``), or the path of an OpenDRIVE circuit (``.xodr``).
+        joint_tolerance: gap (m) and kink (rad) allowed between two pieces or two roads of the track.
         num_opponents: scripted cars on the track, 0 to 3.
         danger_zones: whether the track's danger zones count.
         backend: what moves the car: ``embedded``, the simulator of this package, or ``carla``, servers of that name.
