@@ -53,7 +53,7 @@ class AcrobotConfig(Options):
     Attributes:
         goal: ``line`` (tip one link above the base, gymnasium's task) or ``hold`` (swing up and hold for 10 steps).
         danger: a disc ``(x, height, radius)`` [m] around the base joint's frame that the tip must not be in at the
-            end of a step; empty for none.
+            end of a step; ``[]`` is no disc.
         danger_penalty: what entering the disc costs, as a negative reward; the episode ends there.
         time_limit: steps until the episode is truncated.
     """
@@ -72,7 +72,7 @@ class AcrobotConfig(Options):
 
 
 def _derivatives(state: tuple, torque: Any, xp: ModuleType) -> tuple:
-    """Time derivatives of ``(theta1, theta2, speed1, speed2)``, theta1 from hanging, theta2 relative to link 1."""
+    """Differentiate ``(theta1, theta2, speed1, speed2)``, theta1 from hanging, theta2 relative to link 1."""
     theta1, theta2, speed1, speed2 = state
     cos2, half_sin2 = xp.cos(theta2), 0.5 * xp.sin(theta2)
     d1 = 3.5 + cos2

@@ -63,7 +63,7 @@ def require_action_repeat(action_repeat: int, episode_frames: int) -> None:
 
 
 def _headless_gl() -> None:
-    """Choose the rendering back-end once, before dm_control does: off-screen, or none if the libraries are missing."""
+    """Choose the rendering back-end once, before dm_control does: off-screen, or nothing if libraries are missing."""
     if "DISPLAY" in os.environ:
         return
     libraries = {"egl": "EGL", "osmesa": "OSMesa"}

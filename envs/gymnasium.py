@@ -44,7 +44,7 @@ class GymnasiumConfig(Options):
         id: a registered id such as ``Pendulum-v1``, or ``my_package:MyEnv-v0``, which imports ``my_package`` first.
         kwargs: keyword arguments for ``gymnasium.make``; ``max_episode_steps`` is a time limit.
         pictures: observe uint8 pictures with values from 0 to 255, in any size, layout and stack of frames, as 64 x 64
-            pixels for the image encoder of the latent family; otherwise as plain numbers, unscaled.
+            pixels for the image encoder of off-policy algorithms; otherwise as plain numbers, unscaled.
     """
 
     section = "env"

@@ -24,8 +24,8 @@ class MultiTaskConfig(Options):
     """Options of a set of Control Suite tasks, observed from state.
 
     Attributes:
-        tasks: ``<domain>-<task>`` each, as in ``dmc``. Row ``i`` plays task ``i`` modulo their number: a ``num_envs`` and
-            an ``eval.episodes`` that are multiples of it give every task the same share.
+        tasks: ``<domain>-<task>`` each, as in ``dmc``. Environment ``i`` plays task ``i`` modulo their number: a
+            ``num_envs`` and an ``eval.episodes`` that are multiples of it give every task the same share.
         action_repeat: control steps (frames) per action, in every task.
         episode_frames: control steps until an episode is truncated, in every task.
     """

@@ -42,6 +42,11 @@ IMPORTS = ast.Import | ast.ImportFrom
 KNOWN = ("make", "pip", "pompc", "python")
 FIGURES = ["README.md", "docs/results.md", "docs/speed.md"]  # pages whose sections carry commits
 RESULTS = [f"results/{name}/README.md" for name in ("carla_racing", "dmc", "virtual_targets")]
+SHOWN = """
+pompc() { printf '%s\\n' "$(printf '%q ' "$@")"; }
+python() { :; }
+"""
+"""Shell functions that print the arguments of ``pompc`` as words and run nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,19 @@ def test_every_command_is_of_a_known_tool():
 @pytest.mark.parametrize("words", of("pompc"))
 def test_a_command_of_pompc_resolves(words, capsys):
     resolves(words[1:], capsys)
+
+
+@pytest.mark.parametrize("page", RESULTS[:2])
+def test_the_commands_of_a_page_of_results_resolve_with_the_options_of_today(page, capsys):
+    """The shell expands their loops and variables."""
+    scripts = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    done = subprocess.run(
+        ["bash", "-ec", SHOWN + "\n".join(scripts) + "\nwait"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    commands = [shlex.split(line) for line in dict.fromkeys(done.stdout.splitlines())]
+    assert sum(words[0] == "run" for words in commands) >= 3
+    for words in commands:
+        resolves(words, capsys)
 
 
 @pytest.mark.parametrize("words", of("make"))

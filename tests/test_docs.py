@@ -202,7 +202,7 @@ def printed(value):
     return ".inf" if value == math.inf else json.dumps(value).strip('"')
 
 
-def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
+def test_the_keys_of_the_off_policy_wing_are_explained_with_their_defaults():
     assert documented("latent.md") == defaults(OffPolicyConfig())
 
 
@@ -216,7 +216,7 @@ def test_the_keys_of_the_latent_family_are_explained_with_their_defaults():
         ("adaptive_pompc", ("pompc", "adaptive_pompc")),
     ],
 )
-def test_every_key_of_a_latent_algorithm_is_explained_where_it_differs(name, pages):
+def test_every_key_of_an_off_policy_algorithm_is_explained_where_it_differs(name, pages):
     shared, own = defaults(OffPolicyConfig()), defaults(ALGORITHMS.resolve(name).Config())
     changed = {key: value for key, value in own.items() if shared.get(key) != value}
     rows = {key: default for page in pages for key, default in documented(f"{page}.md").items()}
@@ -240,10 +240,11 @@ def slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")
+PAGES = [*map(ROOT.joinpath, OTHERS), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("results/*/README.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_to_a_file(page):
     prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose)]

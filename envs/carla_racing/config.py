@@ -30,7 +30,7 @@ class Address(NamedTuple):
         """``"host:port"`` -> host and port.
 
         Raises:
-            UserError: it is nothing of that form.
+            UserError: it has another form.
         """
         match = re.fullmatch(r"([\w.-]+):(\d{1,5})", text)
         if match is None or not 0 < int(match[2]) < 65536:
@@ -43,8 +43,8 @@ class CarlaRacingConfig(Options):
     """Racing against scripted traffic on a closed track with danger zones.
 
     Attributes:
-        track: name of a track in ``tracks/``, or the path of an OpenDRIVE circuit (``.xodr``).
-        joint_tolerance: gap (m) and kink (rad) allowed where two pieces or two roads of the track meet.
+        track: name of a shipped track (``track/circuits/``), or the path of an OpenDRIVE circuit (``.xodr``).
+        joint_tolerance: gap (m) and kink (rad) allowed between two pieces or two roads of the track.
         num_opponents: scripted cars on the track, 0 to 3.
         danger_zones: whether the track's danger zones count.
         backend: what moves the car: ``embedded``, the simulator of this package, or ``carla``, servers of that name.
@@ -60,22 +60,22 @@ class CarlaRacingConfig(Options):
         stall_speed: m/s.
         stall_time: s.
         planner_model: ``kinematic`` (no slip, unlimited grip) or ``single_track`` (the plant's equations).
-        planner_substeps: sub-steps of the planner model per control step; none means what the model needs: 1 for the
+        planner_substeps: sub-steps of the planner model per control step; null takes what the model needs: 1 for the
             kinematic one, those of the plant for the single-track one.
-        planner_friction: the planner's tyre friction, relative to the plant's: a model error to order; the kinematic
-            model has no tyres to lose grip with.
+        planner_friction: the planner's tyre friction, relative to the plant's. Other values than 1 are a model error; the
+            kinematic model has no tyres and ignores it.
         planner_mass: the planner's mass (and yaw inertia), relative.
         planner_drive: the planner's engine and brake forces, relative.
         servers: ``host:port`` of CARLA servers; each drives one environment, and ``num_envs`` is at most their number
             unless it is given. This and everything below concerns ``backend: carla`` alone.
-        map: a town that the servers load; none makes a world of the track itself. A town's ``track`` is the path of an
+        map: a town that the servers load; null makes a world of the track itself. A town's ``track`` is the path of an
             OpenDRIVE circuit in the town's coordinates.
         wall_height: of the walls along the edges of a world made of the track (m).
         additional_width: of the road on such a world's junctions, beyond the lanes (m); a track without any, such as
             ``esses``, has its walls on the edges of its lanes.
         vehicle: blueprint of every car.
         timeout: s until a server that does not answer counts as failed.
-        retries: how often a failed server is connected anew, after 1, 2, 4, .. s, before the run ends.
+        retries: how often a failed server is connected again, after 1, 2, 4, .. s, before the run ends.
         chase_camera: videos show the picture of the server's chase camera in the place of the plan view.
         observe_camera: observe pictures of 64 x 64 pixels from a front camera in the place of the state.
         frame_stack: how many pictures, one per action, make an observation.
@@ -135,19 +135,19 @@ class CarlaRacingConfig(Options):
         """Host and port of every server.
 
         Raises:
-            UserError: there is none, one is no ``host:port``, or one stands there twice.
+            UserError: the list is empty, an entry is no ``host:port``, or two are equal.
         """
         if not self.servers:
             raise UserError("env.servers is empty: name at least one, such as env.servers=[127.0.0.1:2000]")
         found = tuple(Address.parse(text) for text in self.servers)
         twice = [str(address) for address in dict.fromkeys(found) if found.count(address) > 1]
         if twice:
-            raise UserError(f"env.servers names {', '.join(twice)} twice: every environment needs a server of its own")
+            raise UserError(f"env.servers names {', '.join(twice)} twice: each environment needs its own server")
         return found
 
     @property
     def max_envs(self) -> int | None:
-        """How many environments there can be at a time: one per server; none where there is no limit."""
+        """The most environments at a time, one per server; ``None`` without a limit."""
         return len(self.servers) if self.backend == "carla" else None
 
     @property

@@ -28,7 +28,7 @@ class RacingEnv(gymnasium.Env):
 
     Args:
         config: the family's options.
-        render_mode: ``rgb_array`` or None.
+        render_mode: ``rgb_array`` or ``None``.
         backend: the simulator; the embedded one by default.
         track: the track of ``config``, if it is already read.
     """
@@ -89,7 +89,7 @@ class RacingEnv(gymnasium.Env):
         return np.stack([x, y], axis=-1)
 
     def render(self) -> np.ndarray | None:
-        """Draw the scene from above, uint8 ``[height, width, 3]``; None without a render mode."""
+        """Draw the scene from above, uint8 ``[height, width, 3]``; ``None`` without a render mode."""
         if self.render_mode is None:
             return None
         if self._renderer is None:

@@ -1,4 +1,4 @@
-"""Names and ``key=value`` texts -> the values of a configuration: the only module that knows Hydra. Torch is not imported.
+"""Compose the values of a configuration from names and ``key=value`` texts: the only module that knows Hydra. Torch-free.
 
 The dataclasses give every option its default. Hydra lays the packaged ``configs/`` over them, which hold what differs (one
 file per algorithm, environment and preset that has any); the overrides come last.

@@ -1,4 +1,4 @@
-"""What options and commands say about themselves: the comments of `pompc show`, the tables of ``docs/``. Torch-free."""
+"""Documentation made from options and commands: the comments of `pompc show`, the tables of ``docs/``. Torch-free."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _rows(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _options(name: str) -> tuple[Group, str]:
-    """The options behind the name of a table, and where they lie."""
+    """Find the options behind the name of a table, and where they lie."""
     if ":" in name:
         module, _, attribute = name.partition(":")
         cls = getattr(import_module(module), attribute)
@@ -85,7 +85,7 @@ def _options(name: str) -> tuple[Group, str]:
 
 
 def _option_rows(option: Option, key: str) -> Iterator[tuple[str, str]]:
-    """The row of an option; of nested options those that differ from their own defaults, of a schedule all."""
+    """Write the row of an option; of nested options only those that differ from their own defaults, of a schedule all."""
     kind = option.kind
     inner = kind.group if isinstance(kind, Either) else kind
     if not isinstance(inner, Group) or not isinstance(option.default, Mapping):
@@ -129,7 +129,7 @@ _NOUNS = {
 
 
 def _printed(value: Any) -> str:
-    """A default as YAML prints it."""
+    """Print a default as YAML does."""
     if value == MISSING:
         return "to be given"
     return ".inf" if value == math.inf else json.dumps(value).strip('"')
@@ -160,7 +160,7 @@ def command_line(parser: argparse.ArgumentParser) -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command by what is typed, commands of commands included."""
+    """Collect all commands by the words that call them, commands of commands included."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -180,6 +180,6 @@ def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _form(action: argparse.Action) -> str:
-    """An argument as it is typed."""
+    """Write an argument as it is typed."""
     value = "" if action.nargs == 0 else str(action.metavar or "|".join(map(str, action.choices or [action.dest])))
     return " ".join(filter(None, [", ".join(action.option_strings), value.replace("|", " or ")]))

@@ -22,11 +22,11 @@ class Kind(Protocol):
 
     @property
     def words(self) -> str:
-        """What is asked for, in words: ``a whole number``."""
+        """The kind in words: ``a whole number``."""
         ...
 
     def read(self, value: Any, key: str) -> Any:
-        """The value as the option holds it, from a plain one.
+        """Turn a plain value into the option's.
 
         Raises:
             UserError: the value has the wrong type or lies out of range; the message begins with ``key``.
@@ -122,7 +122,7 @@ class Choice:
     """One of several names or numbers.
 
     Attributes:
-        values: what there is.
+        values: the names or numbers.
     """
 
     values: tuple[Any, ...]
@@ -144,7 +144,7 @@ class Sequence:
     """A list, which the option holds as a tuple.
 
     Attributes:
-        items: the kind of every place, or of all places where ``repeated``.
+        items: the kind of each place, or the one kind of all places if ``repeated``.
         repeated: any number of the one kind.
         length: how many there are.
     """
@@ -189,7 +189,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Either:
-    """What one of several kinds takes; the first that takes a value has it.
+    """A value of one of several kinds; the first kind that takes it reads it.
 
     Attributes:
         kinds: the kinds.
@@ -204,7 +204,7 @@ class Either:
 
     @property
     def group(self) -> Group | None:
-        """The group of options among the kinds; None where there is none."""
+        """The group of options among the kinds; ``None`` without one."""
         return next((kind for kind in self.kinds if isinstance(kind, Group)), None)
 
     def read(self, value: Any, key: str) -> Any:
@@ -228,8 +228,8 @@ class Option:
     Attributes:
         name: its field.
         kind: what it takes.
-        default: its default as a plain value; ``MISSING`` where it has none.
-        text: what it means.
+        default: its default as a plain value; ``MISSING`` without one.
+        text: its meaning.
         top: it lies at the top of the configuration and not where its group lies.
     """
 
@@ -250,8 +250,8 @@ class Group:
 
     Attributes:
         options: by their name.
-        number: the option that a plain number stands for, in the place of the group; None where none does.
-        make: makes what the read values configure; the values themselves by default.
+        number: the option that a plain number sets, given in the place of the group; ``None`` if no option is.
+        make: makes an object of the values; returns the values themselves by default.
     """
 
     options: Mapping[str, Option]

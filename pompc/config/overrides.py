@@ -106,7 +106,7 @@ def _group(kind: Kind) -> Group | None:
 
 
 def _within(kind: Kind, name: str) -> Kind | None:
-    """The kind of what has a name in a group or a table; None where there is no such name."""
+    """Find the kind of a name in a group or a table; ``None`` if it is unknown."""
     if isinstance(kind, Table):
         return kind.values
     group = _group(kind)
@@ -114,7 +114,7 @@ def _within(kind: Kind, name: str) -> Kind | None:
 
 
 def _read(key: str, text: str, kind: Kind) -> Any:
-    """A value from its text: YAML with OmegaConf's numbers (``1e6``); what only takes text stays text (``7``, ``off``)."""
+    """Read a value: YAML with OmegaConf's numbers (``1e6``); an option of text keeps its text (``7``, ``off``)."""
     if " #" in text and text.lstrip()[:1] not in ("'", '"', "[", "{"):
         return text.strip()  # to YAML, the rest would be a comment
     try:
@@ -128,7 +128,7 @@ def _read(key: str, text: str, kind: Kind) -> Any:
 
 
 def _is_text(kind: Kind) -> bool:
-    """Whether a kind takes text, and null at most beside it."""
+    """Say whether a kind takes text, and nothing else but null."""
     if isinstance(kind, Either):
         return all(_is_text(inner) or inner == Scalar("null") for inner in kind.kinds)
     return kind == Scalar("str") or (isinstance(kind, Choice) and all(isinstance(name, str) for name in kind.values))
@@ -161,5 +161,5 @@ def _set(node: dict[str, Any], name: str, kind: Kind, value: Any) -> None:
 
 
 def _start(group: Group, value: Any) -> dict[str, Any]:
-    """What a group keeps of the number whose place it takes: where a schedule begins, unless that is 0."""
+    """Keep the number that a group replaces as the start of a schedule, unless it is 0."""
     return {group.number: float(value)} if group.number and is_number(value) and value > 0 else {}

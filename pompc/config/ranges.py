@@ -1,4 +1,4 @@
-"""Where a number has to lie, in the marks of ``annotated_types`` and in words."""
+"""The range of a number, from the marks of ``annotated_types`` and in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOUNDS = {Gt: "gt", Ge: "ge", Lt: "lt", Le: "le"}
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number; None does not bound it, and an infinite open bound only asks for a finite number.
+    """Bounds of a number; ``None`` does not bound it, and an infinite open bound only asks for a finite number.
 
     Attributes:
         gt: the number is greater than this.

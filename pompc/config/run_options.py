@@ -1,4 +1,4 @@
-"""What every run has, whatever the algorithm and the environment: the options at the top of a configuration."""
+"""Options of every run: those at the top of a configuration."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class EvalConfig(Options):
     Attributes:
         every: environment steps between evaluations.
         episodes: episodes per evaluation.
-        num_envs: copies of the environment that an evaluation makes at once, at most; null for as many as the training has.
-            A family with its own batched environment always plays all episodes at once.
+        num_envs: the most copies of the environment that an evaluation makes at once; null for as many as the training has.
+            A family with a batched environment always plays all episodes at once.
         max_steps: environment steps after which an evaluation episode is cut, which is counted; null for the environment's
             own limit, or 5,000 without one.
         seed: seed of the episodes, the same at every evaluation; ``pompc eval`` plays others.
@@ -49,7 +49,7 @@ class EvalConfig(Options):
 
     @property
     def fresh_seed(self) -> int:
-        """A seed of episodes that no evaluation in training has played; the same for all runs with the same ``seed``."""
+        """A seed whose episodes no evaluation in training has played; the same for all runs with the same ``seed``."""
         return (self.seed + FRESH) % SEEDS
 
 
@@ -71,7 +71,7 @@ class WandbConfig(Options):
     """The Weights & Biases run.
 
     Attributes:
-        mode: of its log. ``auto`` is online after a login and offline without one.
+        mode: whether it uploads. ``auto`` is online after a login and offline without one.
         project: its project.
         group: runs to show together.
         tags: free labels.
@@ -87,13 +87,13 @@ class WandbConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Options):
-    """What every run has, whatever the algorithm and the environment.
+    """Options of every run.
 
     Attributes:
         steps: environment steps over all environments, action repeat counted.
         num_envs: environments stepped as one batch.
         seed: of every random generator.
-        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` (cuda where there is one).
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` (cuda if there is a device).
         threads: torch threads. More of them can be 10 to 30 times slower on few cores; ``pompc bench`` measures it.
         run_dir: where the run writes; null is ``runs/<algo>/<env>/seed<seed>-<hash of the configuration>``.
         eval: evaluation during training.
@@ -118,5 +118,5 @@ class RunConfig(Options):
 
     @property
     def evaluated_at_once(self) -> int:
-        """Copies of the environment that an evaluation makes at once, at most."""
+        """The most copies of the environment that an evaluation makes at once."""
         return self.eval.num_envs or self.num_envs

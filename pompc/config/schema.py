@@ -1,4 +1,4 @@
-"""A config dataclass -> its options: key, kind, range, default, place and text; plain values -> the dataclass.
+"""Read the options of a config dataclass (key, kind, range, default, place, text), and make one from plain values.
 
 The annotations of the dataclass say what its options take: nested dataclasses, ``bool``, ``int``, ``float``, ``str``,
 ``Path``, ``Literal``, ``tuple``, ``dict``, ``Any``, unions of these, and ``Annotated`` with :class:`Top` and the ranges of
@@ -83,7 +83,7 @@ def kind_of(hint: Any, where: str = "") -> Kind:
 
     Args:
         hint: the annotation.
-        where: whose it is, for the error.
+        where: the field, for the error.
 
     Raises:
         TypeError: the annotation is not supported.
@@ -117,7 +117,7 @@ def first_sentence(text: str) -> str:
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
-    """The annotation of every field; one that only repeats the type of a base has the base's range and place."""
+    """Collect the annotation of each field; one that only repeats the type of a base has the base's range and place."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
@@ -143,7 +143,7 @@ def _bare(hint: Any) -> Any:
 
 
 def _stripped(hint: Any) -> Any:
-    """An annotation without any ``Annotated`` in it."""
+    """Take every ``Annotated`` out of an annotation."""
     return _parse({"hint": hint})
 
 
@@ -167,7 +167,7 @@ def _default(entry: dataclasses.Field, hint: Any) -> Any:
 
 
 def _texts(cls: type) -> dict[str, str]:
-    """What the ``Attributes`` of the docstrings say of every field, the most derived first."""
+    """Collect the text of each field from the ``Attributes`` of the docstrings, the most derived first."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
@@ -176,7 +176,7 @@ def _texts(cls: type) -> dict[str, str]:
 
 
 def _attributes(doc: str) -> dict[str, str]:
-    """The section ``Attributes:`` of a docstring: ``name: text``, continued on deeper lines."""
+    """Read the section ``Attributes:`` of a docstring: ``name: text``, continued on deeper lines."""
     _, _, section = doc.partition("Attributes:\n")
     block = re.split(r"^\S", section, maxsplit=1, flags=re.M)[0]
     entries = re.findall(r"^    (\w+): (.*(?:\n(?:     .*|$))*)", block, flags=re.M)

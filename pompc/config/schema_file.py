@@ -1,7 +1,7 @@
-"""``configs/schema.json``: the options of the built-in algorithms and environments, read without importing those.
+"""``configs/schema.json``: the options of the built-in algorithms and environments, read without importing them.
 
-``python -m pompc.config.schema_file`` writes it from the dataclasses. Every entry has the digest of the source that it was
-made from (:mod:`pompc.config.sources`). Where that differs or an entry is missing (a new algorithm, another package), the
+``python -m pompc.config.schema_file`` writes it from the dataclasses. Every entry has the digest of its source
+(:mod:`pompc.config.sources`). If that differs or an entry is missing (a new algorithm, another package), the
 dataclass itself is imported: an option is never read from a stale entry.
 """
 
@@ -92,7 +92,7 @@ def _dump_option(option: Option) -> dict[str, Any]:
 
 
 def _dump(kind: Kind) -> Any:
-    """A kind as ``"bool"``, ``{"int": {"gt": 0}}``, ``{"one of": [...]}``, ``{"list of": ...}`` and so on."""
+    """Write a kind as ``"bool"``, ``{"int": {"gt": 0}}``, ``{"one of": [...]}``, ``{"list of": ...}`` and so on."""
     match kind:
         case Anything():
             return "any"
@@ -117,7 +117,7 @@ def _dump_range(bounds: Range) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Infinite numbers as the texts that stand for them, for JSON has none."""
+    """Write infinite numbers as texts: JSON has none."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

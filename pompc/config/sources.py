@@ -1,4 +1,4 @@
-"""A digest of the source that the options of a dataclass are written in, without importing any of it."""
+"""A digest of the source of a dataclass's options, made without importing it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def digest(where: str) -> str:
         where: ``"module:Class"``.
 
     Returns:
-        The digest; empty where the source is not found.
+        The digest; empty if the source is not found.
     """
     module, _, name = where.partition(":")
     parts: dict[tuple[str, str], str] = {}
@@ -42,7 +42,7 @@ def digest(where: str) -> str:
 
 
 def find(module: str) -> Path | None:
-    """Find the file of a module of this package; None if there is none."""
+    """Find the file of a module of this package; ``None`` if it is missing."""
     package, _, inner = module.partition(".")
     if package != pompc.__name__:
         return None
@@ -62,7 +62,7 @@ def _lines(module: str) -> list[str]:
 
 @cache
 def _statements(module: str) -> dict[str, ast.stmt]:
-    """The statement at the top of a module that gives each of its names a meaning."""
+    """Map each name at the top of a module to the statement that defines it."""
     found: dict[str, ast.stmt] = {}
     for statement in _flat(ast.parse("\n".join(_lines(module))).body):
         for name in _defined(statement):
@@ -71,7 +71,7 @@ def _statements(module: str) -> dict[str, ast.stmt]:
 
 
 def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements, with those inside ``if`` (``TYPE_CHECKING``)."""
+    """Yield statements, with those inside ``if`` (``TYPE_CHECKING``)."""
     for statement in body:
         yield from _flat(statement.body) if isinstance(statement, ast.If) else (statement,)
 
@@ -89,7 +89,7 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 
 
 def _text(module: str, statement: ast.stmt) -> str:
-    """The source of a statement, of a class that without its methods; what is imported counts, and not from where."""
+    """Write the source of a statement: a class without its methods, an import without its module."""
     if isinstance(statement, ast.ImportFrom | ast.Import):
         return ""
     lines = _lines(module)
@@ -97,7 +97,7 @@ def _text(module: str, statement: ast.stmt) -> str:
 
 
 def _parts(statement: ast.stmt) -> list[ast.stmt | ast.expr | ast.keyword]:
-    """The statement; of a class its decorators, bases and fields."""
+    """Split a class into decorators, bases and fields; any other statement is one part."""
     if not isinstance(statement, ast.ClassDef):
         return [statement]
     fields = [part for part in statement.body if not isinstance(part, ast.FunctionDef)]
@@ -105,7 +105,7 @@ def _parts(statement: ast.stmt) -> list[ast.stmt | ast.expr | ast.keyword]:
 
 
 def _uses(module: str, name: str, statement: ast.stmt) -> Iterator[tuple[str, str]]:
-    """The names that a statement uses, with the modules in which to look for them."""
+    """Yield the names that a statement uses, with the modules in which to look for them."""
     if isinstance(statement, ast.ImportFrom):
         original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == name)
         yield _absolute(module, statement), original
@@ -115,7 +115,7 @@ def _uses(module: str, name: str, statement: ast.stmt) -> Iterator[tuple[str, st
 
 
 def _absolute(module: str, statement: ast.ImportFrom) -> str:
-    """The module that a statement imports from, relative ones included."""
+    """Find the module that a statement imports from, relative ones included."""
     if not statement.level:
         return statement.module or ""
     path = find(module)

@@ -1,4 +1,4 @@
-"""A configuration resolved once: what a run, an evaluation or a conversion is told, typed and frozen."""
+"""A configuration, resolved once: typed and frozen, for a run, an evaluation or a conversion."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class RunSpec:
         environment_config: its options.
         label: of the environment, safe in file names: ``dmc-cartpole-swingup``.
         files: the files that the environment reads, by their key in the ``env`` node; see ``EnvironmentFamily``.
-        options: what every run has.
-        values: all of it as plain containers, as ``config.yaml`` and checkpoints have it.
+        options: of every run.
+        values: everything as plain containers, as in ``config.yaml`` and checkpoints.
         config_hash: eight hex digits of everything that decides a run's results but its seed and length; see ``UNHASHED``.
         directory: where the run writes. The same command has the same directory, so that it resumes where it stopped.
     """
@@ -56,7 +56,7 @@ class RunSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes a run this run and no other."""
+        """The entries that tell this run from all others."""
         return {
             "algo": self.algorithm,
             "env": self.label,
@@ -142,17 +142,17 @@ def _files(values: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _with_absolute_files(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The environment's config and a copy of the values, with the files it reads named by absolute paths."""
+    """Name the files that the environment reads by absolute paths; return its config and a copy of the values."""
     node = dict(values["env"])
     for key, path in _files(values).items():
-        if Path(node[key]).expanduser() == path:  # and not the name of a file that comes with the family
+        if Path(node[key]).expanduser() == path:  # not the name of a file that comes with the family
             node[key] = str(path.resolve())
     changed = {**values, "env": node}
     return _environment_config(changed), changed
 
 
 def _following_environment(values: dict[str, Any], family: str, environment: Any) -> tuple[Any, dict[str, Any]]:
-    """The algorithm's config and the values, in which options that follow the environment have what they stand for.
+    """Resolve the options that follow the environment; return the algorithm's config and the values.
 
     The config says which: ``following(terminates) -> {option: value}``, if it has such a method. An environment that
     cannot be built leaves them as they are: the run says why.
@@ -170,7 +170,7 @@ def _following_environment(values: dict[str, Any], family: str, environment: Any
 
 
 def _hash(values: Mapping[str, Any], paths: Mapping[str, Path]) -> str:
-    """A file that the environment reads counts with what is in it, wherever it lies."""
+    """Hash the configuration; a file that the environment reads counts by its content, wherever it lies."""
     contents = {key: _digest(f"env.{key}", path) for key, path in paths.items()}
     family = values["env"]["name"]
     left_out = {*UNHASHED, *(f"env.{key}" for key in ENVIRONMENTS[family].unhashed)}
@@ -179,7 +179,7 @@ def _hash(values: Mapping[str, Any], paths: Mapping[str, Path]) -> str:
 
 
 def _without(values: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The entries of nested values without those keys."""
+    """Drop keys from nested values."""
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key not in keys:

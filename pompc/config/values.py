@@ -19,7 +19,7 @@ _INFINITY = re.compile(r"([+-]?)\.?inf(inity)?", re.IGNORECASE)
 
 
 def infinity(text: str) -> float | None:
-    """Read ``inf``, ``.inf``, ``+inf``, ``-inf`` or ``infinity``; to YAML all but the second are words. Else None."""
+    """Read ``inf``, ``.inf``, ``+inf``, ``-inf`` or ``infinity``; to YAML all but the second are words. Else ``None``."""
     match = _INFINITY.fullmatch(text.strip())
     return None if match is None else math.copysign(math.inf, -1.0 if match[1] == "-" else 1.0)
 

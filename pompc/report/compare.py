@@ -156,7 +156,7 @@ def suite_task(path: Path) -> str | None:
     """Read the task of a run by which published curves name it (``walker-walk``).
 
     Returns:
-        The task; None for a run whose environment has no published curves, or that observes pixels.
+        The task; ``None`` for a run whose environment has no published curves, or that observes pixels.
 
     Raises:
         UserError: the run has no config.yaml.

@@ -1,4 +1,4 @@
-"""Speed of the latent family: a plan, an update, and the effect of rounding on the planned actions."""
+"""Speed of off-policy agents: a plan, an update, and the effect of rounding on the planned actions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def latent_agent(
     precision: str = "highest",
     planning: str | None = None,
 ) -> Any:
-    """Build an agent of the latent family with the published planner, and heads that do not start at zero.
+    """Build an off-policy agent with the published planner, and heads that do not start at zero.
 
     Args:
         settings: size, batch and device.
@@ -87,7 +87,7 @@ def latent_agent(
 
 
 def _refuse() -> Any:
-    raise NotImplementedError("a latent agent plans on no explicit model")
+    raise NotImplementedError("an off-policy agent plans on no explicit model")
 
 
 def plan(agent: Any, observation: Tensor) -> Tensor:

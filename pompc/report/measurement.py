@@ -21,8 +21,8 @@ class BenchSettings:
         horizon: model steps of a plan.
         batch_size: environment steps per training iteration.
         iterations: timed training iterations, after one to warm up.
-        model_size: of the latent family, millions of parameters.
-        sequences: per update of the latent family.
+        model_size: of off-policy agents, millions of parameters.
+        sequences: per update of an off-policy agent.
         device: ``cpu`` or ``cuda``.
     """
 

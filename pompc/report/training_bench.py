@@ -6,7 +6,7 @@ import time
 
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from pompc.config.compose import compose
+from pompc.config.spec import configure
 from pompc.data.collector import make_collector
 from pompc.system.timing import durations
 from pompc.training.assemble import Assembly, assemble
@@ -71,4 +71,4 @@ def collecting(settings: BenchSettings, env: str, algo: str) -> dict[str, float]
 
 def _assembled(settings: BenchSettings, env: str, algo: str, *overrides: str) -> Assembly:
     common = (f"num_envs={settings.num_envs}", f"algo.batch_size={settings.batch_size}", f"device={settings.device}")
-    return assemble(compose(algo, env, [*common, *overrides]))
+    return assemble(configure(algo, env, [*common, *overrides]))

@@ -49,7 +49,7 @@ def keep_freed_memory() -> bool:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Count the free bytes of a device, on the CPU within the limit of its control group; None if that is unknown."""
+    """Count the free bytes of a device, on the CPU within the limit of its control group; ``None`` if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     known = _meminfo("MemAvailable")
@@ -66,7 +66,7 @@ def _meminfo(field: str) -> int | None:
 
 
 def _file_number(path: Path) -> int | None:
-    """Read the number in a file; None for a missing file or a word such as ``max``."""
+    """Read the number in a file; ``None`` for a missing file or a word such as ``max``."""
     text = "".join(_lines(path)).strip()
     return int(text) if text.isdecimal() else None
 

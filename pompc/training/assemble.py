@@ -1,4 +1,4 @@
-"""A resolved configuration -> the objects it names."""
+"""Make the objects that a resolved configuration names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Assembly:
         family: the environment family.
         env: its vectorised environment, batch size ``[num_envs]``.
         agent: the algorithm, on ``device``.
-        device: where all of it lives.
+        device: of environment and agent.
     """
 
     family: EnvironmentFamily
@@ -38,10 +38,10 @@ class Assembly:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` -> CUDA where there is one, else CPU; a CUDA device always carries its index.
+    """Resolve ``auto`` to CUDA if there is a device, else to the CPU; a CUDA device always carries its index.
 
     Raises:
-        UserError: CUDA is asked for and not there.
+        UserError: CUDA is asked for and missing.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -64,7 +64,7 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
 
     Args:
         spec: the configuration.
-        playing: nothing will be collected. The environment has one copy, or as many as a family with a limit offers.
+        playing: nothing is collected. One environment is made, or as many as a family with a limit offers.
 
     Raises:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
@@ -114,7 +114,7 @@ def _require_fitting(algo: str, problem: Problem) -> None:
 
 
 def _observation_shape(env: EnvBase) -> torch.Size:
-    """Of one observation of a vectorised environment."""
+    """Read the shape of one observation of a vectorised environment."""
     return env.observation_spec["observation"].shape[len(env.batch_size) :]
 
 

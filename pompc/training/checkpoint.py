@@ -178,7 +178,7 @@ def load(path: Path, *, fix: str = "give another, or restore a copy") -> dict[st
 
 
 def writer_version(state: object) -> str | None:
-    """The version of pompc that wrote a checkpoint; None if ``state``, as read from a file, is no checkpoint of pompc."""
+    """Find the version of pompc that wrote a checkpoint; ``None`` if ``state`` is no checkpoint of pompc."""
     header = state.get("manifest") if isinstance(state, dict) else None
     versions = header.get("versions") if isinstance(header, dict) else None
     return versions.get("pompc") if isinstance(versions, dict) else None

@@ -1,4 +1,4 @@
-"""The run directory: who may write into it, and what it says about the run."""
+"""The run directory: its paths, its lock and its status."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class RunDirectory:
         self.require_same(self / "run.json", known, identity)
 
     def set_aside(self, files: list[Path]) -> Path | None:
-        """Move files of an earlier start, which has left no checkpoint to continue from, out of the way of a new one.
+        """Move the files of an earlier start that left no checkpoint out of the way of a new one.
 
-        A start that was lost before its first checkpoint has left nothing that the same command does not make again.
+        The same command makes again whatever such a start has left.
 
         Returns:
-            The folder they are in now; none where there are none.
+            The folder they are in now; ``None`` without such files.
         """
         files = [file for file in files if _holds_something(file)]
         if not (files and self.status().get("step", 0) > 0):
@@ -107,7 +107,7 @@ class RunDirectory:
         return folder
 
     def require_same(self, file: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
-        """Refuse ``file`` where what it says about itself, ``known``, contradicts ``identity``.
+        """Refuse ``file`` if its own words, ``known``, contradict ``identity``.
 
         Raises:
             UserError: they differ.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pompc.agent import MPPIRL
     from pompc.environment import EnvironmentFamily
 
-UNLIMITED_STEPS = 5_000  # environment steps of an episode whose environment has no limit, where none is given
+UNLIMITED_STEPS = 5_000  # environment steps of an episode if neither the environment nor the caller gives a limit
 MAX_EPISODE_STEPS = 100_000  # agent steps within which an episode that has a limit has ended
 CUT = "cut"
 ROUNDS = 5  # how often episodes are played until none of them is broken off
@@ -34,25 +34,25 @@ class EvalResult:
     """Episodes of one evaluation.
 
     Attributes:
-        episodes: one row per episode: ``reward`` (the return), ``success`` (0/1), ``cost`` (sum), ``length`` (agent
-            steps), then the last value of every other info key; nan where the environment does not say. Where episodes can
-            be cut, ``cut`` (0/1): whether this one was, so that its return is of the steps until there.
+        episodes: a dictionary per episode: ``reward`` (the return), ``success`` (0/1), ``cost`` (sum), ``length`` (agent
+            steps), then the last value of each other info key; nan if the environment does not say. If episodes can be cut
+            it has ``cut`` (0/1), and the return of a cut episode is that of its steps until then.
     """
 
     episodes: list[dict[str, float]]
 
     @property
     def cut(self) -> str:
-        """How many episodes were cut, in words; empty where none was."""
+        """How many episodes were cut, in words; empty if all ended."""
         count = sum(episode.get(CUT, 0.0) > 0 for episode in self.episodes)
         return f"{count} of {len(self.episodes)} episodes cut (eval.max_steps)" if count else ""
 
     def column(self, name: str) -> np.ndarray:
-        """One quantity over the episodes ``[episodes]``."""
+        """Collect one quantity of all episodes ``[episode]``."""
         return np.array([episode[name] for episode in self.episodes])
 
     def mean(self) -> dict[str, float]:
-        """Means over the episodes that know the quantity, nan where none does."""
+        """Average over the episodes that know the quantity; nan if none does."""
         known = {name: self.column(name)[np.isfinite(self.column(name))] for name in self.episodes[0]}
         return {name: float(values.mean()) if values.size else math.nan for name, values in known.items()}
 
@@ -69,23 +69,23 @@ def evaluate(
     max_steps: int | None = None,
     stop: StopRequest | None = None,
 ) -> EvalResult:
-    """Play ``episodes`` episodes, each in a row of a vectorised environment seeded with ``seed``.
+    """Play ``episodes`` episodes, each in one environment of a batch seeded with ``seed``.
 
-    A family that offers fewer rows, or makes a copy of the environment for each, plays the same episodes in rounds. One
-    that the environment had to break off is played again.
+    A family that offers fewer environments, or makes a copy for each, plays the same episodes in rounds. An episode that
+    its environment breaks off is played again.
     The same agent and arguments give the same result; random states, modes and counters of the training do not change.
 
     Args:
-        agent: who plays.
-        family: what is played.
-        episodes: how many; episode ``i`` is the first one of row ``i``.
-        seed: base seed of the rows.
-        noise_seed: of what the agent draws while acting, such as the planner's samples.
-        device: where the agent is.
-        at_once: the most copies of the environment to make; none for one per episode.
-        max_steps: environment steps after which an episode is cut; none for ``UNLIMITED_STEPS`` where the environment knows
-            no limit, and no cut elsewhere.
-        stop: who hears that the run should stop; nobody by default.
+        agent: plays.
+        family: makes the environments.
+        episodes: how many; episode ``i`` is the first one of environment ``i``.
+        seed: base seed of the environments.
+        noise_seed: seed of the agent's draws while acting, such as the planner's samples.
+        device: the agent's device.
+        at_once: the most copies of the environment to make; ``None`` for one per episode.
+        max_steps: environment steps after which an episode is cut. ``None`` cuts after ``UNLIMITED_STEPS`` if the
+            environment knows no limit, and never if it does.
+        stop: request to watch; ``None`` watches none.
 
     Raises:
         Unavailable: the environment breaks off episode after episode.
@@ -93,19 +93,19 @@ def evaluate(
     """
     stop = stop or StopRequest()
     most = (episodes, family.max_envs, at_once if family.separate_envs else None)
-    rows, played = min(limit for limit in most if limit is not None), []
+    num_envs, played = min(limit for limit in most if limit is not None), []
     limit = _limit(max_steps, agent.problem.episode_length, family.action_repeat)
     with acting(agent, noise_seed), stop.during(EVALUATING):
-        for first in range(0, episodes, rows):
+        for first in range(0, episodes, num_envs):
             offset = {"first_env": first} if first else {}
-            make = partial(family.vectorise, min(rows, episodes - first), seed=seed, device=device, **offset)
+            make = partial(family.vectorise, min(num_envs, episodes - first), seed=seed, device=device, **offset)
             played += _round(agent, make, family.info_keys, limit, stop)
     return EvalResult(played)
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """Agent steps an episode may take, and whether it is cut there; otherwise not to have ended is an error."""
+    """Agent steps that an episode may take, and whether it is cut there; if not, to go on is an error."""
 
     steps: int
     cuts: bool
@@ -120,7 +120,7 @@ def _limit(max_steps: int | None, episode_length: int | None, action_repeat: int
 def _round(
     agent: MPPIRL, make: Callable[[], EnvBase], info_keys: Sequence[str], limit: _Limit, stop: StopRequest
 ) -> list[dict[str, float]]:
-    """One episode per row; all of them once more where one was broken off."""
+    """Play one episode per environment; play all of them again if one was broken off."""
     for _ in range(ROUNDS):
         env = with_agent_state(make(), agent)
         try:
@@ -134,16 +134,19 @@ def _round(
 def _first_episodes(
     env: EnvBase, agent: MPPIRL, info_keys: Sequence[str], limit: _Limit, stop: StopRequest
 ) -> list[dict[str, float]] | None:
-    """Step every row until its first episode is over; rows that are done go on, uncounted. None where one was broken."""
-    rows = env.batch_size.numel()
+    """Step each environment until its first episode is over; ``None`` if one was broken off.
+
+    Environments that are done go on, uncounted.
+    """
+    num_envs = env.batch_size.numel()
     records: dict[int, dict[str, float]] = {}
-    success, cost = torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.float64)
+    success, cost = torch.zeros(num_envs, dtype=torch.bool), torch.zeros(num_envs, dtype=torch.float64)
     carried = env.reset()
     for step in range(1, limit.steps + 1):
         stop.check()
         stepped, carried = env.step_and_maybe_reset(agent(carried))
         after = stepped["next"].cpu()
-        if any(row not in records for row in broken_envs(after)):
+        if any(index not in records for index in broken_envs(after)):
             return None
         if "success" in info_keys:
             success |= after["success"].squeeze(-1) > 0.5
@@ -151,12 +154,12 @@ def _first_episodes(
             cost += after["cost"].double().nansum(dim=-1)  # nan: this step reported none
         done = after["done"].squeeze(-1)
         ends = torch.ones_like(done) if limit.cuts and step == limit.steps else done
-        for row in ends.nonzero().flatten().tolist():
-            if row not in records:
-                cut = {CUT: float(not done[row])} if limit.cuts else {}
-                records[row] = _record(after[row], bool(success[row]), float(cost[row]), info_keys) | cut
-        if len(records) == rows:
-            return [records[row] for row in range(rows)]
+        for index in ends.nonzero().flatten().tolist():
+            if index not in records:
+                cut = {CUT: float(not done[index])} if limit.cuts else {}
+                records[index] = _record(after[index], bool(success[index]), float(cost[index]), info_keys) | cut
+        if len(records) == num_envs:
+            return [records[index] for index in range(num_envs)]
     raise UserError(
         f"an evaluation episode did not end within {limit.steps} steps, although the environment has a limit: give "
         "eval.max_steps"
@@ -164,10 +167,10 @@ def _first_episodes(
 
 
 def _record(after: TensorDictBase, success: bool, cost: float, info_keys: Sequence[str]) -> dict[str, float]:
-    row = {
+    record = {
         "reward": after["episode_reward"].item(),
         "success": float(success) if "success" in info_keys else math.nan,
         "cost": cost if "cost" in info_keys else math.nan,
         "length": float(after["step_count"].item()),
     }
-    return row | {key: after[key].item() for key in info_keys if key not in row}
+    return record | {key: after[key].item() for key in info_keys if key not in record}

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 
 
 def dump_batch(batch: TensorDictBase, directory: Path, step: int) -> str:
-    """Write ``batch`` to ``<directory>/crash/step_<step>.pt`` (nested dicts of tensors); say what became of it."""
+    """Write ``batch`` to ``<directory>/crash/step_<step>.pt`` (nested dicts of tensors); return a note on it."""
     path = directory / "crash" / f"step_{step}.pt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ class CSVLog:
         self._columns, self._rows = columns, self._rows + 1
 
     def _lines(self) -> list[bytes]:
-        """Whole lines of the file; half a row, as a kill leaves it, is none."""
+        """Whole lines of the file; half a row, as a kill leaves it, does not count."""
         content = self.path.read_bytes() if self.path.exists() else b""
         return [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
 

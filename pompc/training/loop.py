@@ -24,7 +24,7 @@ class Record:
     Attributes:
         step: environment steps so far.
         metrics: the row of metrics.csv; empty for the evaluation before training and for pending updates.
-        evaluation: the evaluation after this iteration; None if none was due.
+        evaluation: the evaluation after this iteration; ``None`` if none was due.
         pending_updates: updates to make before the next transitions are collected.
     """
 

@@ -1,4 +1,4 @@
-"""``pompc eval``: play a checkpoint and say what was played."""
+"""``pompc eval``: play a checkpoint and print the result."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pompc.training.video import record_episode
 
 
 def find_checkpoint(path: Path, *, best: bool = False) -> Path:
-    """A ``.pt`` file as it is; for a run directory its last checkpoint, or the one that evaluations selected.
+    """Find the checkpoint to play: a ``.pt`` file itself, or the last or the selected one of a run directory.
 
-    A directory that has no last checkpoint stands for its best one.
+    Without a last checkpoint the selected one is taken.
 
     Args:
         path: a file or a run directory.
-        best: the selected one.
+        best: take the one that evaluations selected.
 
     Raises:
         UserError: it is not there.
@@ -61,14 +61,14 @@ def evaluate_checkpoint(
     video: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> int:
-    """What ``pompc eval`` does: play a checkpoint's policy and print a table.
+    """Play a checkpoint as ``pompc eval`` does, and print a table.
 
     Args:
         path: a run directory or a checkpoint file.
-        best: of a run directory, the checkpoint with the best evaluation in the place of the last one.
+        best: of a run directory, take the checkpoint with the best evaluation instead of the last one.
         episodes: number of episodes, ``None`` for the run's own.
-        seed: seed of the episodes, ``None`` for ``EvalConfig.fresh_seed``: none of those of the training's evaluations.
-        video: where to write an mp4 of one episode, ``None`` for none.
+        seed: seed of the episodes; ``None`` for ``EvalConfig.fresh_seed``, which no evaluation in training has.
+        video: where to write an mp4 of one episode; ``None`` writes none.
         overrides: ``key=value`` changes to the run's configuration, such as ``env.mismatch=1.0``.
 
     Returns:
@@ -90,7 +90,7 @@ def evaluate_checkpoint(
     _load(file, state, parts)
     seed = options.eval.fresh_seed if seed is None else seed
     console = Console()
-    with closing(parts.env):  # until the end: it keeps the way to the servers of a family that has some
+    with closing(parts.env):  # until the end: it keeps the connections of a family with servers
         result = _play(parts, options, episodes or options.eval.episodes, seed)
         console.print(_title(file, state, seed, options), highlight=False, soft_wrap=True)
         console.print(_table(result))
@@ -116,14 +116,14 @@ def _play(parts: Assembly, options: RunConfig, episodes: int, seed: int) -> Eval
 
 
 def _warn_of_changed_files(file: Path, spec: RunSpec, trained_with: str) -> None:
-    """Say that a file that the environment reads is not what it was in training."""
+    """Warn if a file that the environment reads has changed since training."""
     if spec.files and spec.config_hash != trained_with:
         keys = ", ".join(f"env.{key}" for key in spec.files)
         warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
 
 
 def _load(file: Path, state: dict[str, Any], parts: Assembly) -> None:
-    """Put a checkpoint into an agent, but for the replay, which is large and fits one number of environments only."""
+    """Load a checkpoint into an agent, without the replay, which is large and fits only one number of environments."""
     try:
         parts.agent.load_state_dict(state["agent"])
     except RuntimeError as error:
@@ -133,7 +133,7 @@ def _load(file: Path, state: dict[str, Any], parts: Assembly) -> None:
 
 
 def _title(file: Path, state: dict[str, Any], seed: int, options: RunConfig) -> str:
-    """What is played on which episodes; for a selected checkpoint also that it is one, and what its maximum is worth."""
+    """Title the table: what is played on which episodes, and for a selected checkpoint that its return is a maximum."""
     known = seed == options.eval.seed
     episodes = f"{'the episodes of the evaluations in training' if known else 'fresh episodes'}, seed {seed}"
     title = f"{file}, step {state['manifest']['step']:,}, {episodes}"
@@ -154,6 +154,6 @@ def _table(result: EvalResult) -> Table:
         values = result.column(name)
         values = values[np.isfinite(values)]
         if values.size:
-            spread = values.std(ddof=1) if values.size > 1 else 0.0
-            table.add_row(name, *(f"{number:.4g}" for number in (values.mean(), spread, values.min(), values.max())))
+            std = values.std(ddof=1) if values.size > 1 else 0.0
+            table.add_row(name, *(f"{number:.4g}" for number in (values.mean(), std, values.min(), values.max())))
     return table

@@ -22,14 +22,14 @@ DONE, INTERRUPTED = 0, 130
 
 
 def run(spec: RunSpec) -> int:
-    """Train, evaluate, plot and film what ``spec`` says, continuing from the checkpoint of an earlier start.
+    """Train, evaluate, plot and film as ``spec`` says; continue from the checkpoint of an earlier start.
 
     Returns:
         0 when the run is done (or was already), 130 when a signal stopped it.
 
     Raises:
         UserError: the run directory is in use, or belongs to another configuration, or its checkpoint is unusable.
-        Unavailable: what the environment depends on is gone; the run is saved.
+        Unavailable: something that the environment depends on is gone; the run is saved.
         NonFiniteError: a number stopped the training.
     """
     options = spec.options
@@ -88,7 +88,7 @@ def _work(session: Session, console: Console) -> int:
 
 
 def _interrupted(session: Session, console: Console) -> int:
-    """End a run that was stopped between two records: saved where its state is whole, else as its last checkpoint is."""
+    """End a run that was stopped between two records: save it if its state is whole, else keep its last checkpoint."""
     if session.whole and session.saved != session.counters:
         session.save()
     _write_status(session, "interrupted")
@@ -96,10 +96,10 @@ def _interrupted(session: Session, console: Console) -> int:
 
 
 def _say_interrupted(session: Session, console: Console) -> int:
-    """One line on where the same command goes on; the exit code."""
+    """Say in one line where the same command goes on; return the exit code."""
     step, saved = session.counters.step, session.saved
     if saved is None:
-        text = "interrupted before the first checkpoint; run the same command to start anew"
+        text = "interrupted before the first checkpoint; run the same command to start again"
     elif saved.step < step:
         text = (
             f"interrupted at step {step:,}; run the same command to continue from the checkpoint of step {saved.step:,}"
@@ -111,7 +111,7 @@ def _say_interrupted(session: Session, console: Console) -> int:
 
 
 def _film(session: Session) -> None:
-    """One episode of what was learned; a machine that cannot render costs the film, not the run.
+    """Film one episode; a machine that cannot render costs the film, not the run.
 
     Raises:
         Stopped: a signal came; there is no film yet.

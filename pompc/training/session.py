@@ -51,13 +51,13 @@ class Session:
     Args:
         spec: the resolved configuration.
         directory: the run directory, locked by the caller.
-        stop: who hears that the run should stop; nobody by default.
+        stop: request to stop the run; ``None`` watches none.
 
     Attributes:
-        whole: whether the state is that of an iteration's end, which may be saved; not in the middle of one.
-        saved: the progress that ``checkpoints/last.pt`` has; none where there is none.
-        identity: what makes the run this run and no other.
-        set_aside: where the files of an earlier start are that has left no checkpoint; none where there was none.
+        whole: whether an iteration has ended, so that the state may be saved.
+        saved: the progress in ``checkpoints/last.pt``; ``None`` without that file.
+        identity: tells this run from all others.
+        set_aside: folder of the files of an earlier start that left no checkpoint; ``None`` without such a start.
     """
 
     def __init__(self, spec: RunSpec, directory: RunDirectory, stop: StopRequest | None = None) -> None:
@@ -110,7 +110,7 @@ class Session:
         return row
 
     def evaluate(self) -> tuple[EvalResult, bool]:
-        """Evaluate, write eval.csv and eval_episodes.csv, draw the curve; whether it was the best so far.
+        """Evaluate, write both CSV files of evaluations, draw the curve; return the result and whether it is the best.
 
         Raises:
             Stopped: a stop was asked for; nothing has changed.
@@ -159,18 +159,18 @@ class Session:
 
     @property
     def title(self) -> str:
-        """What the run is, for people."""
+        """Name the run for people."""
         who = self.identity
         return f"{who['algo']} on {who['env']}, seed {who['seed']}"
 
     def save(self, *, last: bool = True, best: bool = False) -> None:
-        """Write the state to ``checkpoints/last.pt`` and, where asked, to ``checkpoints/best.pt``.
+        """Write the state to ``checkpoints/last.pt`` and, if asked, to ``checkpoints/best.pt``.
 
         The best comes first: a run that is lost between the two continues from before this evaluation and makes it again.
         """
         if not (last or best):
             return
-        self.counters.wall_s += time.perf_counter() - self._tick  # updates made up for have no row of their own
+        self.counters.wall_s += time.perf_counter() - self._tick  # pending updates have no row
         with self.stop.during(SAVING):
             if best:  # playing needs no replay, which may be large
                 checkpoint.save(self.directory.best, self._state(replay=False))
@@ -199,7 +199,7 @@ class Session:
         }
 
     def _load(self) -> None:
-        fix = "restore a copy, or move it away to start anew"
+        fix = "restore a copy, or move it away to start again"
         state = checkpoint.load(self.directory.last, fix=fix)
         self.directory.require_same(self.directory.last, state["manifest"], self.identity)
         self.agent.load_state_dict(state["agent"])
@@ -212,7 +212,7 @@ class Session:
 
 
 def _warn_of_endless_episodes(episode_length: int | None, options: EvalConfig) -> None:
-    """Say that nothing is known to end an episode, before the first one is waited for."""
+    """Warn, before the first episode, that nothing is known to end one."""
     if episode_length is None:
         warnings.warn(
             "no time limit of the environment's episodes is known: an evaluation episode is cut after "
@@ -222,13 +222,13 @@ def _warn_of_endless_episodes(episode_length: int | None, options: EvalConfig) -
 
 
 def _ends(batches: list[TensorDictBase], info_keys: tuple[str, ...]) -> TensorDictBase:
-    """What :func:`episode_statistics` reads, of consecutive batches ``[num_envs, T]`` as one."""
+    """Join what :func:`episode_statistics` reads of consecutive batches ``[num_envs, time]``."""
     keys = [("next", name) for name in ("done", "episode_reward", "step_count", *info_keys, BROKEN)]
     return cast(TensorDictBase, torch.cat([batch.select(*keys, strict=False) for batch in batches], dim=1))
 
 
 def episode_statistics(data: TensorDictBase, info_keys: tuple[str, ...]) -> dict[str, float]:
-    """Summarise the task in a batch ``[num_envs, T]``.
+    """Summarise the task in a batch ``[num_envs, time]``.
 
     Returns:
         The number of ``episodes`` that ended in it, the broken ones left out. If one ended, their means: return, length and

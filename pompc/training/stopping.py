@@ -1,4 +1,4 @@
-"""Answer Ctrl-C and termination at once, and obey them at the next point that loses nothing."""
+"""Answer Ctrl-C and termination at once; obey them at the next point that loses nothing."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def record_episode(
         path: the film.
         seed: seed of the episode and of the agent's random numbers.
         device: the agent's device.
-        stop: request to watch between frames; None watches none.
+        stop: request to watch between frames; ``None`` watches none.
 
     Returns:
         ``path``.

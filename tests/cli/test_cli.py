@@ -1,4 +1,4 @@
-"""The command line: exit codes, messages, and what is not imported."""
+"""The command line: exit codes, messages, and the packages that it does not import."""
 
 import importlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Names and what they lead to."""
+"""Names of the registry and the classes they lead to."""
 
 import importlib.metadata
 

@@ -1,4 +1,4 @@
-"""The tables of the pages and the comments of `pompc show` are what the code says."""
+"""The tables of the pages and the comments of `pompc show` say what the code says."""
 
 import argparse
 import importlib.util
@@ -56,8 +56,8 @@ class Example(Options):
     Attributes:
         rate: a ``rate``, see :meth:`~pompc.agent.MPPIRL.act`. A second sentence.
         mode: a|b or <c>.
-        inner: what is inside.
-        twice: where it differs.
+        inner: the options inside.
+        twice: the options that differ.
     """
 
     section = "algo"

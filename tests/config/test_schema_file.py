@@ -1,4 +1,4 @@
-"""The schema file agrees with the dataclasses, and is not believed where it does not."""
+"""The schema file agrees with the dataclasses; a stale entry is not read."""
 
 import subprocess
 import sys

@@ -140,7 +140,7 @@ def test_episodes_are_truncated_at_the_episode_length(name):
     assert ends == [(False, False)] * (length - 1) + [(False, True)]
 
 
-def test_no_limit_and_no_tasks_are_none():
+def test_a_missing_limit_and_missing_tasks_are_none():
     family = Gymnasium(GymnasiumConfig(id="Pendulum-v1", kwargs={"max_episode_steps": -1}))
     assert family.episode_length is None
     assert family.tasks is None

@@ -73,7 +73,7 @@ def test_it_is_refused_in_one_line(case, says, num_envs, capsys):
     assert line.startswith(f"pompc: error: {says}")
 
 
-def test_pictures_are_encoded_by_the_latent_family(monkeypatch):
+def test_pictures_are_encoded_by_off_policy_agents(monkeypatch):
     stored = []
     monkeypatch.setattr(SliceReplay, "extend", _noting(SliceReplay.extend, stored))
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The benchmark: what it measures and writes; how fast this machine is, is nobody's property to test."""
+"""The benchmark: its measurements and its file. No test asks how fast this machine is."""
 
 import importlib.metadata
 import json
@@ -86,7 +86,7 @@ def test_all_measurements_but_those_on_request_run_by_default(tmp_path, monkeypa
     assert list(json.loads((tmp_path / "bench.json").read_text())["measurements"]) == DEFAULT
 
 
-def test_a_graphics_card_is_measured_beside_the_cpu_where_a_measurement_asks_for_it(tmp_path, monkeypatch):
+def test_a_graphics_card_is_measured_beside_the_cpu_if_a_measurement_asks_for_it(tmp_path, monkeypatch):
     seen = []
     stand_in = Measurement(
         lambda settings, subject: seen.append(settings.device) or {"it_ms": 1.0}, devices=("cpu", "cuda")
@@ -136,7 +136,7 @@ def test_random_state_and_threads_are_left_alone():
 
 
 class Clock:
-    """Time that passes only when told."""
+    """A clock that moves only when told to."""
 
     def __init__(self):
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or as it was before, whatever happens while it is written; what is not one is refused."""
+"""A checkpoint is whole or as before, whatever happens while it is written; other files are refused."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def content(step: int, size: int = 300) -> dict[str, Any]:
 
 
 def refusal(path: Path) -> str:
-    """The one line that a user sees."""
+    """Return the one line that a user sees."""
     with pytest.raises(UserError) as error:
         checkpoint.load(path)
     assert "\n" not in str(error.value)
@@ -54,7 +54,7 @@ def wait_until(happened: Callable[[], bool], process) -> None:
 
 
 def wait_for_another(path: Path, process) -> None:
-    """Until another file is in the place of this one."""
+    """Wait until another file has taken the place of this one."""
 
     def which() -> tuple[int, int]:
         found = path.stat()
@@ -65,7 +65,7 @@ def wait_for_another(path: Path, process) -> None:
 
 
 def size(path: Path) -> int:
-    """Of a file in bytes; -1 where there is none."""
+    """Return the size of a file in bytes; -1 if it is missing."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -233,7 +233,7 @@ def test_a_truncated_checkpoint_stops_a_run_before_it_touches_anything(tmp_path)
     last = tmp_path / "checkpoints" / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
     metrics = (tmp_path / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match=r"truncated or not .*: restore a copy, or move it away to start anew"):
+    with pytest.raises(UserError, match=r"truncated or not .*: restore a copy, or move it away to start again"):
         run(cfg)
     assert (tmp_path / "metrics.csv").read_bytes() == metrics
     last.unlink()
@@ -277,7 +277,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(call, tmp_path, monkeypatch):
 
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
-    """A block in which no file can grow beyond ``size`` bytes; writing fails as on a full disk."""
+    """Let no file grow beyond ``size`` bytes in the block; writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

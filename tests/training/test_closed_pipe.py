@@ -36,7 +36,7 @@ def test_a_run_nobody_reads_goes_on_to_its_end_or_to_ctrl_c(told, tmp_path):
 
 
 def wait_for_evaluations(file, rows):
-    """Until so many have been written, each of which wanted to print a line."""
+    """Wait until so many evaluations are written; each has tried to print a line."""
     deadline = time.monotonic() + 60
     while not file.exists() or file.read_bytes().count(b"\n") <= rows:
         assert time.monotonic() < deadline

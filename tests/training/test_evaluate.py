@@ -111,8 +111,8 @@ def test_only_first_episodes_count(tmp_path, monkeypatch):
     env = PointEnv(6, 4, "cpu")
     env.set_seed(4)
     start = env.reset()["observation"][:, 0].double()
-    for row, episode in zip(start.tolist(), result.episodes, strict=True):
-        path = [row + 0.2 * (step + 1) for step in range(LIMIT)]
+    for place, episode in zip(start.tolist(), result.episodes, strict=True):
+        path = [place + 0.2 * (step + 1) for step in range(LIMIT)]
         path = path[: next((i + 1 for i, x in enumerate(path) if i + 1 >= LIMIT - 3 * (x > 1.2)))]
         assert episode["length"] == len(path)
         assert episode["reward"] == pytest.approx(-sum(map(abs, path)), abs=1e-4)
@@ -130,7 +130,7 @@ def test_means_are_over_the_episodes_that_know_a_quantity():
 
 @pytest.mark.parametrize("algo", ["ppo", "mppi"])
 def test_episodes_are_the_same_however_many_are_played_at_once(algo, monkeypatch):
-    """No more copies than asked for, and in each round the rows that are next."""
+    """No more copies than asked for, and in each round the environments that are next."""
     made = parts(algo, "acrobot")
     alive, most, make = [], [], type(made.family).make
 
@@ -158,7 +158,7 @@ def test_episodes_are_the_same_however_many_are_played_at_once(algo, monkeypatch
         assert again[0].episodes == again[1].episodes
         assert max(most) == (at_once or 5)
         assert len(again[0].episodes) == 5
-        rounds[at_once] = dict(reversed(seen))  # of each row the first
+        rounds[at_once] = dict(reversed(seen))  # of each environment the first
         if algo == "ppo":  # a planner's samples depend on how many plan together
             rounds[at_once, "return"] = again[0].column("reward")
     assert rounds[None] == rounds[2] == rounds[1]

@@ -1,4 +1,4 @@
-"""What goes wrong stops a run with the name of the thing, the step and the evidence, or is one line for the user."""
+"""A fault stops a run and names its cause, its step and its evidence, or is one line for the user."""
 
 import csv
 import json
@@ -243,7 +243,7 @@ def test_an_evaluation_that_was_lost_is_made_up_for(lost, tmp_path, monkeypatch)
 
 
 def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monkeypatch):
-    """Inside a row of metrics, which spans several batches of the latent family."""
+    """Inside a row of metrics, which spans several batches off policy."""
     cfg = config(tmp_path, "tdmpc2", "acrobot", "eval.at_start=false")
     collect, calls = ResumableCollector.rollout, []
 
@@ -267,7 +267,7 @@ def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monke
 
 
 def test_wandb_without_a_login_is_offline_and_quiet(tmp_path, monkeypatch, capfd):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):  # where a developer's login may be
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):  # a developer's login may be there
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     cfg = toy_config(tmp_path / "run", "steps=32", "wandb.mode=auto")

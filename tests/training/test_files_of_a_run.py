@@ -1,4 +1,4 @@
-"""What an environment reads from a file belongs to the run: its content, wherever the file lies."""
+"""A file that an environment reads belongs to the run by its content, wherever it lies."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A start that finds no checkpoint, or none that fits into the memory, loses nothing that is there."""
+"""A start without a checkpoint, or with one that exceeds the memory, loses no file."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from pompc.training.run import run
 SHORT = ("steps=160", "eval.every=80", "checkpoint.every=80")
 
 
-def test_without_its_checkpoint_a_run_starts_anew_and_keeps_its_files(tmp_path, capsys):
+def test_without_its_checkpoint_a_run_starts_again_and_keeps_its_files(tmp_path, capsys):
     assert run(toy_config(tmp_path, *SHORT)) == 0
     before = {
         name: (tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv", "eval_episodes.csv", "timing.csv")

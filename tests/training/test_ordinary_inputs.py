@@ -1,4 +1,4 @@
-"""Environments and surroundings of ordinary users: what cannot end, what cannot be learned, what is not needed."""
+"""Environments and machines of ordinary users: endless episodes, nothing to learn from, a missing display."""
 
 import csv
 import subprocess
@@ -130,7 +130,7 @@ def test_a_run_shorter_than_a_batch_makes_its_update_all_the_same(algo, tmp_path
         ({"seed_steps": 10}, 15, None),
     ],
 )
-def test_why_a_latent_agent_has_learned_nothing(options, steps, reason):
+def test_an_off_policy_agent_says_why_it_has_learned_nothing(options, steps, reason):
     agent = tiny.agent(**options)
     tiny.World(agent).run(steps)
     said = agent.idle_reason()

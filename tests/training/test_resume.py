@@ -65,12 +65,12 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_done_again(killed_after
 
 
 class Killed(BaseException):
-    """The end of a process, which nothing in it hears of."""
+    """The end of a process, without a word to anything in it."""
 
 
 @pytest.mark.parametrize("writes", [2, 3, 4])
 def test_the_best_checkpoint_is_that_of_the_best_evaluation(writes, tmp_path, monkeypatch):
-    """Also where a kill came after any of the writes, as between those of the two checkpoints of one step."""
+    """Also if a kill came after any of the writes, as between those of the two checkpoints of one step."""
     play, write, written = session.evaluate, checkpoint.save, []
 
     def better_and_better(agent, *arguments, **options):
@@ -112,8 +112,8 @@ def test_a_checkpoint_comes_with_the_first_batch_that_reaches_a_multiple(tmp_pat
     [("adaptive_hrl", 64, True), ("adaptive_hrl", 96, False), ("ppo", 64, True), ("mppi", 96, False)],
 )
 def test_more_steps_continue_a_finished_run(algo, first, evaluations_equal, uninterrupted, tmp_path):
-    """The training is that of the longer run. Its evaluations are, too, where the shorter one ended at a due evaluation
-    (``eval.every`` is 64); elsewhere the shorter run's last evaluation is one row more."""
+    """The training is that of the longer run. So are its evaluations, if the shorter one ended at a due evaluation
+    (``eval.every`` is 64); otherwise the shorter run's last evaluation is one row more."""
     whole = uninterrupted(algo, "acrobot")
     complete(config(tmp_path, algo, "acrobot", f"steps={first}"))
     longer = complete(config(tmp_path, algo, "acrobot"))

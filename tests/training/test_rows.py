@@ -1,4 +1,4 @@
-"""Rows of metrics: several calls of ``learn`` make one, and updates that are owed make none."""
+"""Rows of metrics: several calls of ``learn`` make one; pending updates make none."""
 
 import csv
 import math
@@ -97,7 +97,7 @@ def test_pending_updates_are_made_before_the_next_step_and_end_a_row(tmp_path, m
     burst = ["learn"] * 4 + ["catch up"] * 3
     assert log == burst + burst + ["learn"] * 3  # the third row is full after three: 11 batches of 16 steps
     assert [row["step"] for row in rows(tmp_path)] == [48, 64, 112, 128, 176]
-    # What counts is the call, not the catching up; a row has the last call's count.
+    # The call counts, not the catching up; a row has the last call's count.
     assert [row["updates"] for row in rows(tmp_path)] == [3, 4, 7, 8, 11]
     assert [(record.step, record.pending_updates) for record in seen] == [
         *[(0, 0), (48, 0), (64, 5), (64, 3), (64, 1), (64, 0)],
@@ -114,7 +114,7 @@ def test_a_run_is_over_at_its_last_step_whatever_is_pending(tmp_path, monkeypatc
     assert seen[-1].evaluation is not None
 
 
-def test_evaluations_and_checkpoints_come_once_while_updates_are_made_up(tmp_path, monkeypatch):
+def test_evaluations_and_checkpoints_come_once_while_updates_are_pending(tmp_path, monkeypatch):
     """A step that is passed by collecting is not passed again by catching up."""
     pending_after(monkeypatch, every=2, updates=6)
     cfg = toy_config(tmp_path, "steps=160", "eval.every=32", "checkpoint.every=32")
@@ -141,8 +141,8 @@ def test_a_bad_number_while_catching_up_leaves_its_evidence(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("envs", "expected"), [(2, [16, 28, 32, 48, 64]), (3, [18, 27, 33, 48, 66])])
-def test_rows_of_the_latent_family_end_at_multiples_of_log_every(envs, expected, tmp_path):
-    """The burst of 20 updates begins with the first step beyond 26 transitions and is worked off 16 at a time."""
+def test_rows_of_off_policy_agents_end_at_multiples_of_log_every(envs, expected, tmp_path):
+    """The burst of 20 updates begins with the first step beyond 26 transitions and is made 16 at a time."""
     options = (f"num_envs={envs}", "steps=64", "eval.every=1000", "eval.episodes=1")
     cfg = small.config(
         tmp_path, "tdmpc2", "dmc/cartpole-swingup", *options, "env.action_repeat=1", "env.episode_frames=8"

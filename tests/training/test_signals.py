@@ -1,4 +1,4 @@
-"""A run that is told to stop writes a checkpoint and says so; one that is killed loses nothing that matters."""
+"""A run that is told to stop writes a checkpoint and says so; a killed one loses nothing that matters."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def run_held(directory: str, batches: int) -> None:
-    """A run that learns from no more batches before there is a file ``go``: whoever sends a signal is not too late."""
+    """Run, and learn from no further batch before the file ``go`` exists, so that no signal comes too late."""
     learn = Toy.learn
 
     def held(self, data):
@@ -48,7 +48,7 @@ def start(context, directory: Path, batches: int):
 
 
 def wait_for_rows(directory: Path, rows: int, process) -> None:
-    """Until the run has written that much of metrics.csv."""
+    """Wait until the run has written that much of metrics.csv."""
     metrics, deadline = directory / "metrics.csv", time.monotonic() + 60
     while not metrics.exists() or metrics.read_bytes().count(b"\n") <= rows:
         assert process.exitcode is None, f"the run has ended with {process.exitcode}"
@@ -128,7 +128,7 @@ def test_the_command_line_obeys_ctrl_c(tmp_path, capsys):
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     """A signal during building, before the first batch, is not lost either."""
-    stop, before = StopRequest(), signal.getsignal(signal.SIGINT)  # ignored where the tests run in the background
+    stop, before = StopRequest(), signal.getsignal(signal.SIGINT)  # ignored if the tests run in the background
     with stop.listening():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a signal does, wherever a run is: answered at once, and nothing is lost but where the second one says so."""
+"""Signals are answered at once, wherever a run is; nothing is lost unless the answer to the second one says so."""
 
 import json
 import signal
@@ -34,7 +34,7 @@ def configuration(directory: Path, *overrides: str):
 
 
 def press(times: int = 1) -> None:
-    """Ctrl-C."""
+    """Press Ctrl-C."""
     for _ in range(times):
         signal.raise_signal(signal.SIGINT)
 
@@ -65,7 +65,7 @@ class Pressing:
 
 
 def interrupt(directory, patch, capfd, owner, name, at, times, counts=lambda *_: True, overrides=()) -> Pressing:
-    """A run in which Ctrl-C is pressed; it must end as one that was interrupted."""
+    """Run and press Ctrl-C; the run must end as interrupted."""
     with patch.context() as here:
         pressing = Pressing(getattr(owner, name), at, times, counts)
         here.setattr(owner, name, pressing)
@@ -121,7 +121,7 @@ def test_the_second_one_in_training_goes_back_to_the_last_checkpoint(
     interrupt(tmp_path, monkeypatch, capfd, Toy, "learn", at, 2)
     said = capfd.readouterr().out.splitlines()[-1]
     if last is None:
-        assert said == "interrupted before the first checkpoint; run the same command to start anew"
+        assert said == "interrupted before the first checkpoint; run the same command to start again"
     else:
         assert said == f"interrupted at step 96; run the same command to continue from the checkpoint of step {last}"
     assert run(configuration(tmp_path)) == 0
@@ -148,7 +148,7 @@ def test_rows_of_an_evaluation_are_written_whole(uninterrupted, tmp_path, monkey
 
 
 def test_what_must_be_obeyed_there_costs_what_came_after_the_checkpoint(uninterrupted, tmp_path, monkeypatch, capfd):
-    """A third Ctrl-C in the middle of what is being written: a disk or a service that hangs must not hold the terminal."""
+    """A third Ctrl-C in the middle of a write: a disk or a service that hangs must not hold the terminal."""
     evaluations = lambda log, row: "episode" in row  # noqa: E731
     interrupt(tmp_path, monkeypatch, capfd, session.CSVLog, "write", 5, 3, evaluations)
     assert "continue from the checkpoint of step 64" in capfd.readouterr().out.splitlines()[-1]

@@ -184,7 +184,7 @@ def _box(ahead: float, left: float, half_length: float, half_width: float) -> tu
     return tuple((ahead + half_length * a, left + half_width * b) for a, b in signs)
 
 
-# Polygons in half lengths ahead and half widths to the left, with their paint; None is the body's colour, darkened.
+# Polygons in half lengths ahead and half widths to the left, with their paint; ``None`` is the body's colour, darkened.
 BODY = (
     (1, 0.5),
     (0.86, 0.86),

@@ -40,7 +40,7 @@ class CarlaEnv(RacingEnv):
 
     Args:
         config: the family's options.
-        render_mode: ``rgb_array`` or None.
+        render_mode: ``rgb_array`` or ``None``.
         connection: the way to the server; nothing is sent before the first reset.
         track: the circuit.
     """

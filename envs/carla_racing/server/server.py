@@ -44,7 +44,7 @@ class Server:
         address: of the server.
         config: the family's options.
         track: the circuit.
-        found: the settings to restore at the end; None means those it has now.
+        found: the settings to restore at the end; ``None`` means those it has now.
 
     Attributes:
         found: the settings that are restored at the end.

@@ -1,6 +1,6 @@
 """The remote procedures: every public method of ``Calls``, under the name that the client calls.
 
-A method that returns None answers a ``Response<void>``. Velocities are m/s and deg/s, transforms in CARLA's frame.
+A method that returns ``None`` answers a ``Response<void>``. Velocities are m/s and deg/s, transforms in CARLA's frame.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Atlas:
 
 
 def _circuit(xodr: str) -> Circuit | None:
-    """Read the circuit in the text; None if the racing family cannot read it."""
+    """Read the circuit in the text; ``None`` if the racing family cannot read it."""
     with warnings.catch_warnings(), suppress(UserError):
         warnings.simplefilter("ignore")  # the family warns its user itself
         return Circuit(Track.parse(Path("map.xodr"), xodr, JOINT_TOLERANCE))

@@ -64,7 +64,7 @@ class StandIn:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of the process; None while it runs."""
+        """Exit code of the process; ``None`` while it runs."""
         return self._process.poll()
 
     def fault(self, name: str, value: float | int | str) -> None:

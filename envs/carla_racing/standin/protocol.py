@@ -45,7 +45,7 @@ def load_msgpack() -> Any:
 
 
 def success(value: Any) -> list:
-    """Make a ``Response<T>`` of a value, or a ``Response<void>`` of None."""
+    """Make a ``Response<T>`` of a value, or a ``Response<void>`` of ``None``."""
     return [[False]] if value is None else [[1, value]]
 
 

@@ -42,7 +42,7 @@ class Family(NamedTuple):
 
     Attributes:
         kind: its type in message headers.
-        measure: its measurement per tick; None for a sensor that only reports events.
+        measure: its measurement per tick; ``None`` for a sensor that only reports events.
         rendered: whether it needs rendering; the settings can switch that off.
     """
 

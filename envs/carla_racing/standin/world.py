@@ -21,7 +21,7 @@ WEATHER = [0.0] * 5 + [70.0] + [0.0] * 8  # a clear noon
 
 
 class Settings(NamedTuple):
-    """Episode settings in the order of the RPC; ``fixed_delta`` is None unless the client fixes it."""
+    """Episode settings in the order of the RPC; ``fixed_delta`` is ``None`` unless the client fixes it."""
 
     synchronous: bool = False
     no_rendering: bool = False

@@ -1,4 +1,4 @@
-"""``pompc carla check`` says in plain words what is at an address."""
+"""``pompc carla check`` names, in plain words, whatever answers at an address."""
 
 import sys
 from contextlib import closing

@@ -69,7 +69,11 @@ def test_every_environment_needs_a_server():
         ("ppo", ["env.backend=carla"], 1),
         ("ppo", ["env.backend=carla", "env.servers=[a:1,b:2]"], 2),
         ("tdmpc2", ["env.backend=carla", "env.servers=[a:1,b:2]"], 1),
-        ("ppo", ["env.backend=carla", "num_envs=4"], 4),  # what is asked for and cannot be had is refused later
+        (
+            "ppo",
+            ["env.backend=carla", "num_envs=4"],
+            4,
+        ),  # a number that is asked for and cannot be had is refused later
     ],
 )
 def test_environments_are_as_many_as_servers_unless_given(algo, words, expected):

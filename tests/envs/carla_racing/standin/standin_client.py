@@ -126,7 +126,7 @@ def _main(path, name, port, arguments):
     result = getattr(function, "body", function)(client, client.get_world(), **json.loads(arguments))
     print(json.dumps(result), flush=True)
     # The client's own threads release callbacks of stopped sensors, which aborts while the interpreter is being taken
-    # down: that is not what is tested.
+    # down, which is not under test.
     os._exit(0)
 
 

@@ -143,7 +143,7 @@ CURVE = '<paramPoly3 pRange="{}" aU="0" bU="{}" cU="0" dU="0" aV="0" bV="0" cV="
         ('<spiral curvStart="0" curvEnd="inf"/>', "curvEnd='inf' is not a finite number"),
     ],
 )
-def test_curves_that_are_none_are_refused(refused, curve, words):
+def test_invalid_curves_are_refused(refused, curve, words):
     refused(changed((ARC, curve)), "road 1", words)
 
 
