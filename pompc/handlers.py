@@ -77,10 +77,10 @@ def demo(args: argparse.Namespace) -> int:
     _require_film(args.out, "--out")
     entry = DEMOS[args.name]
     _prepare_graphics()
-    from pompc.training.play import evaluate_checkpoint
+    from pompc.training.play import film_checkpoint
 
     flush(f"{args.name}: {entry.description}; the film takes some seconds\n")
-    return evaluate_checkpoint(DEMOS.resolve(args.name), episodes=1, video=args.out)
+    return film_checkpoint(DEMOS.resolve(args.name), args.out)
 
 
 def _require_film(file: Path | None, option: str) -> None:

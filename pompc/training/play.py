@@ -80,14 +80,8 @@ def evaluate_checkpoint(
     file = find_checkpoint(Path(path), best=best)
     if video is not None:
         require_writable(Path(video))
-    state = checkpoint.load(file)
-    spec = resolve(with_overrides(state["config"], overrides))
-    if not overrides:
-        _warn_of_changed_files(file, spec, state["manifest"]["config_hash"])
+    state, spec, parts = _opened(file, overrides)
     options = spec.options
-    prepare(options.threads)
-    parts = assemble(spec, playing=True)
-    _load(file, state, parts)
     seed = options.eval.fresh_seed if seed is None else seed
     console = Console()
     with closing(parts.env):  # until the end: it keeps the connections of a family with servers
@@ -100,6 +94,41 @@ def evaluate_checkpoint(
             record_episode(parts.agent, parts.family, Path(video), seed=seed, device=parts.device)
             console.print(f"video: {video}", highlight=False, soft_wrap=True)
     return 0
+
+
+def film_checkpoint(file: Path, video: Path) -> int:
+    """Play one episode with a checkpoint and film it, as ``pompc demo`` does.
+
+    Args:
+        file: a checkpoint file.
+        video: where to write the .mp4.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        UserError: no usable checkpoint, or a film that cannot be written.
+    """
+    require_writable(video)
+    _, spec, parts = _opened(file, ())
+    with closing(parts.env):
+        seed = spec.options.eval.fresh_seed
+        summary = record_episode(parts.agent, parts.family, video, seed=seed, device=parts.device)
+    facts = "  ".join(f"{name} {value:.4g}" for name, value in summary.items() if np.isfinite(value))
+    Console().print(f"{facts}\nvideo: {video}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _opened(file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], RunSpec, Assembly]:
+    """Read a checkpoint and put it into an agent: its state, its configuration, and what plays."""
+    state = checkpoint.load(file)
+    spec = resolve(with_overrides(state["config"], overrides))
+    if not overrides:
+        _warn_of_changed_files(file, spec, state["manifest"]["config_hash"])
+    prepare(spec.options.threads)
+    parts = assemble(spec, playing=True)
+    _load(file, state, parts)
+    return state, spec, parts
 
 
 def _play(parts: Assembly, options: RunConfig, episodes: int, seed: int) -> EvalResult:

@@ -18,7 +18,7 @@ from pompc.training.acting import acting
 from pompc.training.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pompc.agent import MPPIRL
     from pompc.environment import EnvironmentFamily
@@ -34,7 +34,7 @@ def record_episode(
     seed: int,
     device: torch.device | str = "cpu",
     stop: StopRequest | None = None,
-) -> Path:
+) -> dict[str, float]:
     """Write one deterministic episode of at most ``MAX_FRAMES`` frames to ``path`` (.mp4).
 
     An unfinished film is deleted.
@@ -48,7 +48,7 @@ def record_episode(
         stop: request to watch between frames; ``None`` watches none.
 
     Returns:
-        ``path``.
+        The ``return`` of what was filmed, and the last value of every info key of the family.
 
     Raises:
         UserError: the environment gives no frames.
@@ -66,7 +66,8 @@ def record_episode(
             acting(agent, seed),
             closing(writer),
         ):  # as a block itself, the writer leaves its encoder running after an error
-            for frame in _frames(env, agent, seed, device):
+            summary = {"return": 0.0}
+            for frame in _frames(env, agent, seed, device, family.info_keys, summary):
                 writer.append_data(_even(frame))
                 stop.check()
     except BaseException:
@@ -74,11 +75,18 @@ def record_episode(
         raise
     finally:
         close(env)
-    return path
+    return summary
 
 
-def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device | str) -> Iterator[np.ndarray]:
-    """Yield frames ``[height, width, 3]`` uint8; each shows the state from which the drawn plan was made."""
+def _frames(
+    env: gymnasium.Env,
+    agent: MPPIRL,
+    seed: int,
+    device: torch.device | str,
+    info_keys: Sequence[str],
+    summary: dict[str, float],
+) -> Iterator[np.ndarray]:
+    """Yield frames ``[height, width, 3]`` uint8, each of the state from which its plan was made; sum the episode up."""
     overlay = getattr(env.unwrapped, "overlay", None)
     observation, _ = env.reset(seed=seed)
     carried = {name: spec.zero(torch.Size([1])) for name, spec in agent.primers().items()}
@@ -89,7 +97,9 @@ def _frames(env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device |
         if overlay is not None and plan is not None:
             overlay(*plan)
         yield _render(env)
-        observation, _, terminated, truncated, _ = env.step(td["action"][0].cpu().numpy())
+        observation, reward, terminated, truncated, info = env.step(td["action"][0].cpu().numpy())
+        summary["return"] += float(reward)
+        summary.update({key: float(info[key]) for key in info_keys if key in info})
         if terminated or truncated:
             yield _render(env)
             return

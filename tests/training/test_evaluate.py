@@ -288,8 +288,9 @@ def test_a_racing_video_shows_the_planners_fan(tmp_path, monkeypatch):
 
 def test_frames_of_odd_size_and_an_environment_without_an_overlay(tmp_path):
     made = assemble(toy_config(tmp_path))
-    path = record_episode(made.agent, made.family, tmp_path / "video.mp4", seed=0)
+    summary = record_episode(made.agent, made.family, path := tmp_path / "video.mp4", seed=0)
     assert {frame.shape for frame in frames(path)} == {(64, 96, 3)}
+    assert math.isfinite(summary["return"])
 
 
 def test_a_run_whose_film_fails_is_finished_all_the_same(tmp_path, monkeypatch):

@@ -64,6 +64,7 @@ def test_pompc_demo_films_an_episode(run, tmp_path, monkeypatch, capsys):
     assert main(["demo", "short", "--out", str(film)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("short: a car that has learned nothing")
+    assert re.fullmatch(r"return \S+  success 0  .*", lines[-2])
     assert lines[-1] == f"video: {film}"
     with imageio.get_reader(film) as reader:
         assert len(list(reader.iter_data())) == 13  # 12 steps and the end
