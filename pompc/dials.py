@@ -109,9 +109,10 @@ class Dials:
         return {name: dial.state_dict() for name, dial in self._all.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned; a dial that only a changed configuration has begins at its start."""
         for name, dial in self._all.items():
-            dial.load_state_dict(state[name])
+            if name in state:
+                dial.load_state_dict(state[name])
 
 
 def relative_variance(values: Tensor, reward: Tensor) -> float:

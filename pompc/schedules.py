@@ -117,9 +117,10 @@ class Dial:
         return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned; a dial that never moves stays where the configuration has it."""
         for name in _STATE:
-            setattr(self, name, state[name])
+            if not (self.fixed and name == "value"):
+                setattr(self, name, state[name])
 
 
 _STATE = ("value", "uncertainty", "largest", "time")
@@ -241,7 +242,7 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf) -> Non
     for option, value in (("initial", config.initial), ("to", config.to)):
         if value > highest:
             raise UserError(f"{name}.{option} must lie in [0, {highest:g}], not {value}")
-    if not kind.rises and config.minimum > config.initial:
+    if config.minimum > config.initial:
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
     if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
         raise UserError(

@@ -110,6 +110,12 @@ def test_state_round_trip(name):
     assert first.state_dict() == second.state_dict()
 
 
+def test_a_constant_is_that_of_the_configuration_whatever_a_checkpoint_had():
+    trained, played = Dials(AgentConfig(kl_weight=1.0)), Dials(AgentConfig(kl_weight=2.0), policy_share=1.0)
+    played.load_state_dict(trained.state_dict())
+    assert played.metrics() == {"kl_weight": 2.0, "virtual_ratio": 0.0, "policy_share": 1.0}
+
+
 def test_smoothing_starts_at_the_first_observation():
     schedule = make_dial(ScheduleConfig())
     schedule.update(2.0)
@@ -139,6 +145,10 @@ def test_non_finite_uncertainty_stops():
         (
             {"virtual_ratio": {"schedule": "fixed", "minimum": 0.5}},
             "minimum=0.5 must not exceed virtual_ratio.initial=0.3",
+        ),
+        (
+            {"virtual_ratio": {"schedule": "linear", "initial": 0.0, "to": 0.5, "minimum": 2.0}},
+            "minimum=2.0 must not exceed virtual_ratio.initial=0.0",
         ),
         ({"kl_weight": {"schedule": "exp", "initial": math.inf}}, r"kl_weight\.initial .* must be finite with .*=exp"),
         ({"kl_weight": {"schedule": "linear", "initial": 1.0, "to": math.inf}}, "must be finite with .*=linear"),

@@ -49,9 +49,13 @@ def compose(
             chosen[key] = value.strip()
         else:
             rest.append(text)
-    for key, registry in (("algo", ALGORITHMS), ("env", ENVIRONMENTS)):
+    for key, registry, find in (
+        ("algo", ALGORITHMS, ALGORITHMS.__getitem__),
+        ("env", ENVIRONMENTS, parse_environment),
+    ):
         if not chosen[key]:
             raise UserError(f"no {registry.kind} given: add --{key} NAME; there are: {', '.join(registry)}")
+        find(str(chosen[key]))
     family, arguments = parse_environment(str(chosen["env"]))
     options = layout(str(chosen["algo"]), family)
     parsed = _parsed(rest, options)

@@ -260,7 +260,7 @@ class Group:
     words = "a mapping {key: value}"
 
     def read(self, value: Any, key: str) -> Any:
-        """See :class:`Kind`; options that are not given are left to their defaults."""
+        """See :class:`Kind`; options that are not given have their defaults."""
         if isinstance(self.make, type) and isinstance(value, self.make) and self.make is not dict:
             return value
         if not isinstance(value, Mapping):
@@ -273,7 +273,8 @@ class Group:
             lacking = name not in value and option.default == MISSING
             if lacking or (name in value and value[name] == MISSING):
                 raise UserError(f"{keys[name]} has no value: give {keys[name]}=...")
-        return self.make(**{name: self.options[name].kind.read(item, keys[name]) for name, item in value.items()})
+        given = {name: self.options[name].kind.read(item, keys[name]) for name, item in value.items()}
+        return self.make(**(self.defaults() | given if self.make is dict else given))
 
     def defaults(self) -> dict[str, Any]:
         """Collect the default of every option."""

@@ -26,7 +26,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Lt
 
-from pompc.config.schema import Top, check
+from pompc.config.schema import Top, settle
 
 __all__ = [
     "Finite",
@@ -51,7 +51,7 @@ PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A frozen dataclass whose values are checked against its annotations when it is made.
+    """A frozen dataclass whose values are checked and converted by its annotations when it is made.
 
     A subclass that has checks across fields overrides ``__post_init__`` and calls this one first. ``Annotated`` takes the
     ranges of ``annotated_types`` and :class:`Top`.
@@ -68,4 +68,4 @@ class Options:
     plain_number: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        check(self, self.section)
+        settle(self, self.section)

@@ -38,8 +38,9 @@ def group(cls: type) -> Group:
     """Read the options of a config dataclass.
 
     Raises:
-        TypeError: a field has an annotation that is not supported; that is a bug of the dataclass.
+        TypeError: a field has no annotation, or one that is not supported; that is a bug of the dataclass.
     """
+    _require_annotations(cls)
     hints, texts = _hints(cls), _texts(cls)
     options = {}
     for entry in dataclasses.fields(cls):
@@ -68,14 +69,14 @@ def build(cls: type[T], node: Mapping[str, Any], prefix: str = "") -> T:
     return group(cls).read(node, prefix)
 
 
-def check(config: Any, section: str) -> None:
-    """Check the values of a dataclass against its annotations.
+def settle(config: Any, section: str) -> None:
+    """Turn the values of a new dataclass into what its annotations say, as :func:`build` does: lists into tuples.
 
     Raises:
         UserError: a value has the wrong type or is out of range; the key lies in ``section``.
     """
     for name, option in group(type(config)).options.items():
-        option.kind.read(getattr(config, name), option.key(section))
+        object.__setattr__(config, name, option.kind.read(getattr(config, name), option.key(section)))  # it is frozen
 
 
 def kind_of(hint: Any, where: str = "") -> Kind:
@@ -132,6 +133,16 @@ def _hints(cls: type) -> dict[str, Any]:
                 own = inherited
             found[name] = own
     return found
+
+
+def _require_annotations(cls: type) -> None:
+    """Refuse a default that a subclass sets without an annotation: a dataclass would ignore it in silence."""
+    names = {entry.name for entry in dataclasses.fields(cls)}
+    for base in cls.__mro__:
+        bare = names & (vars(base).keys() - inspect.get_annotations(base).keys())
+        if bare:
+            name = min(bare)
+            raise TypeError(f"{base.__name__}.{name} has no annotation and would be ignored: write {name}: TYPE = ...")
 
 
 def _marks(hint: Any) -> tuple[Any, ...]:

@@ -62,18 +62,28 @@ def _lines(module: str) -> list[str]:
 
 @cache
 def _statements(module: str) -> dict[str, ast.stmt]:
-    """Map each name at the top of a module to the statement that defines it."""
+    """Map each name at the top of a module, ``Class.method`` included, to the statement that defines it."""
     found: dict[str, ast.stmt] = {}
     for statement in _flat(ast.parse("\n".join(_lines(module))).body):
         for name in _defined(statement):
             found[name] = statement
+        if isinstance(statement, ast.ClassDef):
+            inner = [part for part in statement.body if isinstance(part, ast.FunctionDef)]
+            found |= {f"{statement.name}.{part.name}": part for part in inner}
     return found
 
 
 def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, with those inside ``if`` (``TYPE_CHECKING``)."""
+    """Yield statements, with those inside ``if`` (``TYPE_CHECKING``) and ``try``."""
     for statement in body:
-        yield from _flat(statement.body) if isinstance(statement, ast.If) else (statement,)
+        match statement:
+            case ast.If():
+                yield from _flat([*statement.body, *statement.orelse])
+            case ast.Try():
+                handlers = [inner for handler in statement.handlers for inner in handler.body]
+                yield from _flat([*statement.body, *handlers, *statement.orelse])
+            case _:
+                yield statement
 
 
 def _defined(statement: ast.stmt) -> Iterator[str]:
@@ -81,7 +91,8 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
             yield name
         case ast.Assign(targets=targets):
-            yield from (target.id for target in targets if isinstance(target, ast.Name))
+            names = (node for target in targets for node in ast.walk(target))
+            yield from (node.id for node in names if isinstance(node, ast.Name))
         case ast.AnnAssign(target=ast.Name(id=name)):
             yield name
         case ast.ImportFrom(names=names) | ast.Import(names=names):
@@ -110,8 +121,28 @@ def _uses(module: str, name: str, statement: ast.stmt) -> Iterator[tuple[str, st
         original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == name)
         yield _absolute(module, statement), original
         return
-    for part in _parts(statement):
-        yield from ((module, node.id) for node in ast.walk(part) if isinstance(node, ast.Name))
+    for node in (node for part in _parts(statement) for node in ast.walk(part)):
+        if isinstance(node, ast.Name):
+            yield module, node.id
+        elif isinstance(node, ast.Attribute):
+            yield from _attribute(module, node)
+
+
+def _attribute(module: str, node: ast.Attribute) -> Iterator[tuple[str, str]]:
+    """Where ``a.b`` may lie: in a class ``a`` of the module or of another one, or in a module ``a``."""
+    first, _, rest = ast.unparse(node).partition(".")
+    yield module, f"{first}.{rest}"
+    target = f"{first}.{rest}"
+    match _statements(module).get(first):
+        case ast.ImportFrom() as statement:
+            original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == first)
+            yield _absolute(module, statement), f"{original}.{rest}"
+            target = f"{_absolute(module, statement)}.{original}.{rest}"
+        case ast.Import() as statement:
+            original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == first)
+            target = f"{original}.{rest}"
+    place, _, name = target.rpartition(".")
+    yield place, name
 
 
 def _absolute(module: str, statement: ast.ImportFrom) -> str:

@@ -105,8 +105,9 @@ class MixtureActs(PlannerActs):
         return {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.generator.set_state(state["generator"].cpu())
+        """Restore what :meth:`state_dict` returned; the planner alone, as an evaluation may change it, has no generator."""
+        if "generator" in state:
+            self.generator.set_state(state["generator"].cpu())
 
 
 def make_who_acts(share: Dial | None, hold: int, device: torch.device) -> PlannerActs:

@@ -87,8 +87,8 @@ class CSVLog:
         csv.writer(head, lineterminator="\n").writerow([*self._columns, *new])
         _, *rows = self._lines()
         wider = [row[:-1] + b"," * len(new) + b"\n" for row in rows]
-        self.close()
         write_atomic(self.path, b"".join([head.getvalue().encode(), *wider]))
+        self.close()
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self._columns = [*self._columns, *new]
 

@@ -9,6 +9,7 @@ from pompc.config.compose import compose, presets, with_overrides
 from pompc.config.run_options import RunConfig
 from pompc.config.schema import build, group
 from pompc.config.spec import configure
+from pompc.config.values import plain
 from pompc.dials import ScheduleConfig
 from pompc.errors import UserError
 
@@ -60,6 +61,11 @@ def test_bad_overrides_are_one_line(override, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_wrong_algorithm_is_named_even_where_the_environment_is_still_missing():
+    with pytest.raises(UserError, match="unknown algorithm 'nope'"):
+        compose("nope", None)
+
+
 def test_values_have_the_type_of_their_option():
     given = racing("steps=1e6", "planner.temperature=2", "wandb.project=7", "kl_weight=1", "virtual_ratio=0.3")
     assert (given["steps"], given["planner"]["temperature"], given["wandb"]["project"]) == (1_000_000, 2.0, "7")
@@ -72,7 +78,7 @@ def test_values_have_the_type_of_their_option():
 
 def test_the_dials_take_schedules_and_numbers_either_way_round():
     given = racing("kl_weight={schedule: exp, initial: 0.5}", "virtual_ratio.decay=0.5")
-    assert given["kl_weight"] == {"schedule": "exp", "initial": 0.5}
+    assert given["kl_weight"] == plain(ScheduleConfig(schedule="exp", initial=0.5)), "with all of its options"
     assert given["virtual_ratio"]["decay"] == 0.5
     with pytest.raises(UserError, match="virtual_ratio must be a number or a mapping"):
         racing("virtual_ratio=high")

@@ -133,6 +133,28 @@ def test_a_subclass_that_changes_the_type_keeps_the_place_alone():
     assert Derived(weight=9.0).weight == 9.0
 
 
+def test_a_default_without_its_annotation_is_a_bug_and_not_ignored():
+    @dataclass(frozen=True, kw_only=True)
+    class Forgetful(Base):
+        rate = 0.5
+
+    with pytest.raises(TypeError, match=r"Forgetful\.rate has no annotation .* write rate: TYPE"):
+        group(Forgetful)
+
+
+def test_values_given_in_python_become_what_the_annotations_say():
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Options):
+        sizes: tuple[int, ...] = ()
+        weight: float = 0.0
+        count: int = 1
+        planner: Planner = field(default_factory=Planner)
+
+    made = Config(sizes=[1, 2.0], weight="inf", count=8.0, planner={"horizon": 3})
+    assert made == Config(sizes=(1, 2), weight=math.inf, count=8, planner=Planner(horizon=3))
+    assert (type(made.sizes), type(made.count), type(made.planner)) == (tuple, int, Planner)
+
+
 def test_texts_are_the_attributes_of_the_docstrings():
     texts = {name: option.text for name, option in group(Derived).options.items()}
     assert texts["rate"] == "of Adam. On a second line. And a second sentence."

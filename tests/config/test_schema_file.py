@@ -116,6 +116,38 @@ def test_a_digest_sees_what_decides_the_options(source, old, new):
     assert source(old, new) != source()
 
 
+@pytest.mark.parametrize(
+    ("imported", "rate", "old", "new"),
+    [
+        ("from . import widths", "widths.Width", "Width = int", "Width = float"),
+        ("from pompc import widths as other", "other.Width", "Width = int", "Width = float"),
+        ("import pompc.widths as other", "other.Width", "Width = int", "Width = float"),
+        ("import pompc.widths", "pompc.widths.Width", "Width = int", "Width = float"),
+        ("from .widths import Rate", "Rate", "LOW, HIGH = 0, 1", "LOW, HIGH = 0, 2"),
+        ("from .widths import Either", "Either", "Either = float", "Either = str"),
+        ("from .widths import Made", "Made.small()", "return 5", "return 6"),
+    ],
+)
+def test_a_digest_follows_attributes_and_every_way_to_define_a_name(source, imported, rate, old, new):
+    widths = """
+Width = int
+LOW, HIGH = 0, 1
+Rate = Interval(LOW, HIGH)
+if sys.version_info > (3,):
+    try:
+        Either = int
+    except ImportError:
+        Either = float
+class Made:
+    def small():
+        return 5
+"""
+    own = ("from .widths import Width\n\nRate = float", f"from .widths import Width\n{imported}\nRate = {rate}")
+    if imported.endswith(" Rate"):
+        own = (own[0], f"from .widths import Width\n{imported}")
+    assert source(*own, widths=widths) != source(*own, widths=widths.replace(old, new))
+
+
 def test_a_digest_follows_imports_and_leaves_out_methods_and_the_rest(source):
     assert source(widths="Width = float") != source() != ""
     for old, new in (("return 1", "return 2"), ("UNUSED = 1", "UNUSED = 2"), ("from typing", "from __future__")):

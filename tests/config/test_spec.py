@@ -70,6 +70,15 @@ def test_the_hash_ignores_what_changes_no_result(override):
     assert spec.changed([override]).config_hash == spec.config_hash
 
 
+def test_the_hash_does_not_depend_on_how_much_of_a_schedule_is_written_out():
+    def code(text):
+        return configure("tdmpc2", "acrobot", [f"virtual_ratio={{{text}}}"]).config_hash
+
+    assert (
+        code("schedule: exp") == code("schedule: exp, initial: 0.3, decay: 0.98") != code("schedule: exp, decay: 0.9")
+    )
+
+
 @pytest.mark.parametrize(
     "override", ["num_envs=5", "planner.horizon=7", "eval.every=7", "env.time_limit=7", "virtual_ratio=0.3"]
 )

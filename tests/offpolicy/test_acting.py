@@ -112,6 +112,14 @@ def test_choices_go_on_from_a_checkpoint():
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize(("trained", "played"), [(0.0, 1.0), (0.5, 1.0), (0.5, 0.0)])
+def test_an_evaluation_may_choose_who_acts(trained, played):
+    agent, other = tiny.agent(BMPC, policy_share=trained), tiny.agent(BMPC, policy_share=played)
+    other.load_training_state(deepcopy(agent.training_state(replay=False)))
+    share = other.dials.find("policy_share")
+    assert (0.0 if share is None else share.value) == played
+
+
 def test_a_share_beyond_one_and_a_hold_of_none_are_refused():
     with pytest.raises(UserError, match=r"policy_share must lie in \[0, 1\], not 1.5"):
         tiny.config(policy_share=1.5)

@@ -70,6 +70,11 @@ def test_pompc_demo_films_an_episode(run, tmp_path, monkeypatch, capsys):
         assert len(list(reader.iter_data())) == 13  # 12 steps and the end
 
 
+@pytest.mark.parametrize("name", DEMOS.builtin)
+def test_this_pompc_plays_every_agent_that_it_ships(name):
+    assert evaluate_checkpoint(DEMOS.resolve(name), episodes=1, overrides=["env.time_limit=0.5"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

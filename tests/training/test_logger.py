@@ -12,7 +12,8 @@ from toy import toy_config
 
 from pompc.errors import UserError
 from pompc.report.curves import plot_learning_curve
-from pompc.training import progress
+from pompc.training import logger, progress
+from pompc.training.checkpoint import WriteError
 from pompc.training.evaluate import EvalResult
 from pompc.training.logger import CSVLog, WandbLog, wandb_mode
 from pompc.training.loop import Record
@@ -81,6 +82,23 @@ def test_a_quantity_that_comes_later_is_a_new_column_and_one_that_is_missing_an_
     written.write({"y": 2.0, "step": 3, "x": 0.25})
     assert written.position() == 3
     assert written.path.read_bytes() == b"step,x,y\n1,0.5,\n2,,1.0\n3,0.25,2.0\n"
+
+
+def test_a_full_disk_at_a_new_column_leaves_the_file_and_its_rows(monkeypatch, tmp_path):
+    written = log(tmp_path)
+    written.write({"step": 1, "x": 0.5})
+    before = written.path.read_bytes()
+
+    def full(path, content):
+        raise WriteError(path, OSError(28, "No space left on device"))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(logger, "write_atomic", full)
+        with pytest.raises(WriteError):
+            written.write({"step": 2, "y": 1.0})
+    assert (written.position(), written.path.read_bytes()) == (1, before)
+    written.write({"step": 2, "y": 1.0})
+    assert written.path.read_bytes() == b"step,x,y\n1,0.5,\n2,,1.0\n"
 
 
 def test_a_file_cut_back_to_before_a_new_column_becomes_the_same_again(tmp_path):
