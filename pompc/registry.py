@@ -181,6 +181,11 @@ ENVIRONMENTS = Registry(
             "land between danger zones, with a model mismatch dial",
             explicit_model=True,
         ),
+        "linear_system": Entry(
+            "pompc.envs.linear:Linear",
+            "hold an unstable linear system in its bounds; closed forms without them",
+            explicit_model=True,
+        ),
         "dmc": Entry(
             "pompc.envs.dm_control:DMControl",
             "a task of the DeepMind Control Suite, from its state or from pixels",

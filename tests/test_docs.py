@@ -160,6 +160,15 @@ def test_each_robot_takes_the_candidate_of_its_nearest_goal():
     assert names["action"][1].abs() < 0.3, "the second is there"
 
 
+def test_the_closed_forms_of_the_linear_page_hold():
+    names = example("docs/linear.md", "linear")
+    assert names["best"].cost(names["start"]) == pytest.approx(0.1298, abs=1e-4)
+    assert 0.001 < names["regret"] < 0.003
+    control = names["exact"].action(names["start"])
+    joint = [*names["start"], *control]
+    assert joint @ names["H"] @ joint == pytest.approx(names["exact"].cost(names["start"]))
+
+
 def test_a_reference_over_the_horizon_is_followed():
     errors = torch.stack(example("docs/planner.md", "reference")["errors"])
     assert errors[50:].max() < 0.05

@@ -165,11 +165,12 @@ class RacingModel:
     def _standing(self, car: Car, around: Surroundings, parameters: Tensor) -> Tensor:
         """Cost of being in a state ``[...]``: speed and lateral target, heading, barriers before everything solid.
 
-        Fused and in place, because memory limits the speed on the planner's batches.
+        Fused and in place, because memory limits the speed on the planner's batches. The root stays as it is: its gradient
+        needs it.
         """
         lateral, speed, tracking, barrier = parameters.unbind(-1)
         missed, aside = car.vx - speed, car.n - lateral
-        cost = torch.addcmul(self._one, missed, missed, value=1.0 / SPEED_SCALE**2).sqrt_().sub_(1.0)
+        cost = torch.addcmul(self._one, missed, missed, value=1.0 / SPEED_SCALE**2).sqrt_() - 1.0
         cost.addcmul_(tracking * aside, aside, value=1.0 / LATERAL_SCALE**2)
         cost.addcmul_(car.e, car.e, value=0.1 / HEADING_SCALE**2)
         edge, zone = around.edge.clamp(max=EDGE_MARGIN) - EDGE_MARGIN, around.zone.clamp(max=ZONE_MARGIN) - ZONE_MARGIN

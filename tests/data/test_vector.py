@@ -13,12 +13,14 @@ from pompc.data.vector import vectorise
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
+from pompc.envs.linear import Linear, LinearConfig
 from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.errors import UserError
 
 FAMILIES = {
     "pendulum": lambda: Gymnasium(GymnasiumConfig(id="Pendulum-v1")),
     "acrobot": lambda: Acrobot(AcrobotConfig(time_limit=60)),
+    "linear_system": lambda: Linear(LinearConfig(start_range=0.1)),
     "lunar_lander": lambda: LunarLander(LunarLanderConfig()),
     "cartpole": lambda: DMControl(DMControlConfig(task="cartpole-swingup")),
 }

@@ -15,6 +15,7 @@ from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
+from pompc.envs.linear import Linear, LinearConfig
 from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.envs.multitask import MultiTask, MultiTaskConfig
 from pompc.errors import UserError
@@ -120,6 +121,7 @@ def test_tasks_are_given_as_a_list():
 
 LIMITED = {
     "acrobot": (lambda: Acrobot(AcrobotConfig(time_limit=12)), 12),
+    "linear_system": (lambda: Linear(LinearConfig(time_limit=12)), 12),
     "lunar_lander": (lambda: LunarLander(LunarLanderConfig(time_limit=23, action_repeat=5)), 4),
     "carla_racing": (lambda: CarlaRacing(CarlaRacingConfig(time_limit=0.6, num_opponents=0)), 12),
     "dmc": (lambda: DMControl(DMControlConfig(action_repeat=3, episode_frames=23)), 7),

@@ -7,7 +7,7 @@ from pompc.models import KnownModel, Model, TaskModel
 from pompc.registry import ENVIRONMENTS
 
 
-@pytest.fixture(params=["acrobot", "lunar_lander", "carla_racing"])
+@pytest.fixture(params=["acrobot", "lunar_lander", "linear_system", "carla_racing"])
 def visited(request):
     """A task's model and observations of its environment ``[time, observation]``."""
     family = ENVIRONMENTS.resolve(request.param)

@@ -42,7 +42,7 @@ def test_terminations_are_learned_as_given_or_unless_the_family_has_none(given, 
     ("env", "expected"),
     [
         *(("acrobot", True), ("lunar_lander", True), ("carla_racing", True), ("gym/Pendulum-v1", None)),
-        *(("dmc/walker-walk", False), ("dmc/lqr-lqr_2_1", True), ("multitask", False)),
+        *(("dmc/walker-walk", False), ("dmc/lqr-lqr_2_1", True), ("multitask", False), ("linear_system", False)),
     ],
 )
 def test_every_family_says_it_and_a_shown_configuration_has_what_follows(env, expected):

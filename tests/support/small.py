@@ -43,6 +43,7 @@ ENVIRONMENTS = {
     "acrobot": ("env.time_limit=12",),
     "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
     "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
+    "linear_system": ("env.time_limit=12",),
     "dmc/cartpole-swingup": ("env.episode_frames=24",),
     "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
     "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),

@@ -27,6 +27,7 @@ RUNS = [
     pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
     pytest.param("adaptive_pompc", "lunar_lander", (), id="adaptive_pompc-lunar_lander"),
     pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
+    pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
 ]
 
 

@@ -128,6 +128,38 @@ def test_costs_are_finite_non_negative_and_a_fault_dominates():
     assert (racing.terminal(next_state, parameters) >= 0).all()
 
 
+def slopes(cost, x, step=1e-6):
+    """Central differences of a sum of costs, one per row of ``x [row, entry]``."""
+    found = torch.empty_like(x)
+    for entry in range(x.shape[-1]):
+        aside = torch.zeros_like(x)
+        aside[:, entry] = step
+        found[:, entry] = (cost(x + aside) - cost(x - aside)) / (2 * step)
+    return found
+
+
+@pytest.mark.parametrize("term", ["running", "terminal"])
+@pytest.mark.parametrize("planner_model", ["kinematic", "single_track"])
+def test_costs_have_the_gradients_of_their_differences(planner_model, term):
+    """With respect to cost parameters, states and controls; in float64, so that differences are exact enough."""
+    racing, generator = model(planner_model=planner_model), torch.Generator().manual_seed(0)
+    seen, action, _, _, _ = (column[::4].flatten(0, 1) for column in episode(12))
+    state, control = racing.state(seen).double(), action.double()
+    after = racing.step(state, control)
+    parameters = racing.parameters(2 * torch.rand(len(seen), 4, generator=generator) - 1).double()
+    charges = {"running": racing.running, "terminal": lambda state, control, after, phi: racing.terminal(after, phi)}
+    given = (state, control, after, parameters)
+    for index in {"running": (0, 1, 2, 3), "terminal": (2, 3)}[term]:
+
+        def cost(x, index=index):
+            return charges[term](*given[:index], x, *given[index + 1 :])
+
+        x = given[index].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cost(x).sum(), x)
+        assert gradient.abs().max() > 0.01
+        torch.testing.assert_close(gradient, slopes(cost, given[index]), atol=1e-6, rtol=1e-6)
+
+
 def test_cost_parameters_pull_towards_their_targets():
     racing = model(num_opponents=0, danger_zones=False)
     state = racing.state(episode(1, num_opponents=0)[0])[0, :1].expand(3, -1).clone()
