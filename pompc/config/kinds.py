@@ -156,8 +156,8 @@ class Sequence:
     @property
     def words(self) -> str:
         """See :class:`Kind`."""
-        count = "" if self.repeated else f"{len(self.items)} of "
-        return f"a list of {count}{self.items[0].words}"
+        count = "" if self.repeated else f" of {len(self.items)}"
+        return f"a list{count}, each {self.items[0].words}"
 
     def read(self, value: Any, key: str) -> tuple[Any, ...]:
         """See :class:`Kind`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
+WIDTH = 60  # characters of a line in the legend
 COLUMNS = 3  # panels side by side, at most
 
 
@@ -96,11 +98,12 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward"
     ours = [label for panel in panels for label in panel.files]
     labels = list(dict.fromkeys([*ours, *(band.label for panel in panels for band in panel.bands)]))
     colours = {label: f"C{index}" for index, label in enumerate(labels)}
-    outside = len(panels) > 1 or len(labels) > len(ours)
+    wrapped = {label: textwrap.fill(label, WIDTH) for label in labels}
+    outside = len(panels) > 1 or len(labels) > len(ours) or any(label != text for label, text in wrapped.items())
     rows = math.ceil(len(panels) / COLUMNS)
     columns = math.ceil(len(panels) / rows)
     size = (6.4, 4.0) if len(panels) == 1 else (4.2 * columns, 3.1 * rows)
-    legend_rows = math.ceil(len(labels) / columns) if outside else 0
+    legend_rows = math.ceil(sum(text.count("\n") + 1 for text in wrapped.values()) / columns) if outside else 0
     figure = Figure(figsize=(size[0], size[1] + 0.2 * legend_rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -114,7 +117,7 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward"
     for panel, axes in zip(panels, grid, strict=False):
         _draw(axes, panel, column, colours)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | handles
-    named = {label: handles[label] for label in labels if label in handles}
+    named = {wrapped[label]: handles[label] for label in labels if label in handles}
     if outside:
         place = "outside lower center"
         figure.legend(named.values(), named.keys(), loc=place, ncols=columns, frameon=False, fontsize="small")

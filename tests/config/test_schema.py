@@ -70,7 +70,7 @@ def test_values_become_what_the_annotations_say():
         ({"count": 1, "rate": "fast"}, "rate must be a number, not 'fast'"),
         ({"count": 1, "flag": 1}, "flag must be true or false, not 1"),
         ({"count": 1, "mode": "c"}, "mode must be one of a, b, not 'c'"),
-        ({"count": 1, "shape": 3}, "shape must be a list of a whole number, not 3"),
+        ({"count": 1, "shape": 3}, "shape must be a list, each a whole number, not 3"),
         ({"count": 1, "shape": [1, "x"]}, r"shape\[1\] must be a whole number"),
         ({"count": 1, "pair": [1.0]}, "pair must be a list of 2"),
         ({"count": 1, "limit": "x"}, "limit must be a number or null, not 'x'"),

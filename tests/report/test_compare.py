@@ -2,13 +2,16 @@
 
 import csv
 import json
+import warnings
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from pompc.cli import main
 from pompc.errors import UserError
+from pompc.report import curves
 from pompc.report.compare import compare, suite_task
 
 
@@ -226,3 +229,17 @@ def test_unevaluated_runs_are_refused(tmp_path):
             compare([run], tmp_path / "out.png")
     with pytest.raises(UserError, match="no run directory"):
         compare([tmp_path / "nowhere"], tmp_path / "out.png")
+
+
+def test_a_long_label_is_wrapped_below_the_axes_and_leaves_them_their_room(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "FigureCanvasAgg", lambda figure: figures.append(figure) or FigureCanvasAgg(figure))
+    schedule = "virtual_ratio={schedule: linear, initial: 0.0, to: 0.5, over: 100000, minimum: 0.0, clock: steps}"
+    runs = [write_run(tmp_path / name, "pompc", 0, [1.0, 2.0]) for name in "ab"]
+    files = {f"pompc ({schedule})": [runs[0] / "eval.csv"], "pompc (virtual_ratio=0.3)": [runs[1] / "eval.csv"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curves.plot_panels([curves.Panel(title="acrobot", files=files)], tmp_path / "out.png")
+    (legend,) = figures[0].legends
+    assert all(len(line) <= curves.WIDTH for text in legend.get_texts() for line in text.get_text().splitlines())
+    assert figures[0].axes[0].get_position().height > 0.5
