@@ -1,4 +1,4 @@
-"""Weights of samples by their costs: the exponential transform of MPPI and its statistics."""
+"""Weigh samples by their costs: the exponential transform of MPPI and its statistics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_rati
     gets weight 0.
 
     Args:
-        cost: total costs ``[..., sample]``, of which one at least is finite.
-        temperature: temperature in units of cost; small is greedy.
-        num_elites: only this many samples of least cost get weight; 0 takes all. The cost alone chooses them: the ratio
-            would choose samples opposite to the mean, and the plan would jump to its other side.
+        cost: total costs ``[..., sample]``, at least one of them finite.
+        temperature: in units of cost; small is greedy.
+        num_elites: number of samples of least cost that get weight; 0 takes all. The cost alone chooses them, because the
+            ratio would choose samples opposite to the mean, and the plan would jump to the other side.
         log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
 
     Returns:
@@ -53,7 +53,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
 
     Args:
         cost: total costs ``[..., sample]``.
-        temperature: temperature in units of cost.
+        temperature: in units of cost.
         log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
 
     Returns:
@@ -66,7 +66,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """Compute ``1 / sum w^2``, from 1 (one sample decides) to the number of samples: ``[..., sample]`` -> ``[...]``."""
+    """Compute ``1 / sum w^2`` of ``weights [..., sample]``: from 1, if one sample decides, to their number ``[...]``."""
     return 1.0 / weights.square().sum(-1)
 
 
