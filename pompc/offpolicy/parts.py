@@ -130,7 +130,7 @@ def require_replay_memory(config: OffPolicyConfig, problem: Problem) -> None:
     """Refuse a replay whose observations do not fit into the memory.
 
     Raises:
-        UserError: the memory needed, and the key to turn.
+        UserError: the memory does not suffice; the message names the size and the option to change.
     """
     shape, count = problem.image_shape, config.buffer_size
     size = 4 * problem.observation_dim if shape is None else math.prod(shape)  # float32, or uint8

@@ -26,9 +26,9 @@ class Importance:
         ratio(v) = N(v; (1 - c) mean, Sigma) / sum_j n_j / n N(v; m_j, Sigma)
         log N(v; m, Sigma) = m' Sigma^-1 v - m' Sigma^-1 m / 2 + terms without m, which cancel
 
-    If all samples are drawn around the mean, the logarithm of the ratio is ``-c mean' Sigma^-1 (v - mean)`` plus a constant: the term
-    of Williams et al. (2017). If the base is centre ``j``, a ratio is at most ``n / n_j``, so a few samples far from the
-    mean cannot get large ratios. ``docs/planner.md`` derives the formula.
+    If all samples are drawn around the mean, the logarithm of the ratio is ``-c mean' Sigma^-1 (v - mean)`` plus a
+    constant: the term of Williams et al. (2017). If the base is centre ``j``, a ratio is at most ``n / n_j``, so a few
+    samples far from the mean cannot get large ratios. ``docs/planner.md`` derives the formula.
 
     ``Sigma`` is ``D C D`` for each action entry: ``D`` is the standard deviation of every step, ``C`` the covariance of
     the noise over time. ``C`` is singular if the noise has fewer degrees of freedom than steps. The densities are then

@@ -86,13 +86,13 @@ class MPPI:
 
         Args:
             state: model states ``[batch, state]``.
-            parameters: cost parameters ``[batch, candidate, parameter]``; None means one candidate.
+            parameters: cost parameters ``[batch, candidate, parameter]``; ``None`` means one candidate.
             mean: warm start ``[batch, horizon, action]``, already shifted (see :meth:`shift`).
             is_init: drops the warm start of an environment, bool ``[batch]`` or ``[batch, 1]``.
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
-            discount: discount of every environment ``[batch]`` or ``[batch, 1]``; None takes the config's.
-            noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; None draws it.
+            discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
+            noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
@@ -145,7 +145,7 @@ class MPPI:
         Args:
             batch: number of environments.
             candidates: number of candidates.
-            mean: warm start ``[batch, horizon, action]``; None starts from zero.
+            mean: warm start ``[batch, horizon, action]``; ``None`` starts from zero.
             is_init: starts an environment from zero, bool ``[batch]``.
 
         Returns:
@@ -166,7 +166,7 @@ class MPPI:
             mean: ``[batch, candidate, horizon, action]``.
             std: standard deviation ``[batch, candidate, horizon, action]``.
             proposals: sequences to include ``[batch, candidate, p, horizon, action]``.
-            noise: standard noise ``[batch, candidate, sample, horizon, action]``; None draws it.
+            noise: standard noise ``[batch, candidate, sample, horizon, action]``; ``None`` draws it.
 
         Returns:
             ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around zero,
@@ -199,7 +199,7 @@ class MPPI:
             costs: costs of the samples ``[batch, candidate, sample]``.
             mean: the samples' mean ``[batch, candidate, horizon, action]``.
             std: the samples' standard deviation ``[batch, candidate, horizon, action]``.
-            log_ratio: logarithm of the importance ratios ``[batch, candidate, sample]``; None without a control cost.
+            log_ratio: logarithm of the importance ratios ``[batch, candidate, sample]``; ``None`` without a control cost.
 
         Returns:
             New mean and standard deviation ``[batch, candidate, horizon, action]``, weights

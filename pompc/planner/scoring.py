@@ -109,7 +109,7 @@ class Scorer:
             actions: ``[batch, candidate, sample, horizon, action]``.
             parameters: cost parameters ``[batch, candidate, parameter]``.
             terminal_value: value of the last state, a return.
-            discount: discount of every environment ``[batch]``; None takes the config's.
+            discount: discount of every environment ``[batch]``; ``None`` takes the config's.
 
         Returns:
             Charges ``[batch, candidate, sample, horizon + 1]``.

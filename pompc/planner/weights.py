@@ -17,7 +17,7 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_rati
         temperature: in units of cost; small is greedy.
         num_elites: number of samples of least cost that get weight; 0 takes all. The cost alone chooses them, because the
             ratio would choose samples opposite to the mean, and the plan would jump to the other side.
-        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
 
     Returns:
         Weights ``[..., sample]`` that sum to one.
@@ -35,7 +35,7 @@ def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
 
     Args:
         terms: a term of every step and of the last state ``[..., horizon + 1]``.
-        terminated: whether each step ended the episode ``[..., horizon]``; None means that no step ends one.
+        terminated: whether each step ended the episode ``[..., horizon]``; ``None`` means that no step ends one.
 
     Returns:
         ``terms`` with zeros after the first terminating step, whose own term counts.
@@ -54,7 +54,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
     Args:
         cost: total costs ``[..., sample]``.
         temperature: in units of cost.
-        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
 
     Returns:
         ``[...]``, in units of cost.
