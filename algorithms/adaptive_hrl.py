@@ -2,11 +2,11 @@
 
 A PPO policy draws M high-level actions per step. Each sets the running and terminal cost of MPPI, which draws K
 trajectories for it. One candidate, chosen uniformly, is executed and feeds the real batch. The rollouts of the others are
-re-scored with the reward model and feed the virtual buffer. Its share rho of value learning decays, the more slowly the
-more the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3. The planner always
-acts.
+re-scored with the reward model and feed the virtual buffer. The share rho of virtual data in value learning decays, more
+slowly while the value ensemble disagrees. In the plane of the two dials: lambda = 0, rho adaptive from 0.3. The planner
+always acts.
 
-The code is written without the paper's equations: everything not in its description is an option (docs/adaptive_hrl.md).
+The paper's equations were not at hand: everything that its description leaves open is an option (docs/adaptive_hrl.md).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
         candidates: high-level actions per step, ``M``. One is executed, the others give virtual data.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
-        decision_steps: steps for which a high-level action is kept, the planner replanning every step.
+        decision_steps: steps for which a high-level action is kept; the planner still plans in every step.
         execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: start the policy's mean at the environment's nominal high-level action.
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
@@ -99,7 +99,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
 
 
 class AdaptiveHRL(OnPolicyAgent):
-    """PPO over the cost parameters of MPPI; its values learn from the planner's own rollouts too.
+    """PPO over the cost parameters of MPPI, with values that also learn from the planner's own rollouts.
 
     Args:
         config: options.
@@ -129,8 +129,11 @@ class AdaptiveHRL(OnPolicyAgent):
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
         """Draw ``M`` candidates from the policy when exploring; otherwise take its mean as the only one.
 
-        A held decision takes the first place. Beside ``drawn [batch, candidate, policy]`` and ``log_prob`` stand the draws
-        squashed into the box of cost parameters: ``parameters [batch, candidate, parameter]``.
+        A held decision takes the first place.
+
+        Returns:
+            ``drawn [batch, candidate, policy]``, ``log_prob [batch, candidate]``, and the draws squashed into the box of
+            cost parameters, ``parameters [batch, candidate, parameter]``.
         """
         observation = tensordict["observation"]
         if explore:
@@ -151,7 +154,7 @@ class AdaptiveHRL(OnPolicyAgent):
         return lambda state: factor * self.mean_value(self.model.inputs(state))
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
-        """Choose a candidate per environment: the decision in hand, or a new one for the next ``decision_steps``."""
+        """Choose a candidate per environment: the held decision, or a new one for the next ``decision_steps``."""
         assert candidates is not None
         held = count_down(tensordict, "decision_left", self.config.decision_steps)
         chosen = super().select(tensordict, plan, candidates, explore)
@@ -168,18 +171,18 @@ class AdaptiveHRL(OnPolicyAgent):
         return chosen
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
-        """Keep the plan in hand until ``execute_steps`` of its controls are executed, or its decision ends."""
+        """Keep the current plan until ``execute_steps`` of its controls are executed, or its decision ends."""
         held = count_down(tensordict, "plan_left", self.config.execute_steps, tensordict["decided"] == 0)
         return torch.where(held.unsqueeze(-1), tensordict["planner_mean"], mean)
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Carry the warm start, the decision in hand, and for how many steps both are kept."""
+        """Add the held decision, and the numbers of steps for which the plan and the decision are still kept."""
         device = self.problem.device
         counters = {name: Unbounded((1,), device=device) for name in ("plan_left", "decision_left")}
         return {**super().primers(), **counters, "decision": Unbounded((self.task.parameter_dim,), device=device)}
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
-        """Write the executed candidate for the real batch and rollouts of the others for the virtual buffer."""
+        """Write the executed candidate for the real batch, and rollouts for the virtual buffer."""
         assert candidates is not None
         assert self.planner is not None
         executed = candidates[torch.arange(len(chosen), device=chosen.device), chosen]
@@ -195,7 +198,7 @@ class AdaptiveHRL(OnPolicyAgent):
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def policy_keys(self) -> tuple[str, ...]:
-        """Add where a decision was made, and the candidates if the policy loss uses them."""
+        """Add ``decided``, whether a step made a decision, and the candidates if the policy loss uses them."""
         return (*super().policy_keys(), "decided", *(("candidates",) if self.needs_returns else ()))
 
     def real_batch(self, data: TensorDictBase) -> TensorDict:
@@ -207,7 +210,7 @@ class AdaptiveHRL(OnPolicyAgent):
 
     @torch.no_grad()
     def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """Add this batch's rollouts to the virtual buffer; make value targets of all that it holds."""
+        """Add this batch's rollouts to the virtual buffer, and make value targets of everything in the buffer."""
         config = self.config
         states, actions = (cast(Tensor, data["virtual", name]).flatten(0, 2) for name in ("states", "actions"))
         kept = self.virtual_buffer.exchange(states, actions, self.updates)
@@ -227,7 +230,7 @@ class AdaptiveHRL(OnPolicyAgent):
         return virtual
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
-        """Compute PPO's loss on decisions, plus rho times that of the other candidates' first step if asked."""
+        """Compute PPO's loss on decisions; ``virtual_policy`` adds rho times that of the other candidates."""
         batch = batch[batch["decided"].squeeze(-1) > 0]  # a held action was not drawn for this state
         loss, metrics = super().policy_loss(batch)
         ratio = self.virtual_ratio.value
@@ -243,7 +246,7 @@ class AdaptiveHRL(OnPolicyAgent):
     def diagnostics(
         self, data: TensorDictBase, real: TensorDictBase, virtual: TensorDictBase | None
     ) -> dict[str, float]:
-        """Measure virtual against real targets, the plans' effective samples, and the model's errors."""
+        """Compare virtual with real targets; measure the plans' effective samples and the model's errors."""
         errors = {"effective_samples": data["effective_samples"].mean().item(), **model_errors(data, self.model)}
         return {**virtual_metrics(virtual, real["value_target"]), **errors}
 

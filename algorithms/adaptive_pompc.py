@@ -1,9 +1,9 @@
-"""Adaptive PO-MPC: PO-MPC whose values also learn from the planner's own rollouts, the less the surer they are.
+"""Adaptive PO-MPC: PO-MPC whose values also learn from the planner's own rollouts while they are uncertain.
 
-No paper has it: it is this project's, and what the two dials suggest. The policy is PO-MPC's (lambda = 1); a share rho of
-the value loss is on virtual targets, the model's return along sequences the planner drew, rolled out anew by today's model
+The algorithm is this project's; no paper has it. The policy is PO-MPC's (lambda = 1). A share rho of the value loss is on
+virtual targets: today's model rolls the planner's sequences out again and sums their return
 (:mod:`pompc.offpolicy.virtual`). As in adaptive hierarchical RL-MPC, rho decays, more slowly while the value heads
-disagree, so that in the end only real transitions count. docs/adaptive_pompc.md has the equations.
+disagree. In the end only real transitions count. docs/adaptive_pompc.md has the equations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AdaptivePOMPCConfig(POMPCConfig):
 
     Attributes:
         virtual_ratio: rho; one update decays it by a factor of ``decay`` when the heads agree.
-        random_value_scale: without it, heads that start equal and share data and targets agree most where nothing is known.
+        random_value_scale: scale of the random networks. Without them the heads start equal and agree most without data.
     """
 
     virtual_ratio: VirtualRatio = field(

@@ -1,8 +1,8 @@
 """BMPC, Bootstrapped Model Predictive Control (Wang et al., ICLR 2025, arXiv 2503.18871): imitate the planner.
 
-The policy learns from the plans alone (lambda = infinity): it minimises its KL divergence to the planner's Gaussian, which
-the replay keeps with every step and which today's model lazily makes again. Values are of states, learnt on policy
-from one step of the model. docs/bmpc.md has the equations and the deviations.
+The policy learns from the plans alone (lambda = infinity): it minimises its KL divergence to the planner's Gaussian. The
+replay keeps this Gaussian for every step, and today's model lazily renews it. The values are values of states, learned on
+policy from one step of the model. docs/bmpc.md has the equations and the deviations.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class BMPCConfig(ReanalyzeConfig):
     """Options of :class:`BMPC` beside those of off-policy learning and of lazy reanalysis.
 
     Attributes:
-        kl_weight: lambda; infinite by definition, a finite one adds the return to the policy's loss.
-        state_values: values of states from the model; false: of states and actions by Q-iteration on replayed transitions,
-            the paper's imitation-only ablation (its Variant 3).
+        kl_weight: lambda, infinite in BMPC; a finite lambda adds the return to the policy's loss.
+        state_values: learn values of states from the model; false learns values of states and actions by Q-iteration
+            on the replay, the paper's imitation-only ablation (Variant 3).
     """
 
     kl_weight: KLWeight = math.inf

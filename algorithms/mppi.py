@@ -23,7 +23,7 @@ class MPPIAgentConfig(AgentConfig):
     """Options of :class:`MPPIAgent`.
 
     Attributes:
-        batch_size: environment steps between two rows of metrics, over all environments.
+        batch_size: environment steps between two rows of metrics.csv, over all environments.
         planner: options of the planner. The default has as many samples as ``adaptive_hrl`` over all its candidates.
     """
 

@@ -1,9 +1,9 @@
 """PO-MPC (Serra-Gomez et al., ICML 2026): any lambda between TD-MPC2 and imitation.
 
-The sampling policy maximises its return regularised by its KL divergence to a prior: the plan the replay holds, or a
-second, learned policy that follows those plans (the intermediate prior). lambda = 0 is TD-MPC2's update, lambda = infinity
-BMPC's imitation with Q-iteration. What the paper's text does not settle for a reader without its code is an option here;
-docs/pompc.md lists which, with the equations.
+The policy maximises its return, regularised by its KL divergence to a prior. The prior is the plan in the replay, or a
+second policy that is fitted to the plans (the intermediate prior). lambda = 0 is TD-MPC2's update; lambda = infinity is
+BMPC's imitation with Q-iteration. Everything that the paper leaves open is an option; docs/pompc.md lists these options
+and the equations.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class POMPCConfig(ReanalyzeConfig):
     Attributes:
         kl_weight: lambda; the paper compares 0.1, 1 and 9.
         convex: weigh return and divergence ``1 / (1 + lambda)`` and ``lambda / (1 + lambda)`` instead of 1 and lambda.
-        prior: ``plan`` (what the replay holds), or a learned prior that follows the plans by ``forward`` or ``reverse`` KL.
-        kl_scale_min: floor of the divergence's running scale, such that lambda pulls about as hard to a learned prior as to
+        prior: ``plan`` (as stored in the replay), or a learned prior fitted to the plans by ``forward`` or ``reverse`` KL.
+        kl_scale_min: floor of the divergence's running scale. With 2, lambda pulls about as hard to a learned prior as to
             stored plans.
         soft_target: subtract the weighted divergence at the next state from the value target (the regularised Bellman
             operator); otherwise targets are TD-MPC2's.
@@ -73,9 +73,9 @@ class POMPC(OffPolicyAgent):
     def __init__(self, config: POMPCConfig, problem: Problem) -> None:
         super().__init__(config, problem)
         self.reanalyzer = Reanalyzer.of(config)
-        if (follow := PRIORS[config.prior]) is not None:
+        if (kl := PRIORS[config.prior]) is not None:
             network = parts.make_policy(config, problem, self.model)
-            self.prior = LearnedPrior(network, follow)
+            self.prior = LearnedPrior(network, kl)
             self.optimizers["prior"] = parts.policy_optimizer(config, network)
             self.settle()
 
@@ -84,17 +84,17 @@ class POMPC(OffPolicyAgent):
         return standard_normal(action)
 
     def loss_weights(self) -> tuple[float, float]:
-        """``(1, lambda)``, or their convex form."""
+        """Return ``(1, lambda)``, or its convex form."""
         returns, kl = super().loss_weights()
         return (returns / (returns + kl), kl / (returns + kl)) if self.config.convex else (returns, kl)
 
     def value_target(self, batch: TensorDictBase) -> Tensor:
-        """TD-MPC2's target; with ``soft_target`` less the weighted divergence of the policy at the next state."""
+        """Make TD-MPC2's target, less the weighted divergence at the next state if ``soft_target``."""
         if not self.config.soft_target:
             return super().value_target(batch)
         then = batch["encoded"][1:]
         sample = self.policy.sample(then)
-        # In units of the value: the trade-off of the policy loss, whose terms have scales of their own.
+        # The weight of the policy loss in units of the value: there, return and divergence have separate scales.
         weight = self.kl_weight.value * self.return_scale.value / self.imitation.scale.value
         value = self.values.slow(then, sample.action) - weight * self.prior.divergence_next(self, batch, sample)
         return self.values.bootstrapped(batch, value)

@@ -1,9 +1,9 @@
 """TD-M(PC)^2 (Lin et al. 2025, arXiv 2502.03550): TD-MPC2 with its policy held near the planner's stored actions.
 
-The policy loss gains the cross-entropy of the policy with the plan each action was drawn from, estimated from one draw
-and switched on once the values have grown. In the plane of the two dials: lambda > 0, rho = 0, with the Monte-Carlo
-estimate, the plan from the replay as the prior and the returns' running scale for both terms. Model, values and planner
-are TD-MPC2's. docs/tdmpc_square.md has the equations and the deviations.
+The policy loss gains the cross-entropy of the policy with the stored plan of the action. One draw estimates it, and it
+counts once the values have grown. In the plane of the two dials: lambda > 0, rho = 0. The prior is the plan in the replay,
+and both terms share the returns' running scale. Model, values and planner are TD-MPC2's. docs/tdmpc_square.md has the
+equations and the deviations.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class TDMPCSquareConfig(OffPolicyConfig):
 
     Attributes:
         kl_weight: lambda of the released code (``prior_coef``), which multiplies it by ``action_dim / reference_actions``.
-        reference_actions: the size of an action at which that factor is one (61, the humanoid with hands).
+        reference_actions: the action size at which the factor of ``kl_weight`` is one (61: the humanoid with hands).
         scale_threshold: the prior is off until the returns' running scale exceeds this.
-        prior_min_std: floor of the plan's spread in the prior.
+        prior_min_std: floor of the plan's std in the prior.
     """
 
     kl_weight: KLWeight = 1.0
@@ -49,7 +49,7 @@ class TDMPCSquareConfig(OffPolicyConfig):
 
 
 def summed_log_prob(noise: Tensor, log_std: Tensor, sample: PolicySample) -> Tensor:
-    """The released code's log-density ``[...]`` of ``[..., action]``: the constant once, all of it times the size."""
+    """Compute the released code's log-density ``[...]``: the constant counts once, and the action size multiplies all."""
     return sample.num_actions * (sample.sum_over_actions(-0.5 * noise.square() - log_std) - LOG_SQRT_2PI)
 
 
@@ -64,7 +64,7 @@ class TDMPCSquare(OffPolicyAgent):
     Config = TDMPCSquareConfig
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
-        """``-Q / S_Q + entropy coefficient * log pi``, plus the gated prior, on the states that have a plan."""
+        """Compute ``-Q / S_Q + entropy_coef * log pi`` plus the gated prior, on the states that have a plan."""
         states = batch["state"][:-1]
         sample = self.policy.sample(states)
         log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - self.policy.volume_change(sample)
@@ -87,7 +87,7 @@ class TDMPCSquare(OffPolicyAgent):
         return loss + weight * prior, metrics
 
     def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
-        """Cross-entropy with the stored plan over the returns' scale ``[horizon, batch]``; zero below the threshold."""
+        """Compute the cross-entropy with the stored plan over the returns' scale; zero below the threshold."""
         std = batch["plan_std"][:-1].clamp_min(self.config.prior_min_std)
         log_prob = summed_log_prob((sample.action - batch["plan_mean"][:-1]) / std, std.log(), sample)
         on = self.return_scale.value > self.config.scale_threshold

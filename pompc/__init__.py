@@ -2,7 +2,7 @@
 
 The KL-to-planner prior weight (lambda, ``kl_weight``) says how much the policy is pulled to the planner's action
 distribution; the virtual-data ratio (rho, ``virtual_ratio``) says how much of value learning comes from the
-planner's own rollouts.  Nothing heavy is imported here: ``import pompc`` does not import torch.
+planner's own rollouts. Nothing heavy is imported here: ``import pompc`` does not import torch.
 """
 
 from pathlib import Path as _Path

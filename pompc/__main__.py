@@ -1,4 +1,4 @@
-"""``python -m pompc``."""
+"""Run the command line by ``python -m pompc``."""
 
 import sys
 

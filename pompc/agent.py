@@ -20,20 +20,20 @@ from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
 from pompc.schedules import Dial
 
-# TorchRL announces every storage on the terminal, in the middle of the progress bar.
+# TorchRL announces every storage in the middle of the progress bar.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
 
 
 class MPPIRL(TensorDictModuleBase, ABC):
     """An agent in which an MPPI planner and a learned policy or value help each other.
 
-    The two dials may move (:class:`pompc.dials.Dials`): ``kl_weight`` (lambda) is the weight of the
-    KL divergence between the policy and the planner's action distribution in the policy loss, ``virtual_ratio`` (rho) the
-    share of the planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and
-    the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
+    The two dials may move (:class:`pompc.dials.Dials`). ``kl_weight`` (lambda) is the weight of the KL divergence between
+    the policy and the planner's action distribution in the policy loss. ``virtual_ratio`` (rho) is the share of the
+    planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and the hooks;
+    :meth:`forward` makes it a policy for TorchRL collectors.
 
-    The planner's warm start is carried in the TensorDict under ``planner_mean`` and reset where ``is_init`` is true, so
-    the same agent serves any number of environments, and evaluation does not disturb training.
+    The TensorDict carries the planner's warm start as ``planner_mean``, and ``is_init`` resets it. So the same agent serves
+    any number of environments, and evaluation does not disturb training.
 
     Args:
         config: the algorithm's frozen config.
@@ -42,7 +42,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
     Attributes:
         Config: the dataclass of the algorithm's options.
         takes_images: whether observations may be images.
-        counts: metrics that are counts or settings: a row of metrics.csv has their last value, not their mean.
+        counts: metrics that are counts or settings; a row of metrics.csv has their last value, not their mean.
         updates: learning updates so far.
         steps: environment steps learned from so far, action repeat counted.
         greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
@@ -62,7 +62,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates, self.steps = 0, 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
-        self._checked: set[bool] = set()  # the kinds of decision that were seen to carry what they must
+        self._checked: set[bool] = set()  # the values of ``explore`` for which a decision wrote all primers
         self.in_keys = ["observation"]
         self.out_keys = ["action"]
 
@@ -80,10 +80,10 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write ``action [batch, action]`` and what learning needs into a TensorDict with ``observation`` and ``is_init``.
+        """Write ``action [batch, action]`` and the data of learning into a TensorDict with ``observation`` and ``is_init``.
 
-        Explores when TorchRL's exploration type is ``RANDOM``, as inside a collector, and is deterministic otherwise up to
-        the planner's samples.
+        The agent explores if TorchRL's exploration type is ``RANDOM``, as inside a collector. Otherwise it is deterministic
+        up to the planner's samples.
         """
         explore = exploration_type() == ExplorationType.RANDOM
         tensordict = self.act(tensordict, explore)
@@ -93,7 +93,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return tensordict
 
     def _require_carried(self, tensordict: TensorDictBase) -> None:
-        """Refuse an ``act`` that did not write what the next step needs: without it a warm start is lost in silence."""
+        """Refuse an ``act`` that did not write all :meth:`primers`: a warm start would be lost silently."""
         written = tensordict.get("next", {})
         for key in self.primers():
             if key not in written:
@@ -105,7 +105,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Make one decision: candidates of cost parameters, one plan over all of them, one candidate to execute.
 
-        Writes ``action``, the next values of the :meth:`primers` and, exploring, what learning needs.
+        It writes ``action`` and the next values of the :meth:`primers`, and the data of learning if it explores.
         """
         assert self.planner is not None, "an agent without a planner overrides act"
         state = self.encode(tensordict["observation"])
@@ -120,13 +120,13 @@ class MPPIRL(TensorDictModuleBase, ABC):
             discount=self.discounts(state),
         )
         chosen = self.select(tensordict, plan, candidates, explore)
-        rows = torch.arange(len(chosen), device=chosen.device)
-        mean = self.commit(tensordict, plan.mean[rows, chosen])
+        envs = torch.arange(len(chosen), device=chosen.device)
+        mean = self.commit(tensordict, plan.mean[envs, chosen])
         first = mean[:, 0]
         if self.planner.config.stochastic:
-            first = self.planner.select(plan, greedy=self.greedy and not explore)[rows, chosen]
+            first = self.planner.select(plan, greedy=self.greedy and not explore)[envs, chosen]
         if explore:
-            first = self.explore(tensordict, first, plan.std[rows, chosen, 0])
+            first = self.explore(tensordict, first, plan.std[envs, chosen, 0])
         tensordict["action"] = first.clamp(-1.0, 1.0)
         tensordict["next", "planner_mean"] = self.planner.shift(mean)
         self._last = (state, mean, plan, chosen)
@@ -161,7 +161,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return observation
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict | None:
-        """Make candidates of cost parameters: ``parameters [batch, candidate, parameter]`` and how they came about."""
+        """Make candidates of cost parameters: ``parameters [batch, candidate, parameter]``, and data for :meth:`record`."""
         return None
 
     def proposals(self, state: Tensor) -> Tensor | None:
@@ -169,7 +169,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return None
 
     def terminal_value(self) -> TerminalValue | None:
-        """Return the value at the end of the horizon; ``None`` for none."""
+        """Return the value at the end of the horizon; ``None`` without one."""
         return None
 
     def discounts(self, state: Tensor) -> Tensor | None:
@@ -181,7 +181,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return torch.zeros(plan.batch_size[0], dtype=torch.long, device=self.problem.device)
 
     def commit(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
-        """Choose the action sequences to execute from here ``[batch, horizon, action]``."""
+        """Choose the action sequences to execute from now on ``[batch, horizon, action]``."""
         return mean
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
@@ -189,15 +189,15 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return action
 
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
-        """Write what learning needs beside the action."""
+        """Write the data of learning beside the action."""
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def require_memory(self) -> None:
-        """Refuse, before anything is collected, a run whose memory will not suffice; nothing by default.
+        """Refuse a run whose memory will not suffice, before anything is collected; the default refuses nothing.
 
         Raises:
-            UserError: the memory needed, and the key to turn.
+            UserError: the memory does not suffice; the message names the size and the option to change.
         """
 
     @property
@@ -211,7 +211,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @property
     def batches_per_row(self) -> int:
-        """Calls of :meth:`learn` whose metrics are averaged in one row."""
+        """Calls of :meth:`learn` that are averaged in one row of metrics.csv."""
         return 1
 
     @property
@@ -224,16 +224,15 @@ class MPPIRL(TensorDictModuleBase, ABC):
         raise NotImplementedError(f"{type(self).__name__} has pending updates and no catch_up")
 
     def idle_reason(self) -> str | None:
-        """Say why no update has been made so far; ``None`` if one was."""
+        """Explain why no update has been made so far; ``None`` if one has."""
         return None if self.updates else "no update was made"
 
     @abstractmethod
     def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """Learn from new transitions ``[num_envs, time]``; return metrics by name.
+        """Learn from new transitions ``[num_envs, time]``; return metrics by name, without those that do not exist yet.
 
-        A metric that does not exist yet is absent.
-
-        An algorithm checks its losses itself and raises ``NonFiniteError``.
+        Raises:
+            NonFiniteError: a loss is not finite; every algorithm checks its losses.
         """
 
     def count_steps(self, data: TensorDictBase) -> None:
@@ -247,16 +246,16 @@ class MPPIRL(TensorDictModuleBase, ABC):
 
     @property
     def model_steps(self) -> int:
-        """Model steps the planner has taken so far."""
+        """Model steps that the planner has taken so far."""
         return 0 if self.planner is None else self.planner.model_steps
 
     # -- checkpoint --------------------------------------------------------------------------------------------------
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
-        """Return what changes in training beside the modules: tensors and plain values only.
+        """Return the state of training beside the modules, as tensors and plain values only.
 
         Args:
-            replay: include stored transitions, which may be large and are not needed to play.
+            replay: include stored transitions, which may be large and which acting does not need.
         """
         return {
             "dials": self.dials.state_dict(),

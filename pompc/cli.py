@@ -1,4 +1,4 @@
-"""The command line: parses, checks the configuration, then hands over. Help and errors never import torch.
+"""The command line: parse the arguments, then hand over. Help and errors never import torch.
 
 Exit codes: 0 done, 1 a failure with its traceback, 2 bad input, 130 interrupted.
 """
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find_modules_here() -> None:
-    """Let ``my_module:MyEnv-v0`` be a module of the current folder, as ``python -m`` does; an installed one comes first."""
+    """Find ``my_module:MyEnv-v0`` in the current folder too, as ``python -m`` does; an installed module comes first."""
     with suppress(FileNotFoundError):  # a folder that was deleted
         here = os.getcwd()
         if not sys.flags.safe_path and here not in sys.path:
@@ -51,11 +51,11 @@ def _find_modules_here() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all others.
+    """A parser whose errors look like all other errors of the program.
 
     Args:
         fill: adds the arguments when the parser is first used.
-        options: those of ``argparse.ArgumentParser``.
+        options: arguments of ``argparse.ArgumentParser``.
     """
 
     def __init__(self, *, fill: Callable[[argparse.ArgumentParser], None] | None = None, **options) -> None:
@@ -63,12 +63,12 @@ class _Parser(argparse.ArgumentParser):
         self._fill = fill
 
     def parse_known_args(self, args=None, namespace=None):
-        """Parse after adding the arguments."""
+        """Parse, after adding the arguments of the first use."""
         self.fill()
         return super().parse_known_args(args, namespace)
 
     def fill(self) -> None:
-        """Add the arguments that are left for the first use."""
+        """Add the arguments of the first use."""
         fill, self._fill = self._fill, None
         if fill is not None:
             fill(self)
@@ -81,7 +81,8 @@ def make_parser(first: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of all commands.
 
     Args:
-        first: the first argument; packages are not searched for further commands if it is one of pompc's own.
+        first: the first argument of the program. Other packages are searched for commands only if pompc has none of this
+            name.
     """
     parser = _Parser(prog="pompc", description="MPPI-based reinforcement learning.")
     parser.add_argument("--version", action="version", version=f"pompc {__version__}", help="print the version")
@@ -154,7 +155,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
         "--seed",
         metavar="S",
         type=_at_least(0),
-        help="of the episodes; default: fresh ones",
+        help="seed of the episodes; default: fresh ones",
     )
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
@@ -164,12 +165,12 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
-        help="make a run directory of the weights of a released checkpoint",
-        description="Make a run directory, which `pompc eval` plays, of a checkpoint of the codes released with TD-MPC2, "
-        "TD-M(PC)^2 or BMPC. The weights decide the sizes of the model.",
+        help="make a run directory from the weights of a released checkpoint",
+        description="Make a run directory from a checkpoint of the codes released with TD-MPC2, TD-M(PC)^2 or BMPC. "
+        "`pompc eval` plays it. The weights decide the sizes of the model.",
         epilog=_names(),
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file as those codes save it")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt file of those codes")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="default: runs/<algo>/<env>/converted-<name of the file>"
     )
@@ -181,20 +182,20 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="put runs side by side: table and curves",
-        description="Last evaluations and learning curves of runs, one panel per environment; equal algorithms are seeds. "
-        "A run has one score, its mean over the episodes of its last evaluation.",
+        description="Show last evaluations and learning curves of runs, one panel per environment. Runs of the same "
+        "algorithm count as seeds. The score of a run is its mean over the episodes of its last evaluation.",
     )
     parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+", help="run directories")
     parser.add_argument(
         "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
     )
-    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves, too")
+    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves too")
     parser.add_argument(
         "--bounds",
         metavar="[ENV=]LOW:HIGH",
         action="append",
         default=[],
-        help="returns of score 0 and 1 on the environments of that name (*-walk=0:1000), for a score over all of them",
+        help="returns of score 0 and 1 on the environments of this name (*-walk=0:1000), for a score over all of them",
     )
     parser.set_defaults(handler=handlers.compare)
 
@@ -223,7 +224,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "show",
         help="print the resolved configuration",
-        description="Print what `pompc run` does with the same arguments: its directory, every key and its meaning.",
+        description="Print the configuration of `pompc run` with the same arguments: run directory, all keys, meanings.",
         epilog=_names(),
     )
     _add_composition(parser)
@@ -231,7 +232,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_contributed(commands: argparse._SubParsersAction, entries: Mapping[str, Entry]) -> None:
-    """Add sub-commands of the registry, whose modules are imported only when the parser is used."""
+    """Add sub-commands of the registry; their modules are imported when their parser is first used."""
     for name, entry in entries.items():
         if name not in commands.choices:
             fill = partial(_fill, name)
@@ -249,7 +250,7 @@ def _sentence(text: str) -> str:
 def _add_composition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algo", metavar="NAME", help="the algorithm; short for algo=NAME")
     parser.add_argument("--env", metavar="NAME", help="the environment; short for env=NAME")
-    parser.add_argument("--seed", metavar="N", help="of every random generator; short for seed=N")
+    parser.add_argument("--seed", metavar="N", help="seed of every random generator; short for seed=N")
     parser.add_argument("--preset", metavar="NAME", help="a named set of values; short for preset=NAME")
     _add_overrides(parser, "any key that `pompc show` prints, such as planner.horizon=30")
 
@@ -258,10 +259,10 @@ def _add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help=text)
 
 
-def _at_least(lowest: int):
+def _at_least(lowest: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if not text.isdecimal() or not lowest <= int(text) < SEEDS:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {lowest} and below {SEEDS}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {lowest} and below {SEEDS}")
         return int(text)
 
     return convert

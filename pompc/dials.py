@@ -1,4 +1,4 @@
-"""The dials of an agent: what they are set to, how they move, what moves them, and what they log.
+"""The dials of an agent: their settings, the disagreement that moves them, and their metrics.
 
 ``kl_weight`` (lambda) is the weight of the KL divergence between the policy and the planner in the policy loss;
 ``virtual_ratio`` (rho) is the share of the planner's own rollouts in value learning. Each is a number or a schedule.
@@ -26,7 +26,7 @@ VirtualRatio = Annotated[Share | ScheduleConfig, Top()]
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(Options):
-    """The dials, which every agent has.
+    """The two dials of every agent.
 
     Attributes:
         kl_weight: lambda, the pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
@@ -43,10 +43,13 @@ class AgentConfig(Options):
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
 
     def refuse_dials(self, reason: str) -> None:
-        """Refuse dials above zero to an algorithm that has no use for them.
+        """Refuse dials above zero.
+
+        Args:
+            reason: why the algorithm has no use for the dials.
 
         Raises:
-            UserError: a dial is above zero; ``reason`` says why it must not be.
+            UserError: a dial is above zero.
         """
         for name, setting in (("kl_weight", self.kl_weight), ("virtual_ratio", self.virtual_ratio)):
             if highest_value(setting) > 0:
@@ -58,7 +61,7 @@ class AgentConfig(Options):
         return any(map(asks_uncertainty, (self.kl_weight, self.virtual_ratio)))
 
     def require_ensemble(self, heads: int) -> None:
-        """Refuse a single value head, which never disagrees, to a dial that moves by disagreement.
+        """Refuse a single value head if a dial moves by disagreement.
 
         Raises:
             UserError: ``heads`` is 1 and a dial needs more.
@@ -74,7 +77,7 @@ class Dials:
 
     Args:
         config: the settings.
-        further: settings of dials that only some agents have, by name; one that never rises above 0 is left out.
+        further: settings of dials that only some agents have, by name. A dial that never rises above 0 is left out.
 
     Attributes:
         kl_weight: lambda.
@@ -87,7 +90,7 @@ class Dials:
         self._all |= {name: make_dial(setting) for name, setting in further.items() if highest_value(setting) > 0}
 
     def find(self, name: str) -> Dial | None:
-        """Return the dial of a name; ``None`` if the agent does not have it."""
+        """Return the dial of this name; ``None`` if the agent does not have it."""
         return self._all.get(name)
 
     @property
@@ -96,7 +99,7 @@ class Dials:
         return not all(dial.fixed for dial in self._all.values())
 
     def update(self, uncertainty: float, steps: int) -> None:
-        """Advance all dials by one learning update, made after so many environment steps."""
+        """Advance all dials by one learning update, at environment step ``steps``."""
         for dial in self._all.values():
             dial.update(uncertainty, steps)
 
@@ -116,13 +119,13 @@ class Dials:
 
 
 def relative_variance(values: Tensor, reward: Tensor) -> float:
-    """Measure disagreement without units: mean variance over members by the variance of the mean value and the reward.
+    """Divide the variance over members by the variance of mean value and reward: a disagreement without units.
 
-    Dividing by the current variance of the values, not by a running maximum, keeps the measure from falling quadratically
-    while the ensemble is still wrong.
+    The divisor is the current variance, not a running maximum: with a maximum the measure would fall quadratically while
+    the ensemble is still wrong.
 
     Args:
-        values: ``[members, sample]``.
+        values: ``[member, sample]``.
         reward: rewards in the units of the values.
     """
     if values.shape[0] == 1:
@@ -131,10 +134,11 @@ def relative_variance(values: Tensor, reward: Tensor) -> float:
 
 
 def disagreement(values: Tensor, reward: Tensor) -> float:
-    """Return the share of disagreement in all variance, ``u / (1 + u)`` with u the :func:`relative_variance`: in [0, 1).
+    """Compute the share of disagreement in all variance, ``u / (1 + u)`` with ``u`` the :func:`relative_variance`.
 
-    It is zero if all members agree and near one if they have nothing in common yet, however small all values are. So no
-    peak of the first updates outweighs what comes after. Arguments as there.
+    The share lies in [0, 1). It is zero if all members agree and near one if they have nothing in common, even with tiny
+    values. So a peak in the first updates does not outweigh later updates. It has the arguments of
+    :func:`relative_variance`.
     """
     relative = relative_variance(values, reward)
     return relative / (1 + relative)

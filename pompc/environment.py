@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class Tasks:
     """The tasks of a family that plays several at once: environment ``i`` plays task ``i % len(names)``.
 
-    The last entry of an observation is the task's index; observations and actions are as long as the longest of a task.
+    The last entry of an observation is the task's index. Observations and actions have the length of the longest task's.
 
     Attributes:
-        names: what each task is called.
-        action_dims: how many entries of the action, from the first, each task obeys; it ignores the others.
+        names: name of each task.
+        action_dims: number of leading action entries that each task obeys; it ignores the others.
         episode_lengths: agent steps until an episode of each task is truncated.
     """
 
@@ -47,7 +47,7 @@ class EnvironmentFamily(ABC):
             belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``, among them ``success`` (0/1) and ``cost`` (violations) if
             the family knows them.
-        terminates: whether an episode can terminate before its time limit. None means unknown and counts as true. The
+        terminates: whether an episode can terminate before its time limit. ``None`` means unknown and counts as true. The
             constructor sets it if options decide it.
     """
 
@@ -66,7 +66,7 @@ class EnvironmentFamily(ABC):
 
     @property
     def episode_length(self) -> int | None:
-        """Agent steps (action repeat counted as one) until an episode is truncated; None without a limit.
+        """Agent steps (action repeat counted as one) until an episode is truncated; ``None`` without a limit.
 
         The default looks for gymnasium's ``TimeLimit`` in the environments of :meth:`vectorise`, and makes one environment
         if there are none yet. A family that limits its episodes in another way, or repeats actions outside of that wrapper,
@@ -78,7 +78,7 @@ class EnvironmentFamily(ABC):
 
     @property
     def max_envs(self) -> int | None:
-        """The most environments that :meth:`vectorise` offers, the config's ``max_envs``; None without a limit.
+        """The most environments that :meth:`vectorise` offers, the config's ``max_envs``; ``None`` without a limit.
 
         With a limit, :meth:`vectorise` also takes ``first_env``, the number of its first environment in a larger batch.
         """
@@ -94,14 +94,14 @@ class EnvironmentFamily(ABC):
 
     @property
     def tasks(self) -> Tasks | None:
-        """The tasks that the environments of :meth:`vectorise` play; None if all play the same."""
+        """The tasks that the environments of :meth:`vectorise` play; ``None`` if all play the same task."""
         return None
 
     def flattened(self) -> EnvironmentFamily | None:
-        """The same environments with pictures as flat numbers, for algorithms that do not take images.
+        """Make the same family with pictures as flat numbers, for algorithms that do not take images.
 
         Returns:
-            A family with the config's ``pictures`` switched off; None if there is no such switch or it is off already.
+            A family with the config's ``pictures`` switched off; ``None`` if there is no such switch or it is off already.
         """
         if not getattr(self.config, "pictures", False):
             return None
@@ -122,9 +122,9 @@ class EnvironmentFamily(ABC):
 
         Args:
             num_envs: batch size.
-            seed: base seed; the number of an environment and of its episode count too.
-            device: of the tensors.
-            first_env: number of the first environment, if these are a part of a larger batch.
+            seed: base seed. The seed of an episode also depends on the numbers of its environment and of the episode.
+            device: device of the tensors.
+            first_env: number of the first environment in a larger batch.
         """
         from pompc.data.vector import vectorise
 
@@ -137,10 +137,10 @@ class EnvironmentFamily(ABC):
         return env
 
     def task_model(self, device: torch.device | str = "cpu") -> TaskModel:
-        """The explicit model that hierarchical algorithms plan with.
+        """Make the explicit model that hierarchical algorithms plan with.
 
         Raises:
-            UserError: the family has none.
+            UserError: the family has no explicit model.
         """
         free = (name for name, entry in ALGORITHMS.builtin.items() if not entry.explicit_model)
         owners = (name for name, entry in ENVIRONMENTS.builtin.items() if entry.explicit_model)
@@ -151,10 +151,10 @@ class EnvironmentFamily(ABC):
 
 
 def close(env: gymnasium.Env) -> None:
-    """Close an environment that is not needed any more; an error of its ``close`` becomes a warning."""
+    """Close an environment; an error of its ``close`` becomes a warning."""
     try:
         env.close()
-    except Exception as error:  # a simulator that has gone fails in its own way
+    except Exception as error:  # a simulator that has gone may raise any error
         warnings.warn(f"{type(env.unwrapped).__name__}.close() raised {type(error).__name__}: {error}; the run goes on")
 
 

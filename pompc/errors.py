@@ -2,16 +2,16 @@
 
 
 class UserError(Exception):
-    """Bad input: one line that names the thing and the fix.
+    """Bad input: one line that names the fault and the fix.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class Unavailable(UserError):
-    """Something outside that a run depends on, such as a simulator's server, cannot be reached (any more).
+    """Something that a run depends on, such as a simulator's server, cannot be reached.
 
-    A run that meets it saves its state before it ends.
+    The run saves its state before it ends.
     """
 
 

@@ -1,6 +1,6 @@
-"""What every command of the command line hands over to. Torch is imported where a command needs it, never before.
+"""Handlers of the commands. A handler imports torch only when it needs it.
 
-Each takes the parsed arguments, returns the exit code and raises ``UserError`` for bad input.
+Each handler takes the parsed arguments, returns the exit code and raises ``UserError`` for bad input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """``pompc run``."""
+    """Do ``pompc run``: train, or continue a run."""
     spec = _fitted(args)
     from pompc.training.run import run
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """``pompc show``: the resolved configuration, what every option means, and the run directory."""
+    """Do ``pompc show``: print the resolved configuration, the meaning of every option, and the run directory."""
     spec = _fitted(args)
     from pompc.config.documentation import explained
 
@@ -37,7 +37,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def _fitted(args: argparse.Namespace) -> RunSpec:
-    """The resolved configuration, with no more environments than there can be unless the arguments say how many."""
+    """Resolve the configuration; ``num_envs`` fits the environment unless the arguments set it."""
     values = _composed(args)
     _prepare_graphics()
     from pompc.config.overrides import keys
@@ -47,7 +47,7 @@ def _fitted(args: argparse.Namespace) -> RunSpec:
 
 
 def _composed(args: argparse.Namespace) -> dict[str, Any]:
-    """The values that the arguments ask for; what is wrong in them is said before torch is imported."""
+    """Compose the values of the arguments; errors appear before torch is imported."""
     from pompc.config.compose import compose
 
     seed = [] if args.seed is None else [f"seed={args.seed}"]
@@ -55,7 +55,7 @@ def _composed(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """``pompc eval``."""
+    """Do ``pompc eval``: play episodes with a checkpoint."""
     if not args.path.exists():
         raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
     _require_film(args.video, "--video")
@@ -73,7 +73,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    """``pompc demo``."""
+    """Do ``pompc demo``: film an agent that comes with a package."""
     _require_film(args.out, "--out")
     entry = DEMOS[args.name]
     _prepare_graphics()
@@ -89,7 +89,7 @@ def _require_film(file: Path | None, option: str) -> None:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """``pompc convert``."""
+    """Do ``pompc convert``: make a run directory from released weights."""
     values = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
@@ -103,7 +103,7 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """``pompc compare``."""
+    """Do ``pompc compare``: write a table and curves of runs."""
     if args.out.suffix != ".png":
         raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
     from pompc.report.compare import compare
@@ -113,7 +113,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """``pompc bench``."""
+    """Do ``pompc bench``: measure speed on this machine."""
     _prepare_graphics()
     from pompc.report.bench import bench
 
@@ -121,7 +121,7 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def list_names(args: argparse.Namespace) -> int:
-    """``pompc list``."""
+    """Do ``pompc list``: name the algorithms and environments."""
     tables = {"algos": ("algorithms", ALGORITHMS), "envs": ("environments", ENVIRONMENTS)}
     chosen = [tables[args.what]] if args.what else list(tables.values())
     flush("\n".join(_table(title, registry) for title, registry in chosen))
@@ -129,13 +129,13 @@ def list_names(args: argparse.Namespace) -> int:
 
 
 def _table(title: str, registry: Registry) -> str:
-    rows = {entry.form or name: entry.description for name, entry in registry.items()}
-    width = max(map(len, rows))
-    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in rows.items()), ""])
+    descriptions = {entry.form or name: entry.description for name, entry in registry.items()}
+    width = max(map(len, descriptions))
+    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in descriptions.items()), ""])
 
 
 def _prepare_graphics() -> None:
-    """Before TorchRL imports MuJoCo where it finds it: a back-end that cannot be loaded costs pictures, not the command."""
+    """Import MuJoCo before TorchRL does, so that a missing graphics back-end costs pictures and not the command."""
     from pompc.system import graphics
 
     if graphics.VARIABLE in os.environ:
@@ -144,7 +144,7 @@ def _prepare_graphics() -> None:
 
 
 def flush(text: str = "") -> None:
-    """Write, and stay silent where the reader (``| head``) has gone."""
+    """Write ``text`` and flush; ignore a reader (``| head``) that has gone."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

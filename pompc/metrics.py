@@ -1,4 +1,4 @@
-"""Metrics: the mean over several calls, and what the terms of a policy loss weigh."""
+"""Metrics: means over several calls, and the terms of a policy loss."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TERM_METRICS = tuple(f"{term}_{what}" for what in ("term", "grad_norm") for term
 
 
 def term_metrics(terms: Mapping[str, Tensor], parameters: Iterable[Tensor], *, gradients: bool) -> dict[str, Tensor]:
-    """Value and gradient norm of the terms of a loss, before their weights; the graph is kept for the step that follows.
+    """Measure value and gradient norm of the terms of a loss, before their weights.
 
-    Nothing is drawn and nothing but the result is written, so that the step is the same with and without them.
+    It draws nothing, keeps the graph and changes no gradient, so the optimizer step stays the same.
 
     Args:
         terms: scalars by name, functions of the parameters.
-        parameters: of the policy.
-        gradients: measure the gradients, which costs a backward pass each.
+        parameters: parameters of the policy.
+        gradients: measure the gradient norms too; each costs a backward pass.
 
     Returns:
-        ``<name>_term`` and, where asked, ``<name>_grad_norm``.
+        ``<name>_term`` and, with ``gradients``, ``<name>_grad_norm``.
     """
     found = {f"{name}_term": term.detach() for name, term in terms.items()}
     if gradients:
@@ -36,7 +36,7 @@ def term_metrics(terms: Mapping[str, Tensor], parameters: Iterable[Tensor], *, g
 
 
 def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
-    if not term.requires_grad:  # no function of the policy
+    if not term.requires_grad:  # the term does not depend on the policy
         return torch.zeros_like(term)
     return get_total_norm(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))
 
@@ -46,7 +46,7 @@ def mean_metrics(results: Sequence[Mapping[str, Any]], last: tuple[str, ...] = (
 
     Args:
         results: the metrics of each call, which may differ in what they report.
-        last: metrics that are counts or settings, of which the last value is taken.
+        last: metrics that are counts or settings, whose last value is taken.
     """
     found: dict[str, list[Any]] = {}
     for metrics in results:

@@ -1,4 +1,4 @@
-"""The environment as an agent knows it."""
+"""The description of an environment that an agent gets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pompc.models.protocols import TaskModel
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The environment as an agent knows it.
+    """The description of an environment that an agent gets.
 
     Attributes:
         observation_dim: size of a flat observation.

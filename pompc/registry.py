@@ -1,7 +1,7 @@
 """Tables of algorithms, environments, sub-commands and measurements by name; their modules are imported on use.
 
-This is the only module of ``pompc`` that names an algorithm or an environment. A package of your own adds to the tables
-through entry points; see :class:`Registry`.
+This is the only module of ``pompc`` that names an algorithm or an environment. Other packages add to the tables through
+entry points; see :class:`Registry`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Entry:
         description: one line for ``pompc list`` or ``--help``.
         argument: the config key that the part after ``/`` of an environment's name sets (``dmc/cartpole-swingup``).
         form: how to write an environment's name with its argument.
-        unhashed: an environment's config keys that change neither a step nor an evaluation.
+        unhashed: an environment's config keys that are left out of the run's hash: they change neither a step nor an
+            evaluation.
         explicit_model: whether an environment has an explicit model to plan with, or an algorithm needs one.
         released_values: the arguments of the values in an algorithm's released weights, which ``pompc convert`` reads:
             ``actions`` (and states), or ``states`` alone.
@@ -45,9 +46,9 @@ class Entry:
 
 
 class Registry(Mapping[str, Entry]):
-    """A table of built-in entries, extended by an entry-point group that is read only on a miss or for a listing.
+    """A table of built-in entries and of the entries of an entry-point group, which is read only when needed.
 
-    A package of your own adds entries in its ``pyproject.toml``::
+    Another package adds entries in its ``pyproject.toml``::
 
         [project.entry-points."pompc.algorithms"]  # a class with a Config
         my_algorithm = "my_package.my_algorithm:MyAlgorithm"
@@ -55,7 +56,7 @@ class Registry(Mapping[str, Entry]):
         [project.entry-points."pompc.envs"]  # a subclass of EnvironmentFamily
         my_env = "my_package.my_env:MyFamily"
 
-        [project.entry-points."pompc.commands"]  # adds arguments and the default ``handler`` to the parser it is given
+        [project.entry-points."pompc.commands"]  # a function that adds arguments and the default ``handler`` to a parser
         my_command = "my_package.commands:add"
 
         [project.entry-points."pompc.benchmarks"]  # a Measurement, see pompc.report.measurement
@@ -120,7 +121,7 @@ class Registry(Mapping[str, Entry]):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Find the choice most like ``word``; None if no choice is near."""
+    """Find the choice most like ``word``; ``None`` if no choice is near."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
@@ -214,7 +215,7 @@ DEMOS = Registry(
         ),
     },
 )
-"""Agents that packages ship: name -> the path of a file that :func:`pompc.training.export.export` wrote."""
+"""Agents that packages ship. An entry's target is the path of a file that :func:`pompc.training.export.export` wrote."""
 COMMANDS = Registry(
     "command",
     "pompc.commands",
@@ -253,7 +254,7 @@ def parse_environment(name: str) -> tuple[str, dict[str, str]]:
     ``"my_package:MyEnv-v0"`` -> ``("gym", {"id": "my_package:MyEnv-v0"})``.
 
     Raises:
-        UserError: there is no such family, or it takes nothing after the slash.
+        UserError: there is no such family, or the family takes nothing after the slash.
     """
     family, slash, argument = name.partition("/")
     if family in ENVIRONMENTS.builtin or ":" not in family:

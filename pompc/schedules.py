@@ -1,8 +1,8 @@
-"""How a dial moves: constant, decaying, driven by the disagreement of a value ensemble, or from one value to another.
+"""Schedules of a dial: constant, decaying, driven by disagreement of a value ensemble, or from one value to another.
 
-The published rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is known in words only: the smoothed ensemble
-variance sets the rate at which the virtual-data ratio decays, high uncertainty slows the decay, and the ratio goes to
-zero so that learning is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
+The rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is published in words only. The smoothed ensemble variance
+sets the rate at which the virtual-data ratio decays. High uncertainty slows the decay. The ratio goes to zero, so learning
+is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ScheduleConfig(Options):
     """Options of a :class:`Dial` that moves.
 
     Attributes:
-        schedule: how the dial moves: ``fixed``, ``exp``, ``inv``, ``ratio`` or ``prop`` (which decay or follow the
-            uncertainty), ``linear`` or ``switch`` (which go from ``initial`` to ``to``).
+        schedule: how the dial moves: ``fixed``; ``exp``, ``inv`` or ``ratio`` (decay); ``prop`` (proportional to the
+            ensemble's standard deviation); ``linear`` or ``switch`` (from ``initial`` to ``to``).
         initial: value before the first update.
         decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
         minimum: floor of the value, at most ``initial``.
@@ -50,17 +50,17 @@ class ScheduleConfig(Options):
 
 
 Setting = float | ScheduleConfig
-"""What an option that is a dial holds: a constant, or how the dial moves."""
+"""The value of a dial's option: a constant, or options of a schedule."""
 
 
 class Dial:
-    """A value over the course of learning; this class keeps it fixed.
+    """A value that may move during learning; this class keeps it fixed.
 
     Args:
         config: options.
 
     Attributes:
-        value: the dial now.
+        value: the current value.
         uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
         uses_uncertainty: whether the uncertainty moves the value.
         rises: whether the value goes to ``config.to``, which may lie above ``config.initial``.
@@ -99,7 +99,7 @@ class Dial:
         self.value = max(self.config.minimum, self.next_value(ticks))
 
     def next_value(self, ticks: int) -> float:
-        """Return the value after so many more ticks of the clock, before the floor."""
+        """Return the value after ``ticks`` more ticks of the clock, before the floor."""
         return self.value
 
     @property
@@ -128,46 +128,46 @@ _CLOCKS = {"updates": lambda time, steps: time + 1, "steps": lambda time, steps:
 
 
 class Exponential(Dial):
-    """Decay exponentially, blind to the uncertainty."""
+    """Decay exponentially, whatever the uncertainty."""
 
     leaves_infinity = False
 
     def next_value(self, ticks: int) -> float:
-        """``value * decay^ticks``."""
+        """Return ``value * decay^ticks``."""
         return self.value * self.config.decay**ticks
 
 
 class InverseUncertainty(Dial):
     """Decay more slowly under uncertainty: the exponent falls from 1 to 0 as the relative variance grows.
 
-    With ``ubar <= U`` the value is at most ``initial * decay^(k / (1 + kappa U))``, so bounded variance is enough for it to
-    vanish geometrically.
+    With ``ubar <= U`` the value is at most ``initial * decay^(k / (1 + kappa U))``, so with bounded variance it vanishes
+    geometrically.
     """
 
     uses_uncertainty, leaves_infinity = True, False
 
     def next_value(self, ticks: int) -> float:
-        """``value * decay^(ticks / (1 + kappa * ubar))``."""
+        """Return ``value * decay^(ticks / (1 + kappa * ubar))``."""
         return self.value * self.config.decay ** (ticks / (1 + self.config.kappa * self.uncertainty))
 
 
 class RatioToMaximum(Dial):
-    """Decay more slowly by the share of the uncertainty in its running maximum, at most 20 times."""
+    """Decay more slowly the nearer the uncertainty is to its running maximum, at most 20 times more slowly."""
 
     uses_uncertainty, leaves_infinity = True, False
 
     def next_value(self, ticks: int) -> float:
-        """``value * decay^(ticks (1 - min(ubar / max ubar, 0.95)))``."""
+        """Return ``value * decay^(ticks (1 - min(ubar / max ubar, 0.95)))``."""
         return self.value * self.config.decay ** (ticks * (1 - min(self.relative, 0.95)))
 
 
 class ProportionalToDeviation(Dial):
-    """Follow the ensemble's standard deviation."""
+    """Stay proportional to the ensemble's standard deviation."""
 
     uses_uncertainty, leaves_infinity = True, False
 
     def next_value(self, ticks: int) -> float:
-        """``initial * min(1, sqrt(ubar / max ubar))``."""
+        """Return ``initial * min(1, sqrt(ubar / max ubar))``."""
         return self.config.initial * min(1.0, math.sqrt(self.relative))
 
 
@@ -177,18 +177,18 @@ class Linear(Dial):
     rises, leaves_infinity = True, False
 
     def next_value(self, ticks: int) -> float:
-        """``initial + (to - initial) * min(time / over, 1)``."""
+        """Return ``initial + (to - initial) * min(time / over, 1)``."""
         share = min(self.time / self.config.over, 1.0)
         return (1 - share) * self.config.initial + share * self.config.to
 
 
 class Switch(Dial):
-    """Be ``initial`` for ``over`` ticks and ``to`` from then on; either may be infinite."""
+    """Stay at ``initial`` for ``over`` ticks and at ``to`` from then on; either may be infinite."""
 
     rises = True
 
     def next_value(self, ticks: int) -> float:
-        """``initial`` before tick ``over``, ``to`` from there."""
+        """Return ``initial`` before tick ``over``, and ``to`` from then on."""
         return self.config.initial if self.time < self.config.over else self.config.to
 
 
@@ -205,7 +205,7 @@ SCHEDULES: dict[str, type[Dial]] = {
 
 
 def make_dial(setting: Setting) -> Dial:
-    """Make a dial from what its option holds; a number is a constant."""
+    """Make a dial from the value of its option; a number is a constant."""
     config = (
         setting if isinstance(setting, ScheduleConfig) else ScheduleConfig(schedule="fixed", initial=float(setting))
     )
@@ -220,7 +220,7 @@ def highest_value(setting: Setting) -> float:
 
 
 def asks_uncertainty(setting: Setting) -> bool:
-    """Whether a setting moves its dial by uncertainty."""
+    """Tell whether a setting moves its dial by uncertainty."""
     return isinstance(setting, ScheduleConfig) and SCHEDULES[setting.schedule].uses_uncertainty
 
 
@@ -229,11 +229,11 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf) -> Non
 
     Args:
         name: the dial's key, for messages.
-        setting: number or options.
-        highest: largest value allowed.
+        setting: a number, or options of a schedule.
+        highest: largest allowed value.
 
     Raises:
-        UserError: a value is out of range, or infinite although it should move little by little.
+        UserError: a value is out of range, or infinite although the schedule moves it gradually.
     """
     if not isinstance(setting, ScheduleConfig):
         return
@@ -246,6 +246,6 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf) -> Non
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
     if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
         raise UserError(
-            f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; from .inf only "
-            f"{name}.schedule=switch leads away"
+            f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; only "
+            f"{name}.schedule=switch takes .inf"
         )

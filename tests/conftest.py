@@ -1,4 +1,4 @@
-"""Every test starts from the same random state and registries and runs on one thread."""
+"""Every test starts from the same random state and the same registries, and runs on one thread."""
 
 import random
 
@@ -20,7 +20,7 @@ def _seeded():
 
 @pytest.fixture(autouse=True)
 def _as_installed():
-    """The names a test registered are gone after it."""
+    """Remove the names that a test registered."""
     yield
     for registry in (ALGORITHMS, ENVIRONMENTS):
         vars(registry).pop("external", None)

@@ -1,4 +1,4 @@
-"""What an agent's primers carry from step to step must be written by every decision."""
+"""Every decision must write the entries that the agent's primers carry from step to step."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ class NoWarmStart(MPPIAgent):
 
 
 class NoDecision(AdaptiveHRL):
-    """Forgets the decision in hand when it does not explore."""
+    """Forgets the held decision when it does not explore."""
 
     def act(self, tensordict, explore):
         tensordict = super().act(tensordict, explore)
@@ -52,7 +52,7 @@ def test_every_key_is_checked_in_both_kinds_of_decision():
 
 
 @pytest.mark.parametrize("make", [hierarchical, lambda: planning(MPPIAgent)])
-def test_the_algorithms_carry_what_they_must(make):
+def test_the_algorithms_write_all_their_primers(make):
     agent = make()
     for kind in (ExplorationType.RANDOM, ExplorationType.DETERMINISTIC):
         with set_exploration_type(kind):

@@ -24,13 +24,13 @@ PLACEHOLDERS = {"ALGO": "pompc", "HOST:PORT": "localhost:2000"}
 
 
 def blocks(page):
-    """The lines of the page's bash blocks as words, continued ones joined, without comments."""
+    """Split the lines of the page's bash blocks into words; join continued lines and drop comments."""
     text = "\n".join(re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.S))
     return [words for line in text.replace("\\\n", " ").splitlines() if (words := shlex.split(line, comments=True))]
 
 
 def inline(page):
-    """The commands in the page's prose as words; of pompc's the runs, because the others are named rather than given."""
+    """Split the commands in the page's prose into words; of pompc's only runs, because prose only names the others."""
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     return [shlex.split(text) for text in re.findall(r"`((?:make|pip|pompc run) [^`]+)`", prose)]
 
@@ -51,7 +51,7 @@ python() { :; }
 
 @pytest.fixture(autouse=True)
 def _the_packages_of_the_quickstart(monkeypatch, tmp_path):
-    """Its algorithm as if it were installed, its environment in a folder where modules are found."""
+    """Install the algorithm of the quickstart, and put its environment in a folder of importable modules."""
     text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
     examples = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", text, re.S))
     (tmp_path / "my_algorithm.py").write_text(examples["algorithm"], encoding="utf-8")
@@ -67,7 +67,7 @@ def of(tool):
 
 
 def resolves(words, capsys):
-    """`pompc run` as far as its configuration; any other command as far as its arguments."""
+    """Resolve the configuration of `pompc run`; parse the arguments of any other command."""
     words = [PLACEHOLDERS.get(word, word) for word in words]
     if words[0] == "run":
         code = main(["show", *words[1:]])
@@ -124,7 +124,7 @@ def test_a_command_of_pip_names_what_there_is(words):
 
 @pytest.mark.parametrize("words", of("python"))
 def test_a_command_of_python_runs_a_script_that_is_there(words):
-    """As far as its imports: what such a script computes takes minutes."""
+    """Only its imports are checked, because the script runs for minutes."""
     script = ROOT / words[1]
     imports = [node for node in ast.parse(script.read_text(encoding="utf-8")).body if isinstance(node, IMPORTS)]
     exec(compile(ast.Module(imports, type_ignores=[]), str(script), "exec"), {})
@@ -145,7 +145,7 @@ def test_the_versions_of_python_are_the_same_everywhere():
 
 
 def interpreter(path, version, fits):
-    """A program that answers as the Makefile asks an interpreter, and makes an environment that says whose it is."""
+    """Write a program that answers the Makefile as a Python interpreter and makes an environment with its name."""
     path.write_text(
         "#!/bin/sh\n"
         f'case "$1" in\n-c) exit {0 if fits else 1};;\n--version) echo "Python {version}";;\n'
@@ -167,7 +167,7 @@ def test_make_takes_the_first_interpreter_that_fits(tmp_path):
     assert (tmp_path / "venv/bin/python").read_text() == Path(good).read_text()
 
 
-def test_make_refuses_in_one_line_where_no_interpreter_fits(tmp_path):
+def test_make_refuses_in_one_line_if_no_interpreter_fits(tmp_path):
     result = install(tmp_path, interpreter(tmp_path / "old", "3.10.13", fits=False), "nowhere3")
     refusal, _ = result.stderr.splitlines()  # the other one is make's own
     assert refusal.startswith(
@@ -187,7 +187,7 @@ def test_make_leaves_nothing_of_an_environment_that_could_not_be_made(tmp_path):
 
 
 def measured(page):
-    """The sections of a page with measured figures, by heading."""
+    """Find the sections of a page with measured figures, by heading."""
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     sections = {text.partition("\n")[0]: text for text in re.split(r"^## ", prose, flags=re.M)}
     return {heading: text for heading, text in sections.items() if re.search(MEASURED, text)}
@@ -201,7 +201,7 @@ def test_the_pages_with_figures_are_known():
 
 @pytest.mark.parametrize("page", FIGURES)
 def test_figures_carry_their_commit(page):
-    """Every section with measured figures names a commit, or the page of results that does."""
+    """Every section with measured figures names a commit, or a page of results that names one."""
     for heading, text in measured(ROOT / page).items():
         pages = {ROOT / folder / "README.md" for folder in re.findall(r"\bresults/\w+", text)}
         sources = [text, *(source.read_text(encoding="utf-8") for source in pages)]

@@ -27,7 +27,7 @@ def test_a_number_is_a_constant():
 
 
 def test_zero_uncertainty_is_the_plain_exponential():
-    """Also what happens when the ensemble collapses: never stuck, never negative."""
+    """A collapsed ensemble has zero uncertainty too: the dial is never stuck and never negative."""
     expected = [0.3 * 0.98**k for k in range(101)]
     assert run("inv", [0.0] * 100) == pytest.approx(expected)
     assert run("exp", [7.0] * 100) == pytest.approx(expected)

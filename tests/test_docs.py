@@ -1,4 +1,4 @@
-"""The examples of docs/ run as printed; the tables of keys say what the configs do; pages lead where they say."""
+"""The examples of docs/ run as printed, the tables of keys agree with the configs, and links lead to files."""
 
 import dataclasses
 import html
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def block(page, name):
-    """The marked code block of a page."""
+    """Return the marked code block of a page."""
     found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.S)
     assert found, f"{page} has no example {name!r}"
     return found[1]
@@ -44,7 +44,7 @@ def example(page, name):
 
 
 def updates(family, make_agent, batches=1):
-    """The agent and the metrics of its last ``learn``, after some batches of four environments."""
+    """Learn from some batches of four environments; return the agent and the last metrics."""
     env = family.vectorise(4, seed=0)
     problem = Problem(
         observation_dim=env.observation_spec["observation"].shape[-1],
@@ -62,13 +62,13 @@ def updates(family, make_agent, batches=1):
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
-    """Dataclasses look their module up by name."""
+    """Put the module in ``sys.modules``, where dataclasses look it up."""
     for name in ("algorithm", "latent", "environment"):
         monkeypatch.setitem(sys.modules, f"example_{name}", types.ModuleType(f"example_{name}"))
 
 
 def small(config, **options):
-    """A config of an off-policy algorithm with small networks and short plans."""
+    """Make a config of an off-policy algorithm with small networks and short plans."""
     planner = dataclasses.replace(config().planner, num_samples=16, num_elites=4, num_iterations=2)
     widths = {"encoder_dim": 16, "mlp_dim": 16, "latent_dim": 16, "ensemble_size": 3, "num_proposals": 2}
     learning = {"discount": 0.9, "batch_size": 16, "buffer_size": 1000, "seed_steps": 80, "pretrain_updates": 3}
@@ -76,7 +76,7 @@ def small(config, **options):
 
 
 def disagreeing(agent):
-    """The agent with value heads that have learned to disagree."""
+    """Make the agent's value heads disagree; return it."""
     with torch.no_grad():
         torch.nn.init.normal_(agent.critic.heads.linears[-1].weight)
     return agent
@@ -184,17 +184,17 @@ def test_a_lifted_state_keeps_the_limit_of_the_acceleration_and_of_its_change():
 
 
 def documented(page):
-    """The keys and defaults in the tables of a page, as printed."""
-    rows = re.findall(r"^\| `([\w.]+)` \| (\S+) \|", (ROOT / "docs" / page).read_text(), re.M)
+    """Read the keys and defaults in the tables of a page, as printed."""
+    lines = re.findall(r"^\| `([\w.]+)` \| (\S+) \|", (ROOT / "docs" / page).read_text(), re.M)
     return {
         key: default
-        for key, default in rows
+        for key, default in lines
         if default != "below" and key.startswith(("algo.", "kl_weight", "virtual_ratio", "policy_share"))
     }
 
 
 def defaults(config):
-    """The keys of a config and their defaults as a configuration file has them."""
+    """List the keys of a config and their defaults in the form of a configuration file."""
     found = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
@@ -207,11 +207,11 @@ def defaults(config):
 
 
 def printed(value):
-    """As yaml prints it."""
+    """Print a value as yaml does."""
     return ".inf" if value == math.inf else json.dumps(value).strip('"')
 
 
-def test_the_keys_of_the_off_policy_wing_are_explained_with_their_defaults():
+def test_the_keys_of_the_off_policy_agents_are_explained_with_their_defaults():
     assert documented("latent.md") == defaults(OffPolicyConfig())
 
 
@@ -225,12 +225,12 @@ def test_the_keys_of_the_off_policy_wing_are_explained_with_their_defaults():
         ("adaptive_pompc", ("pompc", "adaptive_pompc")),
     ],
 )
-def test_every_key_of_an_off_policy_algorithm_is_explained_where_it_differs(name, pages):
+def test_every_key_of_an_off_policy_algorithm_is_explained_if_it_differs(name, pages):
     shared, own = defaults(OffPolicyConfig()), defaults(ALGORITHMS.resolve(name).Config())
     changed = {key: value for key, value in own.items() if shared.get(key) != value}
-    rows = {key: default for page in pages for key, default in documented(f"{page}.md").items()}
-    assert {key: default for key, default in rows.items() if shared.get(key) != default} == changed
-    assert rows.keys() <= own.keys()
+    printed_defaults = {key: default for page in pages for key, default in documented(f"{page}.md").items()}
+    assert {key: default for key, default in printed_defaults.items() if shared.get(key) != default} == changed
+    assert printed_defaults.keys() <= own.keys()
 
 
 def test_the_pages_name_only_keys_that_exist():
@@ -245,7 +245,7 @@ def test_the_pages_name_only_keys_that_exist():
 
 
 def slug(heading):
-    """The anchor that GitHub gives a heading."""
+    """Make the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

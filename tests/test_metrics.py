@@ -1,4 +1,4 @@
-"""What lambda weighs is logged: both terms of the policy loss and their gradients, at no cost to the numbers of a run."""
+"""Both terms of the policy loss and their gradients are logged, and logging changes no number of a run."""
 
 import math
 
@@ -63,7 +63,7 @@ def test_imitation_alone_has_one_term_and_the_convex_form_the_same_two(convex, w
 def test_without_lambda_there_is_nothing_to_weigh():
     agent = tiny.agent()
     assert not set(TERM_METRICS) & set(agent.update(tiny.batch(agent)))
-    assert all(name not in row for row in tiny.World(agent).run(12) for name in TERM_METRICS)
+    assert all(name not in metrics for metrics in tiny.World(agent).run(12) for name in TERM_METRICS)
 
 
 @pytest.mark.parametrize(("options", "every"), [({"log_every": 4}, 4), ({"log_every": 4, "update_to_data": 0.5}, 2)])
@@ -90,7 +90,7 @@ def test_measuring_changes_neither_weights_nor_random_numbers(cls, monkeypatch):
 
 
 def test_with_a_low_floor_the_divergence_weighs_the_same_whatever_its_size(monkeypatch):
-    """A divergence from a learned prior is small, from stored plans large: the published floor scales only the latter."""
+    """Divergences from a learned prior are small, from stored plans large; the published floor scales only large ones."""
     norms = {}
     for floor in (1.0, 0.01):
         for size in (0.05, 100.0):

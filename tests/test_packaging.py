@@ -9,7 +9,7 @@ FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir
 
 
 def folder_of(package):
-    """The folder of a package: that of the longest prefix that has one, then the rest of the name."""
+    """Find the folder of a package: that of the longest prefix with a folder, then the rest of the name."""
     prefix = max((one for one in FOLDERS if f"{package}.".startswith(f"{one}.")), key=len)
     return FOLDERS[prefix].joinpath(*package.removeprefix(prefix).split("."))
 

@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning; where mkdocs is not installed (the extra ``docs``), nothing is tried."""
+"""The documentation site builds without a warning; the test is skipped without mkdocs (the extra ``docs``)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The shape of the house: who imports whom, how long a file is, where names stand, and how far a reader has to walk."""
+"""The shape of the code: imports, lengths of files and functions, places of names, lengths of reading paths."""
 
 import ast
 import importlib
@@ -28,7 +28,7 @@ LAYERS = [
     "cli handlers __main__ testing",
     "algorithms envs",
 ]
-"""What lies directly in ``pompc``, from the bottom to the top: a module imports its own line and the lines above it."""
+"""The parts of ``pompc``, from the bottom to the top: a module imports from its line and from earlier lines."""
 APART = [("onpolicy", "offpolicy"), ("algorithms", "envs")]
 """Parts of one line that do not import each other."""
 ABOVE = ("algorithms", "envs")
@@ -49,16 +49,16 @@ class Module:
 
     @property
     def part(self) -> str:
-        """The package or module directly in ``pompc`` that it belongs to."""
+        """Return the part of ``pompc`` that a module belongs to."""
         return self.name.split(".")[1] if "." in self.name else "pompc"
 
     def imports(self, known, *, at_import_only: bool) -> set[str]:
-        """The known modules it imports; ``at_import_only`` leaves out functions and ``TYPE_CHECKING``."""
+        """Find the known modules that a module imports; ``at_import_only`` skips functions and ``TYPE_CHECKING``."""
         nodes = _run_at_import(self.tree) if at_import_only else ast.walk(self.tree)
         return {target for node in nodes for target, _ in self.targets(node, known)} - {self.name}
 
     def targets(self, node, known) -> Iterator[tuple[str, str]]:
-        """The known modules, each with a name taken from it, that a node imports."""
+        """Find the known modules that a node imports, each with the imported name."""
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
@@ -74,7 +74,7 @@ class Module:
 
 
 def _run_at_import(node) -> Iterator[ast.AST]:
-    """The nodes that run as a module is imported."""
+    """Yield the nodes that run when a module is imported."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
@@ -86,7 +86,7 @@ def _run_at_import(node) -> Iterator[ast.AST]:
 
 
 def modules(root=ROOT) -> dict[str, Module]:
-    """All modules of the library by their import names."""
+    """Find all modules of the library by their import names."""
     found = {}
     for folder, package in FOLDERS.items():
         for path in sorted((root / folder).rglob("*.py")):
@@ -97,13 +97,13 @@ def modules(root=ROOT) -> dict[str, Module]:
 
 
 def layer(part: str) -> int:
-    found = [row for row, names in enumerate(LAYERS) if part in names.split()]
+    found = [line for line, names in enumerate(LAYERS) if part in names.split()]
     assert found, f"pompc.{part} stands in no line of LAYERS: enter it"
     return found[0]
 
 
 def circle(found: dict[str, Module]) -> list[str]:
-    """One circle of imports, empty without any."""
+    """Find a circle of imports; empty if there is none."""
     try:
         list(TopologicalSorter({m.name: m.imports(found, at_import_only=True) for m in found.values()}).static_order())
     except CycleError as error:
@@ -121,7 +121,7 @@ def _apart(one: str, other: str) -> bool:
 
 
 def documented(tree) -> Iterator[ast.AST]:
-    """The module, its public classes and functions, and their public methods."""
+    """Yield the module, its public classes and functions, and their public methods."""
     yield tree
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
@@ -132,13 +132,13 @@ def documented(tree) -> Iterator[ast.AST]:
 
 
 def length(function) -> int:
-    """Lines of a function without its docstring."""
+    """Count the lines of a function without its docstring."""
     docstring = function.body[0] if ast.get_docstring(function) is not None else None
     return function.end_lineno - function.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)
 
 
 def constants(tree) -> Iterator[ast.Constant]:
-    """Strings in the code, without those that are statements: docstrings, and the ones that follow a constant."""
+    """Find the strings in the code, without docstrings and without the texts after constants."""
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
     yield from (node for node in strings if id(node) not in prose)
@@ -250,7 +250,7 @@ INDEX = ROOT / "docs" / "index.md"
 
 
 def reading_path(title: str) -> list[Path]:
-    """The files that a line of the form ``title: [a](../pompc/a.py) -> [b](../pompc/b.py)`` links, in order."""
+    """List the files that a line of the form ``title: [a](../pompc/a.py) -> [b](../pompc/b.py)`` links, in order."""
     top = INDEX.read_text(encoding="utf-8").split("\n## ")[0]
     line = re.search(rf"^\W*{re.escape(title)}\W*:(.*)$", top, re.M)
     assert line, f"docs/index.md has no line '{title}: [file](../path/file.py) -> ...' above its first section"
@@ -258,7 +258,7 @@ def reading_path(title: str) -> list[Path]:
 
 
 def imported_files(module: Module, found: dict[str, Module]) -> set[Path]:
-    """The files a module imports; a name that a package passes on counts for the file that defines it."""
+    """Find the files that a module imports; a name that a package passes on counts for its defining file."""
     files = set()
     for node in ast.walk(module.tree):
         for target, name in module.targets(node, found):

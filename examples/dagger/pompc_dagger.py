@@ -17,7 +17,7 @@ class DAggerConfig(MPPIAgentConfig):
     """Options of :class:`DAgger` beside those of the planner alone; ``batch_size`` is the length of a round.
 
     Attributes:
-        planner_share_decay: factor per round on the share of actions that the planner takes, at first 1.
+        planner_share_decay: factor per round on the planner's share of the actions, which starts at 1.
         gradient_steps: gradient steps per round.
         minibatch_size: labelled states per gradient step.
         learning_rate: of Adam.
@@ -32,7 +32,7 @@ class DAggerConfig(MPPIAgentConfig):
 
 
 class DAgger(MPPIAgent):
-    """Label every visited state with the planner's action; act with a mixture, and in evaluation with the policy."""
+    """Label every visited state with the planner's action; act by a mixture, and in evaluation by the policy."""
 
     Config = DAggerConfig
 
@@ -42,10 +42,10 @@ class DAgger(MPPIAgent):
         self.policy = tanh_mlp([problem.observation_dim, *config.hidden_sizes, problem.action_dim], last_gain=0.01)
         self.to(problem.device)
         self.optimizers["policy"] = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
-        self.seen = TensorDict({}, batch_size=[0], device=problem.device)  # all labelled states so far
+        self.seen = TensorDict({}, batch_size=[0], device=problem.device)  # all labelled states
 
     def act(self, tensordict, explore):
-        """Take the planner's action with its share, otherwise the policy's ``[batch, action]``; keep the label."""
+        """Act by the planner in its share of the steps, otherwise by the policy ``[batch, action]``; keep the label."""
         own = self.policy(self.moments(tensordict["observation"])).clamp(-1.0, 1.0)
         if not explore:
             tensordict["next", "planner_mean"] = tensordict["planner_mean"]
@@ -55,7 +55,7 @@ class DAgger(MPPIAgent):
         return tensordict.set("label", label).set("action", torch.where(planner_acts, label, own))
 
     def learn(self, data):
-        """Add a round of transitions ``[num_envs, time]`` to all before and fit the policy to the labels."""
+        """Add a round of transitions ``[num_envs, time]`` to the earlier rounds and fit the policy to the labels."""
         metrics, new = super().learn(data), learnable(data).select("observation", "label")
         self.seen = torch.cat([self.seen, new]) if len(self.seen) else new
         self.moments.update(new["observation"])

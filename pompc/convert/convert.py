@@ -1,4 +1,4 @@
-"""``pompc convert``: released weights -> a run directory that ``pompc eval`` plays and ``pompc run`` continues."""
+"""Convert released weights to a run directory, which ``pompc eval`` plays and ``pompc run`` continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from pompc.config.spec import RunSpec
-from pompc.convert import released as official
+from pompc.convert import released
 from pompc.data.collector import make_collector
 from pompc.errors import UserError
 from pompc.models.config import SIZES, ModelSize
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequence[str] = ()) -> int:
-    """What ``pompc convert`` does: write a run directory with the weights of a released checkpoint, and say what is in it.
+    """Write a run directory with the weights of a released checkpoint, and print what it holds.
 
     Args:
         file: a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC.
-        spec: the configuration; the weights decide its sizes.
-        out: the run directory, ``None`` for the configuration's or ``runs/<algo>/<env>/converted-<name of the file>``.
-        given: the arguments that composed ``spec``, for the command that goes on training.
+        spec: the configuration. The weights decide the sizes of the networks.
+        out: the run directory. ``None`` takes the configuration's, or ``runs/<algo>/<env>/converted-<name of the file>``.
+        given: the arguments that composed ``spec``, for the printed command that continues training.
 
     Returns:
         The exit code 0.
@@ -48,8 +48,8 @@ def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequen
         UserError: the file is no such checkpoint, does not fit the algorithm or the environment, or ``out`` is in use.
     """
     directory = _unused(out or spec.options.run_dir or _default(file, spec))
-    state = official.read(file)
-    found, bounds = official.sizes(state), official.spreads(state)
+    state = released.read(file)
+    found, bounds = released.sizes(state), released.log_std_bounds(state)
     _require_algorithm(spec.algorithm, found)
     settings = _settings(spec.values["algo"], found, bounds, given)
     spec = spec.changed([*settings, f"run_dir={json.dumps(str(directory.path))}"])
@@ -60,7 +60,7 @@ def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequen
     collector = make_collector(parts.env, parts.agent, parts.agent.frames_per_batch)
     try:
         _require_shapes(found, parts.agent.problem, spec.label)
-        weights, unknown = official.translate(state)
+        weights, unknown = released.translate(state)
         targets = with_targets(weights)
         load(parts.agent, targets)
         with directory.locked():
@@ -72,8 +72,8 @@ def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequen
     bounded, copied = "log_std_min" in bounds, len(targets) > len(weights)
     for line in _report(spec.values["algo"], settings, unknown, bounded=bounded, copied=copied):
         console.print(line)
-    where = [text for text in given if not text.startswith("run_dir=")]
-    again = shlex.join(["pompc", "run", *where, *settings, f"run_dir={directory.path}"])
+    kept = [text for text in given if not text.startswith("run_dir=")]
+    again = shlex.join(["pompc", "run", *kept, *settings, f"run_dir={directory.path}"])
     console.print(f"play it:     {shlex.join(['pompc', 'eval', str(directory.path)])}\ntrain it on: {again}")
     return 0
 
@@ -89,7 +89,7 @@ def _unused(path: str | Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def _require_algorithm(name: str, found: official.Sizes) -> None:
+def _require_algorithm(name: str, found: released.Sizes) -> None:
     values, what = (
         ("actions", "values of states and actions")
         if found["values_see_actions"]
@@ -102,11 +102,11 @@ def _require_algorithm(name: str, found: official.Sizes) -> None:
         raise UserError(f"the weights hold {what}: take --algo {' or '.join(fitting)}, not {name}")
 
 
-def _settings(algo: dict[str, Any], found: official.Sizes, bounds: dict[str, float], given: Sequence[str]) -> list[str]:
-    """``key=value`` texts of what the weights decide, as far as the algorithm's values say otherwise.
+def _settings(algo: dict[str, Any], found: released.Sizes, bounds: dict[str, float], given: Sequence[str]) -> list[str]:
+    """List ``key=value`` for every value that the weights decide and that differs from the algorithm's.
 
     Raises:
-        UserError: one of the keys was given.
+        UserError: ``given`` sets one of these keys.
     """
     rest = {name: value for name, value in found["config"].items() if name not in _WIDTHS}
     decided: dict[str, Any] = {**published_size(found["config"]), **rest, **bounds}
@@ -123,10 +123,10 @@ _WIDTHS = tuple(field.name for field in dataclasses.fields(ModelSize))
 
 
 def published_size(config: dict[str, Any]) -> dict[str, int | None]:
-    """The published ``model_size`` of these widths, or else the widths themselves.
+    """Find the published ``model_size`` of these widths; return the widths if there is none.
 
-    The number of values may be another than the size's: it is then given beside it. Widths that ``config`` does not have
-    (the encoder's, of weights that see pixels) fit any size.
+    If only the ensemble size differs from the published one, it is returned beside ``model_size``. Widths that ``config``
+    lacks fit any size; weights that see pixels have no encoder widths.
     """
     widths = {name: config[name] for name in _WIDTHS if name in config}
     for number, size in SIZES.items():
@@ -137,7 +137,7 @@ def published_size(config: dict[str, Any]) -> dict[str, int | None]:
     return {**widths}
 
 
-def _require_tasks(found: official.Sizes, tasks: Tasks | None, env: str) -> None:
+def _require_tasks(found: released.Sizes, tasks: Tasks | None, env: str) -> None:
     _require_equal("play", _tasks(found["num_tasks"]), _tasks(None if tasks is None else len(tasks.names)), env)
     if tasks is not None and found["action_dims"] not in (None, list(tasks.action_dims)):
         raise UserError(
@@ -146,8 +146,8 @@ def _require_tasks(found: official.Sizes, tasks: Tasks | None, env: str) -> None
         )
 
 
-def _require_shapes(found: official.Sizes, problem: Problem, env: str) -> None:
-    seen = _seen(False, problem.observation_dim - (problem.tasks is not None))  # a task's index is none of its numbers
+def _require_shapes(found: released.Sizes, problem: Problem, env: str) -> None:
+    seen = _seen(False, problem.observation_dim - (problem.tasks is not None))  # without the task's index
     if problem.image_shape is not None:
         seen = _seen(True, problem.image_shape[0])
     _require_equal("see", _seen(found["pixels"], found["observation_dim"]), seen, env)
@@ -168,7 +168,7 @@ def _seen(pixels: bool, size: int) -> str:
 
 
 def with_targets(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Translated weights whose value heads stand for their slow copies, where a release left those out."""
+    """Add slow copies of the value heads to translated weights, if the release left them out."""
     if any(key.startswith("critic.target.") for key in weights):
         return weights
     heads = {key: value for key, value in weights.items() if key.startswith("critic.heads.")}
@@ -176,10 +176,10 @@ def with_targets(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(agent: MPPIRL, weights: dict[str, Tensor]) -> None:
-    """Set every tensor of an agent but its running scales.
+    """Load weights into an agent: all its tensors but the running scales.
 
     Raises:
-        UserError: a tensor is missing, has another shape, or is one too many.
+        UserError: a tensor is missing, has another shape, or does not belong to the agent.
     """
     own = agent.state_dict()
     scales = {f"{name}.value" for name, module in agent.named_modules() if isinstance(module, RunningScale)}
@@ -194,7 +194,7 @@ def load(agent: MPPIRL, weights: dict[str, Tensor]) -> None:
 
 
 def _write(directory: RunDirectory, spec: RunSpec, parts: Assembly, collector: dict[str, Any]) -> None:
-    """``config.yaml`` and ``checkpoints/last.pt`` of a run at its step 0; see ``Session``."""
+    """Write ``config.yaml`` and ``checkpoints/last.pt`` of a run at its step 0; see ``Session``."""
     state = {
         "manifest": checkpoint.manifest(**spec.identity, step=0),
         "config": dict(spec.values),
@@ -212,17 +212,17 @@ def _write(directory: RunDirectory, spec: RunSpec, parts: Assembly, collector: d
 def _report(
     algo: dict[str, Any], settings: list[str], unknown: list[str], *, bounded: bool, copied: bool
 ) -> Iterator[str]:
-    """What was decided by the weights, and what they do not have: one line of each kind."""
+    """Yield lines about the values that the weights decided, and about the parts that they lack."""
     yield f"from the weights: {' '.join(settings) or 'nothing but what the configuration says'}"
     if not bounded:
         low, high = algo["log_std_min"], algo["log_std_max"]
-        yield f"not stored: bounds of the policy's log-spread; algo.log_std_min={low} algo.log_std_max={high} are taken"
+        yield f"not stored: bounds of the policy's log-std; algo.log_std_min={low} algo.log_std_max={high} are taken"
     if copied:
         yield "not stored: the slow copies of the values; they start at the values"
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         yield f"unknown and left out: {', '.join(unknown[:5])}{more}"
     yield (
-        "not stored: running scales, optimizer states, replay; training that goes on starts with fresh ones "
-        "(converted with algo.seed_steps=0 it spares its random actions)"
+        "not stored: running scales, optimizer states, replay; further training starts with fresh ones "
+        "(convert with algo.seed_steps=0 to skip its random actions)"
     )

@@ -1,4 +1,4 @@
-"""Weights in the layouts of the released TD-MPC2, TD-M(PC)^2 and BMPC codes -> this library's."""
+"""Translate weights from the layouts of the released TD-MPC2, TD-M(PC)^2 and BMPC codes."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _NUMBERED = re.compile(r"(_Qs\.params|_target_Qs\.params)\.(\d+)$")
 _FLAT_LAYER = ("linears.{}.weight", "linears.{}.bias", "norms.{}.weight", "norms.{}.bias")
 _ENCODER = re.compile(r"_encoder\.state\.(\d+)\.weight$")
 _CONVOLUTION = re.compile(r"_encoder\.rgb\.(\d+)\.(weight|bias)$")
-# Where the newer codes store the bounds of a log-spread, and the config keys (with _min, _max) of ours.
-_SPREADS = {"log_std": "log_std", "expl_log_std": "reanalyze_log_std"}
+# Names under which the newer codes store the bounds of a log-std -> this library's keys, without _min and _max.
+_LOG_STDS = {"log_std": "log_std", "expl_log_std": "reanalyze_log_std"}
 
 
 class Sizes(TypedDict):
-    """What weights say about their model and the problem it was trained on.
+    """The sizes of a released model, and of the problem it was trained on.
 
     Attributes:
         config: keys of :class:`~pompc.offpolicy.config.OffPolicyConfig`.
         pixels: whether the observations are pictures.
-        observation_dim: numbers of an observation (without the task's index), or channels of a picture.
-        action_dim: numbers of an action, of the task with most of them.
-        num_tasks: none for weights of a single task.
-        action_dims: of each task, where they are known.
-        values_see_actions: false for BMPC's values of states.
-        reanalyses: of the code of BMPC, whatever its values see.
+        observation_dim: entries of an observation without the task's index, or channels of a picture.
+        action_dim: entries of the longest action of a task.
+        num_tasks: number of tasks; ``None`` for a single task.
+        action_dims: entries of each task's action; ``None`` if they are not known.
+        values_see_actions: ``False`` for BMPC's values of states.
+        reanalyses: whether the code of BMPC wrote the weights.
     """
 
     config: dict[str, Any]
@@ -57,9 +57,9 @@ class Sizes(TypedDict):
 
 
 def translate(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Released weights -> ``agent.load_state_dict`` entries, and the keys that have no counterpart.
+    """Translate released weights to entries of ``agent.load_state_dict``; return them and the keys without counterpart.
 
-    Both layouts of the value ensemble are read: named parameters (since 2024) and numbered ones (before).
+    It reads both layouts of the value ensemble: named parameters (since 2024) and numbered ones (before).
     """
     found: dict[str, Tensor] = {}
     unknown = []
@@ -73,7 +73,7 @@ def translate(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _value_head(key: str) -> str | None:
-    """``_Qs`` and their targets: ``critic.heads.*`` and ``critic.target.*``."""
+    """Translate a key of ``_Qs`` or their targets to ``critic.heads.*`` or ``critic.target.*``; ``None`` for other keys."""
     if match := _STACKED.match(key):
         owner, index, norm, leaf = match.groups()
         return f"critic.{_owner(owner)}.{'norms' if norm else 'linears'}.{index}.{leaf}"
@@ -88,7 +88,7 @@ def _owner(name: str) -> str:
 
 
 def _network(key: str, state: dict[str, Tensor]) -> str | None:
-    """Encoder, dynamics, reward, termination, policy, task embedding."""
+    """Translate a key of encoder, dynamics, reward, termination, policy or task embedding; ``None`` for other keys."""
     if key == "_task_emb.weight":
         return "model.tasks.table.weight"
     for theirs, ours in _PARTS.items():
@@ -100,26 +100,26 @@ def _network(key: str, state: dict[str, Tensor]) -> str | None:
         normed = f"{theirs}.{index}.ln.weight" in state
         return f"{ours}.{index}.{'linear.' if normed else ''}{leaf}"
     if match := _CONVOLUTION.match(key):
-        # The released encoder counts its preprocessing layers, ours does not: convolutions are matched by their order.
+        # The released encoder counts its preprocessing layers, so convolutions are matched by their order.
         return f"model.encoder.net.{2 * _layers(state, _CONVOLUTION).index(int(match[1]))}.{match[2]}"
     return None
 
 
 def _layers(state: dict[str, Tensor], pattern: re.Pattern[str]) -> list[int]:
-    """Numbers of the layers whose keys match, in order."""
+    """List the numbers of the layers whose keys match, in order."""
     return sorted({int(match[1]) for key in state if (match := pattern.match(key))})
 
 
 def sizes(state: dict[str, Tensor]) -> Sizes:
-    """What the weights say about their model: this library's config keys, and the dimensions of the problem.
+    """Read the sizes of a model and of its problem from the weights.
 
     Raises:
         UserError: the weights are not of a model this library knows.
     """
     if "_dynamics.0.0.weight" in state:
         raise UserError(
-            "these weights are in the layout from before TD-MPC2's release (as a few of its files are), of a model "
-            "whose code was not published: take the file of another seed"
+            "these weights have the layout from before TD-MPC2's release, as a few of its files do, and their code was "
+            "not published: take the file of another seed"
         )
     heads = translate(state)[0].get("critic.heads.linears.0.weight")
     encoder, convolutions = _layers(state, _ENCODER), _layers(state, _CONVOLUTION)
@@ -161,10 +161,10 @@ def sizes(state: dict[str, Tensor]) -> Sizes:
     }
 
 
-def spreads(state: dict[str, Tensor]) -> dict[str, float]:
-    """Bounds of log-spreads by their config keys, as far as they are stored beside the weights (since 2024)."""
+def log_std_bounds(state: dict[str, Tensor]) -> dict[str, float]:
+    """Read the bounds of log-stds by their config keys; empty if the weights are older than 2024 and lack them."""
     found = {}
-    for theirs, ours in _SPREADS.items():
+    for theirs, ours in _LOG_STDS.items():
         if f"{theirs}_min" in state and f"{theirs}_dif" in state:
             low, width = (state[f"{theirs}_{name}"].item() for name in ("min", "dif"))
             found |= {f"{ours}_min": round(float(low), 4), f"{ours}_max": round(float(low + width), 4)}
@@ -172,7 +172,7 @@ def spreads(state: dict[str, Tensor]) -> dict[str, float]:
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a released checkpoint (``{"model": weights}`` or the weights alone), on the CPU.
+    """Read the weights of a released checkpoint, ``{"model": weights}`` or the weights alone, to the CPU.
 
     Raises:
         UserError: the file is missing, damaged, or no such checkpoint.
@@ -194,7 +194,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     weights = content.get("model", content) if isinstance(content, dict) else {}
     if checkpoint.writer_version(content) is not None:
         raise UserError(f"{path} is a checkpoint of pompc already: `pompc eval` plays it as it is")
-    # The newer layout has notes of tensordict among the weights: batch sizes and devices.
+    # In the newer layout tensordict keeps batch sizes and devices among the weights.
     entries = weights.items() if isinstance(weights, dict) else ()
     tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:

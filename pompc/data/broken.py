@@ -1,8 +1,8 @@
-"""Transitions that an environment could not make: nothing is learned from them.
+"""Broken transitions, which an environment could not make: nothing is learned from them.
 
-An environment on an outside simulator may lose it in the middle of an episode. Instead of an error it then gives a broken
-transition: the last observation again, reward 0, truncated, and 1 in ``("next", "broken")``. Such an environment has this
-column in every step, any other has none. The episode has ended with the transition before.
+An environment may lose its simulator in the middle of an episode. Instead of an error it then gives a broken transition:
+the last observation again, reward 0, truncated, and 1 in ``("next", "broken")``. Such an environment has this column in
+every step, any other environment in no step. The episode has ended with the transition before.
 
 An algorithm's ``learn`` calls :func:`learnable` for single transitions, or :func:`cut` and :func:`intact` if it needs
 their order.
@@ -22,7 +22,7 @@ BROKEN = "broken"
 
 
 def learnable(data: TensorDictBase) -> TensorDictBase:
-    """Return the transitions to learn from, without their order: the intact ones.
+    """Return the intact transitions, without their order.
 
     Args:
         data: transitions ``[num_envs, time]``.
@@ -39,7 +39,7 @@ def learnable(data: TensorDictBase) -> TensorDictBase:
 
 
 def cut(data: TensorDictBase) -> TensorDictBase:
-    """Truncate episodes before a broken transition; nothing is copied that does not change.
+    """Truncate episodes before a broken transition; only changed entries are copied.
 
     Args:
         data: transitions ``[num_envs, time]`` in order.
@@ -55,7 +55,7 @@ def cut(data: TensorDictBase) -> TensorDictBase:
         return data
     if not bool(good.any()):
         raise Unavailable(
-            f"all {good.numel()} transitions of a batch are broken: see to what the environment depends on"
+            f"all {good.numel()} transitions of a batch are broken: check the simulator that the environment depends on"
         )
     ends = torch.zeros_like(good)
     ends[:, :-1] = ~good[:, 1:]
@@ -79,7 +79,7 @@ def broken_envs(after: TensorDictBase) -> list[int]:
 
 
 def count(data: TensorDictBase) -> dict[str, float]:
-    """Count the broken transitions as the metric ``broken``; empty if the environment cannot break any."""
+    """Count the broken transitions as the metric ``broken``; empty if the environment has no such column."""
     lost = _lost(data["next"])
     return {} if lost is None else {BROKEN: float(lost.sum())}
 

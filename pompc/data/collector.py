@@ -19,8 +19,8 @@ class NonFiniteStepError(NonFiniteError):
 
     Args:
         name: ``action``, ``observation`` or ``reward``.
-        where: the place in it, in words.
-        batch: the unfinished step ``[num_envs]`` with it.
+        where: the place of the number, in words.
+        batch: the unfinished step ``[num_envs]``.
     """
 
     def __init__(self, name: str, where: str, batch: TensorDictBase) -> None:
@@ -32,8 +32,8 @@ class ActionBoundsError(ValueError):
     """An agent wrote an action outside [-1, 1].
 
     Args:
-        largest: its largest magnitude.
-        batch: the step ``[num_envs]`` with it.
+        largest: largest magnitude of the action.
+        batch: the step ``[num_envs]``.
     """
 
     def __init__(self, largest: float, batch: TensorDictBase) -> None:
@@ -82,8 +82,8 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
 
     It adds ``is_init [num_envs, 1]`` (first step of an episode), the running ``episode_reward [num_envs, 1]`` and
     ``step_count [num_envs, 1]``, and the planner state that ``agent.primers()`` names. The planner state is zero at every
-    reset; afterwards it is what the agent wrote to ``("next", name)``. All of it lives in the TensorDict, so batches of
-    environments and checkpoints need no more.
+    reset; later the agent's ``("next", name)`` sets it. All of it lives in the TensorDict, so batches of environments and
+    checkpoints need nothing else.
 
     Raises (when stepped):
         NonFiniteStepError: an action, observation or reward is not finite.
@@ -138,7 +138,7 @@ class ResumableCollector(Collector):
 
     @property
     def carried(self) -> TensorDict:
-        """Start of the next step ``[num_envs]``: observation, planner state, episode sums."""
+        """The start of the next step ``[num_envs]``: observation, planner state, episode sums."""
         return self._carrier
 
     def snapshot(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class ResumableCollector(Collector):
         return {"carrier": self._carrier.clone().to_dict(), "env": self._source.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a ``snapshot()`` without a reset of an environment.
+        """Continue from a ``snapshot()`` without resetting an environment.
 
         Raises:
             ValueError: the snapshot lacks a key that this agent and environment carry.

@@ -24,11 +24,11 @@ class Contract(gymnasium.Wrapper):
 
     Args:
         env: the environment.
-        name: the environment's name in messages; by default its registered id, or the name of its class.
+        name: the environment's name in messages; by default its registered id or its class name.
 
     Raises:
-        UserError: it has no observation or action space of gymnasium, or its ``reset`` takes no ``seed``; at a reset or a
-            step, if the answer breaks gymnasium's interface.
+        UserError: the environment has no observation or action space of gymnasium, or its ``reset`` takes no ``seed``. At a
+            reset or a step: the answer breaks gymnasium's interface.
     """
 
     def __init__(self, env: gymnasium.Env, name: str | None = None) -> None:
@@ -113,7 +113,7 @@ class Contract(gymnasium.Wrapper):
 
 
 class Mismatch(ValueError):
-    """An observation does not fit its space; the message begins with the place in it."""
+    """An observation does not fit its space; the message begins with the place in the observation."""
 
 
 @singledispatch
@@ -126,7 +126,7 @@ def conformed(space: spaces.Space, value: Any, where: str) -> Any:
         where: the place in the observation, in words.
 
     Raises:
-        Mismatch: it cannot be converted.
+        Mismatch: the value cannot be converted.
     """
     return value
 
@@ -210,7 +210,7 @@ def _is_info(value: Any) -> bool:
 
 
 def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
-    """Walk a stack of wrappers, from the outside to the environment itself."""
+    """Yield the layers of a stack of wrappers, from the outside to the environment itself."""
     yield env
     while isinstance(env, gymnasium.Wrapper):
         env = env.env

@@ -1,4 +1,4 @@
-"""Choices that are kept for several steps, counted down in the TensorDict."""
+"""Keep a choice for several steps with a counter in the TensorDict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def is_held(tensordict: TensorDictBase, counter: str) -> Tensor:
-    """Tell whether the choice that ``counter [batch, 1]`` counts down is kept: bool ``[batch, 1]``; not in a first step."""
+    """Tell whether the choice of ``counter [batch, 1]`` is still kept: bool ``[batch, 1]``, ``False`` in a first step."""
     return (tensordict[counter] > 0) & ~tensordict["is_init"]
 
 
@@ -16,10 +16,10 @@ def count_down(tensordict: TensorDictBase, counter: str, steps: int, allowed: Te
     """Return :func:`is_held` and write the next count: one less while held, ``steps - 1`` after a new choice.
 
     Args:
-        tensordict: of a step, with ``is_init`` and the counter.
-        counter: its name.
-        steps: number of steps that a new choice is kept for.
-        allowed: whether it may be kept at all ``[batch, 1]``.
+        tensordict: the start of a step, with ``is_init`` and the counter.
+        counter: name of the counter.
+        steps: steps for which a new choice is kept.
+        allowed: whether a choice may be kept at all ``[batch, 1]``.
     """
     held = is_held(tensordict, counter) & allowed
     tensordict["next", counter] = torch.where(held, tensordict[counter] - 1, steps - 1.0)

@@ -1,4 +1,4 @@
-"""Convert pictures of any size and layout to those of the image encoder."""
+"""Convert pictures of any size and layout for the image encoder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from torch.nn import functional
 
-SIZE = 64  # pixels
-LEAST = 16  # pixels of a side; a smaller array is a board or a table
+SIZE = 64  # pixels of a side for the encoder
+LEAST = 16  # pixels of the shorter side; a smaller array is a board or a table
 
 
 def picture_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -19,7 +19,7 @@ def picture_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
     stack of frames before or after it.
 
     Returns:
-        The axes, or None if they are too small for a picture.
+        The axes, or ``None`` if they are too small for a picture.
     """
     pairs = [(axis, axis + 1) for axis in range(len(shape) - 1)]
     best = max(pairs, key=lambda pair: min(shape[pair[0]], shape[pair[1]]), default=None)
@@ -27,7 +27,7 @@ def picture_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def is_picture(space: gymnasium.Space) -> bool:
-    """Say whether observations are uint8 pictures with values from 0 to 255."""
+    """Tell whether observations are uint8 pictures with values from 0 to 255."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or picture_axes(space.shape) is None:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())

@@ -1,4 +1,4 @@
-"""Replay of whole episodes, sampled as slices of consecutive steps, for learning a world model."""
+"""Replay of whole episodes: keeps them and samples slices of consecutive steps, for learning a world model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pompc.system.process import is_out_of_memory
 class SliceReplay:
     """Keep the newest finished episodes and draw slices of them, uniformly over all possible starts.
 
-    A slot holds one observation: slot t of an episode has ``observation`` and the step from it, ``action``, ``reward
-    [1]``, ``terminated [1]`` and the extras. An episode of T transitions takes T + 1 slots. The last one holds the final
+    Slot t of an episode holds one ``observation`` and the step that starts there: ``action``, ``reward [1]``,
+    ``terminated [1]`` and the extras. An episode of T transitions takes T + 1 slots. The last slot holds the final
     observation and zeros, so every observation is stored once. Each environment has a ring of ``capacity // num_envs``
     slots, because episodes end at different times; slot ``p`` of environment ``e`` has the index ``e * ring + p``. An
     episode can be sampled after its end, and a slice until one of its slots is overwritten. (TorchRL's ``SliceSampler``
-    draws the episode first, which over-samples short ones.)
+    draws the episode first, so it samples short episodes too often.)
 
     Args:
         capacity: slots over all environments.
         num_envs: environments in the data.
         slice_steps: transitions in a slice.
         device: device of the slots and the samples.
-        extras: further keys of the data to store.
+        extras: further keys of the data that are stored.
 
     Raises:
         UserError: the capacity cannot hold one slice per environment.
@@ -53,8 +53,8 @@ class SliceReplay:
                 f" than slices of {slice_steps} steps need: raise it to at least {num_envs * (slice_steps + 2)}"
             )
         self._columns: dict[str, Tensor] = {}
-        # The bookkeeping stays on the CPU: drawing never waits for a device, and every device draws the same slices.
-        self._valid = torch.zeros(num_envs * self._ring, dtype=torch.bool)  # slots where a slice may start
+        # The bookkeeping stays on the CPU, so drawing never waits for a device and every device draws the same slices.
+        self._valid = torch.zeros(num_envs * self._ring, dtype=torch.bool)  # slots at which a slice may start
         self._starts = 0  # number of these slots
         self._cursor = torch.zeros(num_envs, dtype=torch.long)  # the next position in each ring
         self._filled = torch.zeros(num_envs, dtype=torch.long)  # slots in use in each ring
@@ -63,12 +63,12 @@ class SliceReplay:
         self._envs = torch.arange(num_envs)
 
     def __len__(self) -> int:
-        """Number of stored observations over all environments, those of running episodes included."""
+        """Count the stored observations of all environments, those of running episodes included."""
         return int(self._filled.sum())
 
     @property
     def num_starts(self) -> int:
-        """Number of slots where a slice may start now."""
+        """The number of slots at which a slice may start now."""
         return self._starts
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -104,10 +104,10 @@ class SliceReplay:
                 self._finish(lost, fields["observation"][lost.to(self.device), step])
 
     def _allocate(self, slot: Mapping[str, Tensor]) -> None:
-        """Allocate all slots in the form of the given one.
+        """Allocate all slots in the shapes and types of ``slot``.
 
         Raises:
-            UserError: they do not fit into the memory.
+            UserError: the slots do not fit into the memory.
         """
         storage = LazyTensorStorage(len(self._valid), device=self.device)
         try:
@@ -120,13 +120,13 @@ class SliceReplay:
                 f"a replay of {len(self._valid):,} observations needs {need:,.1f} GB of {self.device} memory, more than "
                 "there is: lower algo.buffer_size"
             ) from error
-        # All slots: ``storage.get`` gives only the leading ones, as many as were written.
+        # ``storage.get`` gives only the written slots; these are all of them.
         self._columns = dict(storage._storage.items())  # pyright: ignore[reportOptionalMemberAccess]
 
     def _claim(self, envs: Tensor) -> Tensor:
-        """Claim the next slot of each of ``envs [n]``: indices ``[n]`` on the replay's device. No slice starts there now.
+        """Claim the next slot of each of ``envs [n]``: indices ``[n]`` on the replay's device.
 
-        Slices that start earlier and reach such a slot are gone already, because the oldest slots are overwritten first.
+        No slice starts at a claimed slot. No earlier slice reaches it, because the oldest slots are overwritten first.
         """
         position = self._cursor[envs]
         slots = envs * self._ring + position
@@ -159,9 +159,9 @@ class SliceReplay:
             batch_size: number of slices.
 
         Returns:
-            A batch ``[slice_steps + 1, batch_size]``, time first: ``observation``, ``action``, ``reward [..., 1]``,
-            ``terminated [..., 1]`` (float32, 0 or 1) and the extras; at the last time only the observation belongs to
-            the slice. And the indices of its slots ``[slice_steps + 1, batch_size]`` for :meth:`update`.
+            A batch ``[slice_steps + 1, batch_size]``, time first, and the indices of its slots for :meth:`update`. The
+            batch has ``observation``, ``action``, ``reward [..., 1]``, ``terminated [..., 1]`` (float32, 0 or 1) and the
+            extras. At the last time only the observation belongs to the slice.
 
         Raises:
             UserError: no finished episode is long enough.
@@ -194,7 +194,7 @@ class SliceReplay:
         return found[:batch_size]
 
     def _starts_among(self, span: int, count: int) -> Tensor:
-        """Draw ``count`` slots from the first ``span`` of every ring and keep those where a slice may start."""
+        """Draw ``count`` slots from the first ``span`` of every ring and keep those at which a slice may start."""
         draws = torch.randint(span * self.num_envs, (count,))
         slots = draws // span * self._ring + draws % span
         return slots[self._valid[slots]]
@@ -212,7 +212,7 @@ class SliceReplay:
         """
         if unknown := sorted(set(fields) - set(self._columns)):
             raise KeyError(f"the replay does not store {', '.join(unknown)}; it stores {', '.join(self._columns)}")
-        # A scattered write keeps any of several values, and a resumed run must not differ.
+        # A scattered write keeps an arbitrary one of several values, but a resumed run must not differ.
         slots, which = indices.to(self.device).flatten().unique(return_inverse=True)
         order = torch.arange(len(which), device=self.device)
         last = torch.zeros_like(slots).scatter_reduce_(0, which, order, "amax")
@@ -263,7 +263,7 @@ class SliceReplay:
         return {name: getattr(self, name) for name in names} | {"extras": list(self.extras)}
 
     def _rings(self, column: Tensor) -> list[Tensor]:
-        """Used part of every ring: views ``[filled, ...]`` of a column ``[slot, ...]``."""
+        """Split a column ``[slot, ...]`` into the used part of every ring: views ``[filled, ...]``."""
         return [ring[:filled] for ring, filled in zip(column.split(self._ring), self._filled.tolist(), strict=True)]
 
     def _pack(self, column: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class RunningMoments(nn.Module):
     """Mean and variance of all vectors seen so far (Chan et al. 1983, parallel update).
 
-    Call it to standardise observations, and :meth:`update` in ``learn``. An on-policy algorithm updates at the end of
-    ``learn``: the policy that is improved must be the one that acted.
+    Call it to standardise observations, and call :meth:`update` in ``learn``. An on-policy algorithm updates at the end of
+    ``learn``, because learning must standardise as acting did.
 
     Args:
         dim: size of a vector.
@@ -52,7 +52,7 @@ class ReturnScale(nn.Module):
 
     Args:
         num_envs: environments in a batch.
-        discount: per step.
+        discount: discount per step.
     """
 
     running: Tensor
@@ -65,7 +65,7 @@ class ReturnScale(nn.Module):
 
     @torch.no_grad()
     def update(self, reward: Tensor, done: Tensor, intact: Tensor | None = None) -> None:
-        """Take in rewards and episode ends ``[num_envs, time]`` in order; only the ``intact`` ones, bool, are counted."""
+        """Take in rewards and episode ends ``[num_envs, time]``, in order; only the ``intact`` ones (bool) count."""
         returns = torch.empty_like(reward)
         for step in range(reward.shape[1]):
             self.running.mul_(self.discount).add_(reward[:, step])
@@ -75,5 +75,5 @@ class ReturnScale(nn.Module):
 
     @property
     def factor(self) -> float:
-        """The factor of a reward; 1 before the first update."""
+        """The factor from rewards to the units of the values; 1 before the first update."""
         return (self.moments.var + 1e-8).rsqrt().item()

@@ -1,8 +1,8 @@
 """Batch single gymnasium environments into one TorchRL environment with a state that can be saved exactly.
 
-A simulator rarely offers its whole state, but an episode is a function of its seed and its actions. Every copy therefore
-takes a new seed at each reset and records the actions since. A snapshot is the seed and these actions; restoring it
-repeats the episode.
+A simulator rarely offers its whole state, but the seed and the actions of an episode determine it. So every copy takes a
+new seed at each reset and records the actions since. A snapshot holds the seed and these actions; restoring it repeats the
+episode.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def episode_seed(base: int, index: int, episode: int) -> int:
 class RepeatableEpisodes(gymnasium.Wrapper):
     """Seed every episode from ``(seed, index, episode)`` and record its actions, so that it can be repeated.
 
-    The record is one action per step, dropped at each reset. Of ``info`` only ``info_keys`` remain: environments put
-    objects into it that the columns of a vectorised environment cannot hold.
+    The record has one action per step and is dropped at each reset. Only ``info_keys`` remain of ``info``, because
+    environments put objects there that the columns of a vectorised environment cannot hold.
 
     Args:
         env: the environment; its episodes must depend on the reset seed and the actions alone.
@@ -86,7 +86,7 @@ class RepeatableEpisodes(gymnasium.Wrapper):
         """Repeat the episode of a :meth:`snapshot`.
 
         Returns:
-            The last observation (None before a reset), terminated, truncated.
+            The last observation (``None`` before a reset), terminated, truncated.
         """
         self._seed, self._episode, self._actions = state["seed"], state["episode"], []
         terminated = truncated = False
@@ -113,7 +113,7 @@ class RepeatableVectorEnv(SyncVectorEnv):
     """Vectorise copies with :class:`RepeatableEpisodes` in one process, with snapshot and restore.
 
     Args:
-        makers: each builds one environment; copy ``i`` takes the one at ``i`` modulo their number.
+        makers: functions that build one environment each; copy ``i`` takes the one at ``i`` modulo their number.
         num_envs: number of copies.
         seed: base seed.
         info_keys: scalars of ``info`` to keep.
@@ -146,7 +146,7 @@ class RepeatableVectorEnv(SyncVectorEnv):
         """Bring every copy back to its state in a :meth:`snapshot`.
 
         Raises:
-            UserError: the snapshot has another number of environments.
+            UserError: the snapshot holds another number of environments.
         """
         copies = state["copies"]
         if len(copies) != self.num_envs:
@@ -222,8 +222,8 @@ def vectorise(
     ``"_reset"`` mask.
 
     Args:
-        make: builds one environment with flat float32 or image observations; or several such makers, all with the same
-            spaces: copy ``i`` takes the one at ``i`` modulo their number.
+        make: builds one environment with flat float32 or image observations. Several makers must have the same spaces;
+            copy ``i`` takes the one at ``i`` modulo their number.
         num_envs: number of copies, at least 1.
         seed: base seed, not negative; copy ``i`` in episode ``e`` is reset with a seed derived from (seed, i, e).
         device: device of the tensors; the simulators run on the CPU.

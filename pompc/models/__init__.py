@@ -1,4 +1,4 @@
-"""What a planner rolls out. The sizes of the learned model import without torch."""
+"""Models that a planner rolls out. The sizes of the learned model import without torch."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A world model as a planner sees it."""
+"""Present a world model to a planner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pompc.models.world_model import WorldModel
 
 
 class Imagination:
-    """Plan in a :class:`WorldModel`: its dynamics, minus its expected reward as the cost, and its terminations.
+    """The dynamics, costs and terminations of a :class:`WorldModel`; the cost is minus the expected reward.
 
     Args:
         model: the world model. Entries of an action that the task of a state ignores have no effect.
@@ -25,7 +25,7 @@ class Imagination:
     def judge(
         self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """See :class:`~pompc.models.protocols.Judge`; no terminations if the model predicts none."""
+        """See :class:`~pompc.models.protocols.Judge`; the terminations are ``None`` if the model predicts none."""
         reward, ended = self.model.outcome(state, self._masked(state, action), next_state)
         return -reward, ended if self.model.terminates else None
 
@@ -38,6 +38,6 @@ class Imagination:
         return torch.zeros_like(state[..., 0])
 
     def _masked(self, state: Tensor, action: Tensor) -> Tensor:
-        """Set the entries that the task of a state ignores to zero."""
+        """Set to zero the entries of an action that the task of its state ignores."""
         tasks = self.model.tasks
         return action if tasks is None else action * tasks.action_masks[tasks.index(state)]

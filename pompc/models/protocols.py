@@ -1,7 +1,7 @@
-"""The seams between a planner, the model it rolls out and the environment behind it.
+"""The interfaces between a planner, the model it rolls out and the environment behind it.
 
-Every method is batched over any leading shape ``[...]``, is pure, and never branches in Python on tensor values. It
-therefore compiles and runs inside one rollout batch ``[batch, candidate, sample]``.
+Every method is batched over any leading shape ``[...]``, is pure, and never branches in Python on tensor values. So it
+compiles, and it runs inside one rollout batch ``[batch, candidate, sample]``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Cost(Protocol):
     """The cost a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
 
     Steps are given time first, ``[time, batch, candidate, sample, ...]``. ``parameters [batch, candidate, 1, parameter]``
-    may differ per candidate: this is how a high-level policy conditions the planner. ``None`` means no parameters.
+    may differ per candidate, which lets a high-level policy condition the planner. ``None`` means no parameters.
     """
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
@@ -39,10 +39,10 @@ class Cost(Protocol):
 
 @runtime_checkable
 class Terminating(Protocol):
-    """Dynamics that know where an episode ends: cost stops accumulating there."""
+    """Dynamics that know the end of an episode: no cost counts after it."""
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """Tell whether the step ended the episode: -> bool ``[...]``."""
+        """Tell whether the step ended the episode: bool ``[...]``."""
         ...
 
 
@@ -73,7 +73,7 @@ class Model(Protocol):
     """A model as an agent sees it, learned (``WorldModel``) or explicit (``KnownModel``).
 
     Attributes:
-        input_dim: size of what networks see of a state.
+        input_dim: size of the networks' view of a state.
     """
 
     input_dim: int
@@ -88,7 +88,7 @@ class Model(Protocol):
         ...
 
     def inputs(self, state: Tensor) -> Tensor:
-        """Give what networks see of a state: ``[..., state]`` -> ``[..., input]``."""
+        """Convert a state to the networks' view of it: ``[..., state]`` -> ``[..., input]``."""
         ...
 
     def next(self, state: Tensor, action: Tensor) -> Tensor:

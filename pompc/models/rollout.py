@@ -1,4 +1,4 @@
-"""Rolling a policy through a model."""
+"""Roll a policy through a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rollout_policy(
 
     Args:
         model: learned or explicit.
-        policy: ``state [..., state] -> action [..., action]``; may draw.
+        policy: ``state [..., state] -> action [..., action]``; it may draw.
         state: first states ``[..., state]``.
         steps: actions to take, at least 1.
 

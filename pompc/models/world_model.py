@@ -19,7 +19,7 @@ class TaskEmbedding(nn.Module):
 
     Args:
         action_masks: 1 for the actions a task has ``[task, action]``.
-        discounts: of each task ``[task]``.
+        discounts: discount of each task ``[task]``.
         dim: size of the vector.
     """
 
@@ -33,12 +33,12 @@ class TaskEmbedding(nn.Module):
         self.register_buffer("discounts", discounts, persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
-        """Replace the task's index, the last entry, by its vector: ``[..., latent + 1]`` -> ``[..., latent + dim]``."""
+        """Replace the last entry, the task's index, by its vector: ``[..., latent + 1]`` -> ``[..., latent + dim]``."""
         return torch.cat([state[..., :-1], self.table(self.index(state))], dim=-1)
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Shorten vectors longer than one to length one, after a step of their optimizer (TD-MPC2's ``max_norm``)."""
+        """Shorten vectors to length one at most, after a step of their optimizer (TD-MPC2's ``max_norm``)."""
         self.table.weight.copy_(torch.renorm(self.table.weight, 2, 0, 1.0))
 
     def index(self, state: Tensor) -> Tensor:
@@ -49,24 +49,24 @@ class TaskEmbedding(nn.Module):
 class WorldModel(nn.Module):
     """Encoder, latent dynamics, reward and, for episodic tasks, termination.
 
-    A state is the latent ``[..., latent]``. With several tasks the task's index follows as one more entry: a planner
-    carries it along its rollouts without knowing of tasks.
+    A state is the latent ``[..., latent]``. With several tasks its last entry is the task's index, so a planner carries the
+    task along its rollouts.
 
     Args:
-        observation_shape: of one observation; three dimensions mean stacked frames. Flat observations of a multi-task
-            environment end in the task's index.
+        observation_shape: shape of one observation; three dimensions mean stacked frames. Flat observations of a
+            multi-task environment end in the task's index.
         action_dim: size of an action.
         size: widths and depths.
-        simnorm_group: group of the simplicial normalisation.
+        simnorm_group: entries of a group of the simplicial normalisation.
         two_hot: the encoding of rewards and values.
         episodic: predict terminations.
-        tasks: the tasks; ``None`` for a single one.
+        tasks: the tasks; ``None`` for a single task.
 
     Attributes:
-        input_dim: size of what networks see of a state.
+        input_dim: size of the networks' view of a state.
 
     Raises:
-        UserError: images of another size than 64 x 64.
+        UserError: images are not 64 x 64 pixels.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class WorldModel(nn.Module):
         return torch.cat([self.encoder(self.tasks(observation)), observation[..., -1:]], dim=-1)
 
     def inputs(self, state: Tensor) -> Tensor:
-        """Give what networks see of a state: ``[..., latent (+ task vector)]``."""
+        """Convert a state to the networks' view of it: ``[..., latent (+ task vector)]``."""
         return state if self.tasks is None else self.tasks(state)
 
     def next(self, state: Tensor, action: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class WorldModel(nn.Module):
     def outcome(self, state: Tensor, action: Tensor, next_state: Tensor) -> tuple[Tensor, Tensor]:
         """Judge a step: expected reward ``[...]`` and whether it ended the episode, bool ``[...]``.
 
-        An episode ends if the model finds that likelier than not; never if it was built without terminations.
+        An episode ends if its termination is likelier than not. It never ends in a model without terminations.
         """
         reward = self.reward(state, action)
         if not self.terminates:
@@ -137,7 +137,7 @@ class WorldModel(nn.Module):
         return next_state, *self.outcome(state, action, next_state)
 
     def latent(self, state: Tensor) -> Tensor:
-        """Drop the task's index of a state: ``[..., latent]``."""
+        """Drop the task's index from a state: ``[..., latent]``."""
         return state[..., : self.latent_dim]
 
     def reward_logits(self, state: Tensor, action: Tensor) -> Tensor:

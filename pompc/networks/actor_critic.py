@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 def tanh_mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
-    """Make a tanh network with orthogonal weights and zero biases (Schulman et al. 2017; as in PPO's common codes).
+    """Make a tanh network with orthogonal weights and zero biases (the usual start of PPO's networks).
 
     Args:
         sizes: of the input, the hidden layers and the output.
-        last_gain: gain of the output layer's weights; inside it is sqrt 2.
+        last_gain: gain of the output layer's weights; the hidden layers have sqrt 2.
     """
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):

@@ -16,7 +16,7 @@ def make_clipped_loss(actor: GaussianActor, *, clip_epsilon: float, entropy_coef
 
     Args:
         actor: the policy.
-        clip_epsilon: of the probability ratio.
+        clip_epsilon: largest change of the probability ratio that the policy gains from.
         entropy_coef: weight of the entropy.
     """
     keys = ["loc", "scale"]

@@ -1,4 +1,4 @@
-"""From observations to latent states."""
+"""Encode observations into latent states."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def random_shift(images: Tensor, pad: int) -> Tensor:
     count, _, height, width = images.shape
     padded = functional.pad(images, (pad,) * 4, mode="replicate")
     offset = torch.randint(0, 2 * pad + 1, (2, count, 1), device=images.device)
-    rows = (offset[0] + torch.arange(height, device=images.device))[:, None, :, None]
-    columns = (offset[1] + torch.arange(width, device=images.device))[:, None, None, :]
+    ys = (offset[0] + torch.arange(height, device=images.device))[:, None, :, None]
+    xs = (offset[1] + torch.arange(width, device=images.device))[:, None, None, :]
     image = torch.arange(count, device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]
+    return padded[image, channel, ys, xs]
 
 
 class PixelEncoder(nn.Module):
-    """Four convolutions over stacked frames of 64 x 64 pixels (TD-MPC2, appendix); shifted at random, when acting too.
+    """Four convolutions over stacked frames of 64 x 64 pixels (TD-MPC2, appendix). Acting shifts the frames at random too.
 
     Args:
-        channels: of the stacked frames.
-        latent_dim: size of the latent, a multiple of 16: 32 channels of 4 x 4 at the published 512.
-        group: of the simplicial normalisation.
+        channels: channels of all stacked frames.
+        latent_dim: size of the latent, a multiple of 16. The published 512 are 32 channels of 4 x 4.
+        group: entries of a group of the simplicial normalisation.
 
     Raises:
         UserError: the latent is not a multiple of 16.
@@ -46,7 +46,7 @@ class PixelEncoder(nn.Module):
         self.net = nn.Sequential(*layers[:-1], nn.Flatten(), SimNorm(group))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """``[..., channel, 64, 64]`` in [0, 255] -> ``[..., latent]``."""
+        """Encode pictures in [0, 255]: ``[..., channel, 64, 64]`` -> ``[..., latent]``."""
         images = random_shift(observation.reshape(-1, *observation.shape[-3:]).float(), pad=3)
         return self.net(images / 255.0 - 0.5).view(*observation.shape[:-3], -1)
 
@@ -59,7 +59,7 @@ class StateEncoder(nn.Module):
         hidden: width of the hidden layers.
         layers: number of layers, the last included.
         latent_dim: size of the latent.
-        group: of the simplicial normalisation.
+        group: entries of a group of the simplicial normalisation.
     """
 
     def __init__(self, observation_dim: int, hidden: int, layers: int, latent_dim: int, group: int) -> None:
@@ -67,5 +67,5 @@ class StateEncoder(nn.Module):
         self.net = mlp([observation_dim, *[hidden] * max(layers - 1, 1), latent_dim], last=SimNorm(group))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """``[..., observation]`` -> ``[..., latent]``."""
+        """Encode flat observations: ``[..., observation]`` -> ``[..., latent]``."""
         return self.net(observation)

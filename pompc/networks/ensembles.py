@@ -15,13 +15,13 @@ def bootstrap_mask(samples: int, members: int, probability: float, device: torch
 
 
 def masked_huber(values: Tensor, target: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Average the Huber loss over the samples each member may see, then over members.
+    """Average the Huber loss over the samples that a member may see, then over members.
 
     Args:
         values: predictions ``[member, sample]``.
         target: value targets ``[sample]``.
         mask: 1 for the samples a member may see ``[member, sample]``.
-        weight: factor of a sample's loss ``[sample]``; the average is not divided by it. ``None``: 1.
+        weight: factor of a sample's loss ``[sample]``; the average is not divided by it. ``None`` means 1.
 
     Returns:
         A scalar.

@@ -1,4 +1,4 @@
-"""Layers of the latent world model: normalised linear layers, simplicial latents, ensembles evaluated in one product."""
+"""Layers of the latent world model: normalised linear layers, simplicial latents, ensembles in one product."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from pompc.system.precision import products_are_centred
 
 
 class SimNorm(nn.Module):
-    """Simplicial normalisation (Lavoie et al. 2022): a softmax in every group of ``group`` entries, ``[..., n]``."""
+    """Simplicial normalisation (Lavoie et al. 2022): a softmax in every group of ``group`` entries."""
 
     def __init__(self, group: int) -> None:
         super().__init__()
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., n]`` -> ``[..., n]``, every group on the simplex."""
+        """Normalise ``[..., n]``: every group becomes a point of the simplex."""
         groups = x.unflatten(-1, (-1, self.group))
         if x.is_cuda:
             return groups.softmax(-1).flatten(-2)
-        # torch's own softmax is five times slower over so few entries on a CPU. The shift cancels, so it needs no gradient.
+        # On a CPU torch's softmax is five times slower over so few entries. The shift cancels, so it needs no gradient.
         powers = (groups - groups.detach().amax(-1, keepdim=True)).exp()
         return (powers / powers.sum(-1, keepdim=True)).flatten(-2)
 
 
 def mish(x: Tensor) -> Tensor:
-    """``x tanh(softplus(x))`` (Misra 2019) by one sigmoid s: ``tanh(log(1 + e^x)) = u / (2 - u)`` with ``u = s (2 - s)``.
+    """Compute ``x tanh(softplus(x))`` (Misra 2019), any shape.
 
-    Nothing overflows, and a compiler fuses it; torch's own is five times slower on a CPU, but one launch on CUDA.
+    On a CPU one sigmoid s gives ``tanh(log(1 + e^x)) = u / (2 - u)`` with ``u = s (2 - s)``. Nothing overflows, a compiler
+    fuses it, and it is five times faster than torch's function, which on CUDA is a single kernel.
     """
     if x.is_cuda:
         return functional.mish(x)
@@ -44,12 +45,12 @@ def mish(x: Tensor) -> Tensor:
 
 
 class NormedLinear(nn.Module):
-    """Linear, layer normalisation, activation (TD-MPC2, section 3.1); dropout before the normalisation where asked.
+    """A linear layer, layer normalisation and an activation (TD-MPC2, section 3.1).
 
     Args:
         fan_in: size of the input.
         fan_out: size of the output.
-        activation: what follows the normalisation, :func:`mish` or a :class:`SimNorm`.
+        activation: applied after the normalisation: :func:`mish` or a :class:`SimNorm`.
     """
 
     def __init__(self, fan_in: int, fan_out: int, activation: Callable[[Tensor], Tensor] = mish) -> None:
@@ -59,31 +60,33 @@ class NormedLinear(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., fan_in]`` -> ``[..., fan_out]``."""
+        """Map ``[..., fan_in]`` to ``[..., fan_out]``."""
         return self.finish(self.linear(x))
 
     def finish(self, x: Tensor) -> Tensor:
-        """What follows the product: normalisation and activation, ``[..., fan_out]``."""
+        """Normalise and activate the product ``[..., fan_out]``."""
         return self.activation(self.norm(x))
 
 
 Finish = Callable[[Tensor], Tensor]
+"""The part of a layer after its product."""
 
 
 def centred(x: Tensor, layers: Iterable[tuple[Tensor, Tensor, Finish]]) -> Tensor:
-    """A network on rows that differ little, with bfloat16 products nearly as exact as their differences need.
+    """Evaluate a network on similar samples with bfloat16 products, and keep the differences between the samples.
 
-    ``W x = W (x - r) + W r`` for any row r. The last row is carried through the network in float32; the others are
-    carried as their differences from it, whose products alone are rounded. So rounding moves what the rows have in common
-    not at all, and their order only as far as they differ: the error of plain bfloat16 products, which hides the
-    differences between a planner's samples, is gone.
+    ``W x = W (x - r) + W r`` for any sample r. The last sample goes through the network in float32. The others go as their
+    differences from it, and only products of these differences are rounded. Rounding then leaves the common part of the
+    samples exact. Plain bfloat16 products round the common part too, an error larger than the differences between a
+    planner's samples.
 
     Args:
-        x: ``[..., row, in]``, or ``[member, ..., row, in]`` for an ensemble.
-        layers: weight ``[out, in]`` or ``[member, out, in]``, bias ``[out]`` or ``[member, 1, 1, out]``, and what follows.
+        x: ``[..., sample, in]``, or ``[member, ..., sample, in]`` for an ensemble.
+        layers: of every layer the weight ``[out, in]`` or ``[member, out, in]``, the bias ``[out]`` or
+            ``[member, 1, 1, out]``, and the part after the product.
 
     Returns:
-        ``[..., row, out]``, float32.
+        ``[..., sample, out]``, float32.
     """
     shared = x[..., -1:, :]
     for weight, bias, finish in layers:
@@ -94,17 +97,17 @@ def centred(x: Tensor, layers: Iterable[tuple[Tensor, Tensor, Finish]]) -> Tenso
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x W'``; for an ensemble ``[member, group, row, in]`` by ``[member, out, in]``."""
+    """Compute ``x W'``; for an ensemble ``[member, group, sample, in]`` by ``[member, out, in]``."""
     if weight.ndim == 2:
         return functional.linear(x, weight)
     return torch.bmm(x.flatten(1, 2), weight.transpose(1, 2)).unflatten(1, x.shape[1:3])
 
 
 class MLP(nn.Sequential):
-    """Normalised layers, the last plain or not; centred where the block asks for it (:func:`centred`)."""
+    """Normalised layers, of which the last may be plain linear. Products are :func:`centred` if the context asks for it."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """``[..., in]`` -> ``[..., out]``."""
+        """Map ``[..., in]`` to ``[..., out]``."""
         return centred(input, self._layers()) if products_are_centred() else super().forward(input)
 
     def _layers(self) -> Iterator[tuple[Tensor, Tensor, Finish]]:
@@ -117,20 +120,20 @@ class MLP(nn.Sequential):
 
 
 def mlp(sizes: list[int], last: Finish | None = None) -> MLP:
-    """Normalised layers of the given sizes; the last is plain linear, or normalised with the activation ``last``."""
+    """Make normalised layers of these sizes; the last is plain linear, or normalised with the activation ``last``."""
     layers: list[nn.Module] = [NormedLinear(*pair) for pair in pairwise(sizes[:-1])]
     layers.append(nn.Linear(sizes[-2], sizes[-1]) if last is None else NormedLinear(sizes[-2], sizes[-1], last))
     return MLP(*layers)
 
 
 class Members(nn.Module):
-    """A weight and a bias with one row per member of an ensemble."""
+    """The weight and the bias of every member of an ensemble ``[member, ...]``."""
 
     weight: nn.Parameter
     bias: nn.Parameter
 
     def of(self, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the members ``chosen`` (indices), or of all."""
+        """Select weight and bias of the members ``chosen`` (indices); ``None`` selects all."""
         return (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
 
 
@@ -143,13 +146,13 @@ class EnsembleLinear(Members):
         self.bias = nn.Parameter(torch.zeros(members, fan_out))
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """``[member, row, in]`` -> ``[member, row, out]``, by the members ``chosen`` (indices) or all of them."""
+        """Map ``[member, sample, in]`` to ``[member, sample, out]`` by the members ``chosen`` (indices) or all of them."""
         weight, bias = self.of(chosen)
         return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
 class EnsembleNorm(Members):
-    """Layer normalisation with a scale and a shift ``[member, size]`` of each member's own."""
+    """Layer normalisation in which every member has another scale and shift: ``[member, size]``."""
 
     def __init__(self, members: int, size: int) -> None:
         super().__init__()
@@ -157,18 +160,18 @@ class EnsembleNorm(Members):
         self.bias = nn.Parameter(torch.zeros(members, size))
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """``[member, row, size]`` -> the same shape."""
+        """Normalise ``[member, sample, size]`` by the members ``chosen`` (indices) or all of them."""
         weight, bias = self.of(chosen)
         return torch.addcmul(bias.unsqueeze(1), functional.layer_norm(x, x.shape[-1:]), weight.unsqueeze(1))
 
 
 class EnsembleMLP(nn.Module):
-    """Normalised networks of one shape, ``members`` of them; dropout on the first hidden layer.
+    """An ensemble of normalised networks of one shape, with dropout on the first hidden layer.
 
     Args:
-        members: how many.
+        members: number of networks.
         sizes: of the input, the hidden layers and the output.
-        dropout: probability, before the first normalisation, in training mode.
+        dropout: probability of dropping a unit before the first normalisation, in training mode.
     """
 
     def __init__(self, members: int, sizes: list[int], dropout: float = 0.0) -> None:
@@ -180,7 +183,7 @@ class EnsembleMLP(nn.Module):
         self.activation: Callable[[Tensor], Tensor] = mish
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """``[..., in]`` -> ``[member, ..., out]``, by the members ``chosen [n]`` only where given."""
+        """Map ``[..., in]`` to ``[member, ..., out]`` by the members ``chosen [n]``; ``None`` takes all."""
         members = self.members if chosen is None else len(chosen)
         if products_are_centred():
             return self._centred(x, members, chosen)
@@ -207,16 +210,17 @@ class EnsembleMLP(nn.Module):
 
 @cache
 def _fused_mish() -> Callable[[Tensor], Tensor]:
+    """Compile :func:`mish` once per process."""
     # One kernel per number of dimensions, precision and gradient mode: more than the compiler's default limit.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
     return torch.compile(mish, dynamic=True)
 
 
 def fuse_activations(module: nn.Module) -> None:
-    """Compile the activation of all normalised layers of ``module`` into one kernel for any shape (needs a C++ compiler).
+    """Compile the activation of all normalised layers of ``module`` into one kernel for any shape.
 
-    On a CPU this is faster than compiling whole networks: the library's products and normalisations stay, above all
-    their gradients.
+    It needs a C++ compiler. On a CPU it is faster than compiling whole networks, because the library's products and
+    normalisations and their gradients stay.
     """
     for part in module.modules():
         if isinstance(part, NormedLinear | EnsembleMLP) and part.activation is mish:
@@ -224,13 +228,13 @@ def fuse_activations(module: nn.Module) -> None:
 
 
 def truncated_normal(weight: Tensor, bias: Tensor) -> None:
-    """Weights from a normal of spread 0.02, cut at two units, and no biases (TD-MPC2's initialisation)."""
+    """Draw weights from a normal with std 0.02, cut at +-2, and set biases to zero (TD-MPC2's initialisation)."""
     nn.init.trunc_normal_(weight, std=0.02)
     nn.init.zeros_(bias)
 
 
 def uniform_fan_in(weight: Tensor, bias: Tensor) -> None:
-    """Everything uniform within ``1 / sqrt(fan_in)``, torch's default for linear layers: weight ``[..., out, in]``."""
+    """Draw weight ``[..., out, in]`` and bias uniformly within ``1 / sqrt(fan_in)``, torch's default for linear layers."""
     bound = 1 / math.sqrt(weight.shape[-1])
     nn.init.uniform_(weight, -bound, bound)
     nn.init.uniform_(bias, -bound, bound)
@@ -244,7 +248,7 @@ INITIALISERS: dict[str, Callable[[Tensor, Tensor], None]] = {
 
 
 def initialise(module: nn.Module, initialiser: Callable[[Tensor, Tensor], None] = truncated_normal) -> None:
-    """Initialise all linear layers of ``module`` with ``initialiser(weight, bias)``; embeddings uniform in +-0.02."""
+    """Initialise all linear layers of ``module`` with ``initialiser(weight, bias)``, embeddings uniformly in +-0.02."""
     for part in module.modules():
         if isinstance(part, nn.Linear | EnsembleLinear):
             initialiser(part.weight, part.bias)

@@ -23,14 +23,14 @@ def optimizer_step(
         optimizer: holds the parameters.
         loss: a scalar.
         max_grad_norm: largest norm of the gradient, over all parameters.
-        name: of the loss, for the error.
-        batch: the loss is of it; attached to the error as evidence.
+        name: name of the loss in the error.
+        batch: the batch behind the loss; attached to the error as evidence.
 
     Returns:
         The norm of the gradient before clipping, a scalar.
 
     Raises:
-        NonFiniteError: the loss or the norm is not finite; the parameters are then unchanged.
+        NonFiniteError: the loss or the norm is not finite. The parameters are unchanged then.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.zero_grad(set_to_none=True)

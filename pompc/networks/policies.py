@@ -1,4 +1,4 @@
-"""Gaussian policies over latent states: squashed through tanh, or with a bounded mean and clamped actions."""
+"""Gaussian policies over latent states: squashed by tanh, or with a bounded mean and clamped actions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pompc.models.world_model import TaskEmbedding
 from pompc.networks.layers import initialise, mlp
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-OPEN = 1e-3  # tanh reaches +-1 nowhere: actions to be imitated are moved inside by this
+OPEN = 1e-3  # distance from +-1 of actions to imitate, because tanh never reaches +-1
 
 
 def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
-    """``KL(N(mean, std) || N(other_mean, other_std))`` of every action entry ``[..., action]``, not summed."""
+    """Compute ``KL(N(mean, std) || N(other_mean, other_std))`` of every action entry ``[..., action]``, not summed."""
     ratio = (std / other_std).square()
     return 0.5 * (ratio - 1 - ratio.log() + ((mean - other_mean) / other_std).square())
 
@@ -28,10 +28,10 @@ class PolicySample:
 
     Attributes:
         action: ``[..., action]`` in [-1, 1].
-        mean: of the Gaussian behind it ``[..., action]``, before squashing where the policy squashes.
-        log_std: of that Gaussian ``[..., action]``.
-        noise: standard normal ``[..., action]``.
-        mask: 1 for the actions the task has ``[..., action]``; none where all are there.
+        mean: mean of the Gaussian ``[..., action]``, before squashing.
+        log_std: log-std of the Gaussian ``[..., action]``.
+        noise: standard normal draw ``[..., action]``.
+        mask: 1 for the entries that the task has ``[..., action]``; ``None`` means all.
     """
 
     action: Tensor
@@ -41,13 +41,13 @@ class PolicySample:
     mask: Tensor | None = None
 
     def __getitem__(self, index: slice) -> PolicySample:
-        """Some rows of the sample."""
+        """Select entries of the leading dimension."""
         mask = None if self.mask is None else self.mask[index]
         return PolicySample(self.action[index], self.mean[index], self.log_std[index], self.noise[index], mask)
 
     @property
     def num_actions(self) -> Tensor | int:
-        """Entries of the action that the task has: a number, or ``[...]``."""
+        """Number of action entries that the task has: an int, or ``[...]`` with several tasks."""
         return self.action.shape[-1] if self.mask is None else self.mask.sum(-1)
 
     @property
@@ -56,32 +56,32 @@ class PolicySample:
         return self.sum_over_actions(-0.5 * self.noise.square() - self.log_std - LOG_SQRT_2PI)
 
     def gaussian_kl(self, mean: Tensor, log_std: Tensor) -> Tensor:
-        """KL of this sample's Gaussian to another of the same policy class, averaged over the action: ``[...]``.
+        """Compute the KL of this sample's Gaussian to another, averaged over the action: ``[...]``.
 
-        Squashing or clamping both alike does not change it (squashing) or only lowers it (clamping).
+        Both belong to the same policy class. Squashing both does not change the KL; clamping both only lowers it.
         """
         terms = gaussian_kl(self.mean, self.log_std.exp(), mean, log_std.exp())
         return self.mean_over_actions(terms)
 
     def mean_over_actions(self, terms: Tensor) -> Tensor:
-        """``[..., action]`` -> ``[...]``, over the entries that the task has."""
+        """Average ``terms [..., action]`` over the entries that the task has: ``[...]``."""
         return self.sum_over_actions(terms) / self.num_actions
 
     def sum_over_actions(self, terms: Tensor) -> Tensor:
-        """``[..., action]`` -> ``[...]``, over the entries that the task has."""
+        """Sum ``terms [..., action]`` over the entries that the task has: ``[...]``."""
         return (terms if self.mask is None else terms * self.mask).sum(-1)
 
 
 class LatentPolicy(nn.Module, ABC):
-    """A network from states to the mean and the spread of a Gaussian (TD-MPC2, section 3.1).
+    """A network from states to the mean and the log-std of a Gaussian (TD-MPC2, section 3.1).
 
     Args:
         input_dim: size of a state as the networks see it.
         hidden: width of the two hidden layers.
         action_dim: size of an action.
-        log_std_min: lower end of the log-spread.
-        log_std_max: upper end.
-        tasks: the tasks, where there are several.
+        log_std_min: smallest log-std.
+        log_std_max: largest log-std.
+        tasks: the tasks of a multi-task policy; ``None`` for one task.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class LatentPolicy(nn.Module, ABC):
         super().__init__()
         self.net = mlp([input_dim, hidden, hidden, 2 * action_dim])
         self.log_std_range = (log_std_min, log_std_max)
-        self._tasks = [tasks]  # in a list: its parameters belong to the world model
+        self._tasks = [tasks]  # a list hides its parameters from this module: they belong to the world model
         initialise(self.net)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """``[..., state]`` -> mean (see :meth:`mean_of`) and log-spread ``[..., action]``."""
+        """Map ``[..., state]`` to the mean (see :meth:`mean_of`) and the log-std, both ``[..., action]``."""
         tasks = self._tasks[0]
         raw, squeezed = self.net(state if tasks is None else tasks(state)).chunk(2, dim=-1)
         low, high = self.log_std_range
@@ -110,11 +110,11 @@ class LatentPolicy(nn.Module, ABC):
         return (self.mean_of(raw), log_std) if mask is None else (self.mean_of(raw) * mask, log_std * mask)
 
     def sample(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> PolicySample:
-        """A reparameterised draw at ``state [..., state]``.
+        """Draw from the policy with the reparameterisation trick.
 
         Args:
-            state: where.
-            log_std_range: draw with the log-spread mapped to this range instead (BMPC explores so when it reanalyses).
+            state: states ``[..., state]``.
+            log_std_range: maps the log-std to this range, for proposals of a reanalysis (BMPC).
         """
         mean, log_std = self(state)
         mask = self._mask(state)
@@ -131,38 +131,38 @@ class LatentPolicy(nn.Module, ABC):
 
     @abstractmethod
     def mean_of(self, raw: Tensor) -> Tensor:
-        """The Gaussian's mean from the network's output ``[..., action]``."""
+        """Convert the network's output ``[..., action]`` to the mean of the Gaussian."""
 
     @abstractmethod
     def action(self, x: Tensor) -> Tensor:
-        """A draw of the Gaussian ``[..., action]`` as an action in [-1, 1]."""
+        """Convert a draw of the Gaussian ``[..., action]`` to an action in [-1, 1]."""
 
     @abstractmethod
     def volume_change(self, sample: PolicySample) -> Tensor:
-        """Log of the volume change ``[...]`` from the Gaussian's draw to the action."""
+        """Compute the log of the volume change ``[...]`` from the Gaussian's draw to the action."""
 
     @abstractmethod
     def log_prob(self, sample: PolicySample) -> Tensor:
-        """Log-density of a sample's action ``[...]``."""
+        """Compute the log-density of a sample's action ``[...]``."""
 
     @abstractmethod
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
-        """``KL(policy || N(mean, std))`` in the space of actions, averaged over the entries: ``[...]``.
+        """Compute ``KL(policy || N(mean, std))`` of actions, averaged over their entries: ``[...]``.
 
         Args:
             sample: a draw of the policy.
-            mean: of the other Gaussian ``[..., action]``.
-            std: its spread ``[..., action]``.
+            mean: mean of the other Gaussian ``[..., action]``.
+            std: standard deviation of the other Gaussian ``[..., action]``.
         """
 
     @abstractmethod
     def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """``KL(N(mean, std) || policy)`` up to a constant, averaged over the entries: ``[...]``.
+        """Compute ``KL(N(mean, std) || policy)`` up to a constant, averaged over the entries: ``[...]``.
 
         Args:
             state: ``[..., state]``.
-            mean: of the Gaussian to imitate ``[..., action]``.
-            std: its spread ``[..., action]``.
+            mean: mean of the Gaussian to imitate ``[..., action]``.
+            std: standard deviation of the Gaussian to imitate ``[..., action]``.
         """
 
 
@@ -170,28 +170,28 @@ class SquashedGaussian(LatentPolicy):
     """``tanh`` of a Gaussian draw (Haarnoja et al. 2018; TD-MPC2). Its KL to a Gaussian is estimated from one draw."""
 
     def mean_of(self, raw: Tensor) -> Tensor:
-        """The network's output itself."""
+        """Return the network's output."""
         return raw
 
     def action(self, x: Tensor) -> Tensor:
-        """``tanh``."""
+        """Squash by ``tanh``."""
         return torch.tanh(x)
 
     def volume_change(self, sample: PolicySample) -> Tensor:
-        """That of ``tanh``."""
+        """Compute the log of the volume change of ``tanh``, kept finite by 1e-6."""
         return sample.sum_over_actions(torch.log(1 - sample.action.square() + 1e-6))
 
     def log_prob(self, sample: PolicySample) -> Tensor:
-        """With the volume change of ``tanh``."""
+        """Correct the log-density of the Gaussian by the volume change of ``tanh``."""
         return sample.gaussian_log_prob - self.volume_change(sample)
 
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
-        """``log pi(a) - log N(a)`` at the drawn action: a Monte-Carlo estimate."""
+        """Estimate the KL from one draw: ``log pi(a) - log N(a)`` at the drawn action."""
         terms = -0.5 * ((sample.action - mean) / std).square() - std.log() - LOG_SQRT_2PI
         return self.log_prob(sample) / sample.num_actions - sample.mean_over_actions(terms)
 
     def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Minus the log-density of one draw of the Gaussian, moved inside (-1, 1)."""
+        """Estimate the KL from one draw of the Gaussian, moved inside (-1, 1): minus its log-density."""
         drawn = (mean + torch.randn_like(mean) * std).clamp(-1 + OPEN, 1 - OPEN)
         sample = self.sample(state)
         noise = (torch.atanh(drawn) - sample.mean) / sample.log_std.exp()
@@ -200,31 +200,31 @@ class SquashedGaussian(LatentPolicy):
 
 
 class ClampedGaussian(LatentPolicy):
-    """A Gaussian with its mean squashed into [-1, 1] and its draws clamped (BMPC). Its KL to a Gaussian is closed form."""
+    """A Gaussian with a squashed mean and clamped draws (BMPC). Its KL to a Gaussian has a closed form."""
 
     def mean_of(self, raw: Tensor) -> Tensor:
-        """``tanh`` of the network's output."""
+        """Squash the network's output by ``tanh``."""
         return torch.tanh(raw)
 
     def action(self, x: Tensor) -> Tensor:
-        """Clamped to [-1, 1]."""
+        """Clamp to [-1, 1]."""
         return x.clamp(-1.0, 1.0)
 
     def volume_change(self, sample: PolicySample) -> Tensor:
-        """None: clamping is left out of the density."""
+        """Return zero: the density leaves clamping out."""
         return torch.zeros_like(sample.action[..., 0])
 
     def log_prob(self, sample: PolicySample) -> Tensor:
-        """Of the Gaussian before clamping."""
+        """Return the log-density of the Gaussian before clamping."""
         return sample.gaussian_log_prob
 
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
-        """Closed form."""
+        """Compute the KL of the Gaussians before clamping."""
         terms = gaussian_kl(sample.mean, sample.log_std.exp(), mean, std)
         return sample.mean_over_actions(terms)
 
     def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Closed form."""
+        """Compute the KL of the Gaussians before clamping, the constant included."""
         sample = self.sample(state)
         return sample.mean_over_actions(gaussian_kl(mean, std, sample.mean, sample.log_std.exp()))
 

@@ -11,11 +11,11 @@ LOW, HIGH = 0.05, 0.95
 class RunningScale(nn.Module):
     """Moving average of the 5th to 95th percentile range, at least 1 (Hafner et al. 2023; TD-MPC2, section 3.2).
 
-    It starts at 1, or at the floor where that is larger.
+    It starts at the larger of 1 and the floor.
 
     Args:
-        rate: of the moving average.
-        minimum: floor of the range, positive; the published 1 leaves a term of a smaller range as it is.
+        rate: rate of the moving average, in [0, 1].
+        minimum: floor of the range, positive. The published 1 does not change a term of a smaller range.
     """
 
     value: Tensor
@@ -29,10 +29,10 @@ class RunningScale(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Take in a batch ``x``, any shape."""
+        """Take in a batch ``x`` of any shape."""
         low, high = torch.quantile(x.detach().flatten(), self.levels).unbind()
         self.value.lerp_((high - low).clamp_min(self.minimum), self.rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` in units of the scale."""
+        """Convert ``x`` to units of the scale."""
         return x / self.value

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 def symlog(x: Tensor) -> Tensor:
-    """``sign(x) log(1 + |x|)``, any shape."""
+    """Compute ``sign(x) log(1 + |x|)``, any shape."""
     return torch.sign(x) * torch.log1p(x.abs())
 
 
 def symexp(x: Tensor) -> Tensor:
-    """The inverse of :func:`symlog`, any shape."""
+    """Invert :func:`symlog`, any shape."""
     return torch.sign(x) * torch.expm1(x.abs())
 
 
@@ -34,30 +34,30 @@ class TwoHot(nn.Module):
         self.register_buffer("bins", torch.linspace(low, high, num_bins), persistent=False)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Where ``x [...]`` lies: the bin below it ``[...]`` and the weight of the bin above ``[...]`` in [0, 1]."""
+        """Encode ``x [...]``: the bin below it ``[...]`` and the weight of the bin above it ``[...]`` in [0, 1]."""
         return self.place(symlog(x))
 
     def place(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`encode`, of what is a symlog already: ``level [...]``."""
+        """Encode a symlog ``level [...]``; see :meth:`encode`."""
         position = (level.clamp(self.low, self.high) - self.low) / self.width
         below = position.floor().clamp_max(len(self.bins) - 2)
-        # nan stays in the weight, and so in a loss that names it; as an index it would be out of bounds.
+        # nan stays in the weight and reaches a loss that names it. As an index it would be out of bounds.
         return below.nan_to_num(0.0).long(), position - below
 
     def decode(self, logits: Tensor) -> Tensor:
-        """Logits ``[..., bin]`` -> scalar ``[...]``: symexp of the expected bin."""
+        """Convert logits ``[..., bin]`` to scalars ``[...]``: the symexp of the expected bin."""
         return symexp(self.expect(logits))
 
     def expect(self, logits: Tensor) -> Tensor:
-        """Logits ``[..., bin]`` -> the expected bin, a symlog ``[...]``."""
+        """Compute the expected bin of logits ``[..., bin]``, a symlog ``[...]``."""
         return torch.softmax(logits, dim=-1) @ self.bins
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of logits ``[..., bin]`` with the two-hot encoding of scalars ``target [...]``: ``[...]``."""
+        """Compare logits ``[..., bin]`` with the encoding of scalars ``target [...]``: cross-entropy ``[...]``."""
         return self.level_cross_entropy(logits, symlog(target))
 
     def level_cross_entropy(self, logits: Tensor, level: Tensor) -> Tensor:
-        """As :meth:`cross_entropy`, with a target that is a symlog already: ``level [...]``."""
+        """Compare logits ``[..., bin]`` with a symlog ``level [...]``; see :meth:`cross_entropy`."""
         below, weight = self.place(level.expand(logits.shape[:-1]))
         pair = torch.stack([below, below + 1], dim=-1)
         chosen = torch.log_softmax(logits, dim=-1).gather(-1, pair)

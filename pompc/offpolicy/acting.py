@@ -1,4 +1,4 @@
-"""Who acts: the planner, the policy, or in turns a mixture of the two."""
+"""Who acts: the planner, the policy, or a mixture of the two."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Act = Callable[[TensorDictBase, bool], TensorDictBase]
 class PlannerActs:
     """The planner acts in every step.
 
-    A variant overrides :meth:`__call__`. Its state lies in the TensorDict.
+    A variant overrides :meth:`__call__` and keeps its state in the TensorDict.
     """
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Return the specs of its entries in the TensorDict, without the batch dimension."""
+        """Return the specs of the entries that are carried in the TensorDict, without the batch dimension."""
         return {}
 
     def __call__(self, agent: OffPolicyAgent, tensordict: TensorDictBase, explore: bool, plan: Act) -> TensorDictBase:
-        """Write ``action [batch, action]``, the plan and the next values of its entries.
+        """Write ``action [batch, action]``, the plan and the next values of the :meth:`primers`.
 
         Args:
-            agent: acts.
-            tensordict: of a step, with ``observation``, ``is_init [batch, 1]`` and the entries of :meth:`primers`.
-            explore: False in an evaluation, which must not change the training.
-            plan: plans, and acts by the plan.
+            agent: the agent that acts.
+            tensordict: the start of a step: ``observation``, ``is_init [batch, 1]`` and the :meth:`primers`.
+            explore: ``False`` in an evaluation, which must not change the training.
+            plan: makes a plan and acts by it.
         """
         return plan(tensordict, explore)
 
@@ -55,9 +55,9 @@ class PlannerActs:
 class MixtureActs(PlannerActs):
     """The policy acts in a share of the steps, the planner in the others (beta-mixture of DAgger, Ross et al. 2011).
 
-    The planner plans in all steps: lambda and the replay need its plans. The choice has a generator that draws nothing at a
-    share of 0 or 1: there the numbers of a run are those of the planner or the policy alone. In evaluations the planner
-    acts unless the share is 1.
+    The planner plans in all steps, because lambda and the replay need its plans. A separate generator draws the choice. It
+    draws nothing at a share of 0 or 1, so these runs have the numbers of the planner or the policy alone. In evaluations
+    the planner acts unless the share is 1.
 
     Args:
         share: the probability that a new choice is the policy.
@@ -70,7 +70,7 @@ class MixtureActs(PlannerActs):
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Return the choice in force and the number of steps for which it is still kept."""
+        """Return the specs of the current choice and of the number of steps for which it is still kept."""
         return {name: Unbounded((1,), device=self.device) for name in ("policy_acts", "choice_left")}
 
     def __call__(self, agent: OffPolicyAgent, tensordict: TensorDictBase, explore: bool, plan: Act) -> TensorDictBase:
@@ -83,7 +83,7 @@ class MixtureActs(PlannerActs):
         return tensordict
 
     def _chosen(self, tensordict: TensorDictBase, explore: bool) -> Tensor | None:
-        """The environments in which the policy acts, bool ``[batch, 1]``; ``None`` if the planner acts everywhere."""
+        """Find the environments in which the policy acts, bool ``[batch, 1]``; ``None`` if the planner acts in all."""
         before = tensordict["policy_acts"] > 0
         if not explore:
             tensordict["next", "policy_acts"] = tensordict["policy_acts"].clone()
@@ -95,6 +95,7 @@ class MixtureActs(PlannerActs):
         return chosen if bool(chosen.any()) else None
 
     def _drawn(self, like: Tensor) -> Tensor:
+        """Draw a new choice for every environment, in the shape and on the device of ``like``."""
         share = self.share.value
         if share <= 0 or share >= 1:
             return torch.full_like(like, share >= 1)
@@ -111,22 +112,22 @@ class MixtureActs(PlannerActs):
 
 
 def make_who_acts(share: Dial | None, hold: int, device: torch.device) -> PlannerActs:
-    """Let the planner act, or a mixture if there is a share for the policy."""
+    """Make the planner act, or a mixture if the policy has a share."""
     return PlannerActs() if share is None else MixtureActs(share, hold, device)
 
 
 def policy_action(agent: OffPolicyAgent, observation: Tensor, explore: bool) -> Tensor:
-    """Act by the policy ``[batch, action]``: a draw when exploring, its mean otherwise."""
+    """Compute the policy's action ``[batch, action]``: a draw when exploring, otherwise the mean."""
     sample = agent.policy.sample(agent.encode(observation))
     return sample.action if explore else agent.policy.action(sample.mean)
 
 
 def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:
-    """Write uniform actions, and in the place of a plan what :meth:`OffPolicyAgent.random_plan` says.
+    """Write uniform actions, and :meth:`OffPolicyAgent.random_plan` as their plan.
 
     Args:
-        agent: acts in its seed phase.
-        tensordict: of a step, of batch size ``[batch]``.
+        agent: an agent in its seed phase.
+        tensordict: the start of a step, of batch size ``[batch]``.
     """
     warm_start = tensordict["planner_mean"]
     sequences = torch.rand((len(warm_start), agent.config.virtual_count, *warm_start.shape[1:])) * 2 - 1
@@ -142,7 +143,7 @@ def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDic
 
 
 def mask_actions(tasks: TaskEmbedding | None, tensordict: TensorDictBase) -> TensorDictBase:
-    """Set the entries of ``action`` (and of ``planned`` sequences) that an environment's task ignores to zero."""
+    """Set to zero the entries of ``action`` (and of ``planned`` sequences) that an environment's task ignores."""
     if tasks is None:
         return tensordict
     mask = tasks.action_masks[tasks.index(tensordict["observation"])]

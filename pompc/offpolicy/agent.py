@@ -1,4 +1,4 @@
-"""The off-policy wing: planning with a world model that is learned from replayed sequences (TD-MPC2 and its kin)."""
+"""The base of the off-policy agents: they plan with a world model learned from the replay (TD-MPC2 and its kin)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
 
-NEGLIGIBLE = 1e-3  # a smaller share of virtual data is none: a decaying ratio never reaches zero
+NEGLIGIBLE = 1e-3  # a smaller share of virtual data counts as zero, which a decaying ratio never reaches
 
 
 class OffPolicyAgent(MPPIRL):
-    """An agent that learns a world model, values and a policy from replay; TD-MPC2 if both dials are zero.
+    """An agent that learns a world model, values and a policy from the replay; TD-MPC2 if both dials are zero.
 
     A subclass replaces parts, or overrides :meth:`value_target`, :meth:`policy_loss` or :meth:`planner_kl`.
 
@@ -49,10 +49,10 @@ class OffPolicyAgent(MPPIRL):
     Attributes:
         budget: says when updates are made.
         who_acts: the planner, or a mixture of planner and policy.
-        prior: what lambda pulls the policy to.
-        imitation: scales the divergence from it.
-        reanalyzer: renews stored plans; ``None`` for an algorithm that does not.
-        values_of: the kind of values, which read the critic.
+        prior: the distribution that lambda pulls the policy to.
+        imitation: scales the divergence from the prior.
+        reanalyzer: renews stored plans; ``None`` if plans are never renewed.
+        values_of: the kind of values, of actions or of states.
         learns_policy_in_burst: whether the policy learns in the first burst of updates.
     """
 
@@ -98,7 +98,7 @@ class OffPolicyAgent(MPPIRL):
     # -- acting ------------------------------------------------------------------------------------------------------
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
-        """Decide; at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`."""
+        """Decide, at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`."""
         if explore and not self.budget.begun:
             tensordict = act_randomly(self, tensordict)
         else:
@@ -121,7 +121,7 @@ class OffPolicyAgent(MPPIRL):
         return self.model.encode(observation)
 
     def discounts(self, state: Tensor) -> Tensor | None:
-        """Return the discount of the task each environment plays; ``None`` for a single task."""
+        """Return the discount of every environment's task ``[batch]``; ``None`` for a single task."""
         tasks = self.model.tasks
         return None if tasks is None else tasks.discounts[tasks.index(state)]
 
@@ -170,7 +170,7 @@ class OffPolicyAgent(MPPIRL):
 
     @property
     def pending_updates(self) -> int:
-        """Updates to make, those before the first planned action first; see :meth:`MPPIRL.pending_updates`."""
+        """Updates to make, the burst before the first planned action first. See :meth:`MPPIRL.pending_updates`."""
         return self.budget.updates if self.replay.num_starts else 0
 
     def idle_reason(self) -> str | None:
@@ -178,7 +178,7 @@ class OffPolicyAgent(MPPIRL):
         return None if self.updates else self.budget.idle_reason(self.replay.num_starts > 0)
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
-        """Keep the transitions ``[num_envs, time]``, then make the updates they call for."""
+        """Store the transitions ``[num_envs, time]``, then make the updates that are due."""
         self.count_steps(data)
         self.replay.extend(data)
         self.budget.add(data.numel(), can_sample=self.replay.num_starts > 0)
@@ -187,13 +187,13 @@ class OffPolicyAgent(MPPIRL):
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the pending updates; return their mean metrics."""
-        made: dict[str, list[Tensor]] = {}
+        found: dict[str, list[Tensor]] = {}
         for _ in range(min(self.pending_updates, max(self.config.log_every, self.problem.num_envs))):
             metrics = self.update(*self.replay.sample(self.config.batch_size), in_burst=self.budget.in_burst)
             self.budget.spend()
             for name, value in metrics.items():
-                made.setdefault(name, []).append(value)
-        return {name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in made.items()}
+                found.setdefault(name, []).append(value)
+        return {name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in found.items()}
 
     def update(
         self, batch: TensorDictBase, indices: Tensor | None = None, *, in_burst: bool = False
@@ -203,8 +203,8 @@ class OffPolicyAgent(MPPIRL):
         Args:
             batch: sequences ``[horizon + 1, batch]``, time first: ``observation``, and of every step but the last
                 ``action``, ``reward``, ``terminated``, ``plan_mean`` and ``plan_std`` (the plan the action was drawn from).
-            indices: where the batch lies in the replay ``[horizon + 1, batch]``; ``None`` if it does not.
-            in_burst: before the first planned action.
+            indices: slots of the batch in the replay ``[horizon + 1, batch]``; ``None`` for a batch from elsewhere.
+            in_burst: whether the update is one of the burst before the first planned action.
 
         Raises:
             NonFiniteError: a loss or a gradient; the batch is attached to it.
@@ -229,13 +229,13 @@ class OffPolicyAgent(MPPIRL):
         return metrics | self._move_dials(batch)
 
     def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
-        """Make one clipped gradient step; return the norm of the gradient before clipping."""
+        """Take one clipped gradient step; return the norm of the gradient before clipping."""
         return optimizer_step(
             self.optimizers[name], loss, max_grad_norm=self.config.max_grad_norm, name=name, batch=batch
         )
 
     def _move_dials(self, batch: TensorDictBase) -> dict[str, Tensor]:
-        """Advance the dials by the disagreement of the value heads, if one of them moves; return it as a metric."""
+        """Advance the dials by the disagreement of the value heads, if a dial moves; return it as a metric."""
         if not self.dials.move:
             return {}
         with torch.no_grad():
@@ -247,7 +247,7 @@ class OffPolicyAgent(MPPIRL):
     # -- hooks of the losses -----------------------------------------------------------------------------------------
 
     def model_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses of model and values; the sum, and each by name. See :func:`pompc.offpolicy.losses.model_loss`."""
+        """Return the summed loss of model and values, and metrics. See :func:`pompc.offpolicy.losses.model_loss`."""
         return losses.model_loss(self, batch)
 
     def value_target(self, batch: TensorDictBase) -> Tensor:
@@ -255,26 +255,26 @@ class OffPolicyAgent(MPPIRL):
         return self.values.target(batch)
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
-        """Weigh return and divergence; the loss, and metrics. See :func:`pompc.offpolicy.losses.policy_loss`."""
+        """Return the loss of return and divergence, and metrics. See :func:`pompc.offpolicy.losses.policy_loss`."""
         return losses.policy_loss(self, batch)
 
     def loss_weights(self) -> tuple[float, float]:
-        """Weights of the return and of the divergence, from lambda: ``(1, lambda)``, or ``(0, 1)`` if it is infinite."""
+        """Return the weights of return and divergence: ``(1, lambda)``, or ``(0, 1)`` if lambda is infinite."""
         weight = self.kl_weight.value
         return (0.0, 1.0) if math.isinf(weight) else (1.0, weight)
 
     def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
-        """Divergence of a policy sample from the prior ``[time, batch]``, which lambda weighs."""
+        """Measure the divergence of a policy sample from the prior ``[time, batch]``, which lambda weighs."""
         return self.prior.divergence(self, batch, sample)
 
     def virtual_batch(self, batch: TensorDictBase) -> TensorDictBase | None:
-        """Make states, actions and targets along the sequences the planner drew; ``None`` without virtual data."""
+        """Make states, actions and targets along the planner's sequences; ``None`` without virtual data."""
         if self.virtual_ratio.value < NEGLIGIBLE:
             return None
         return virtual_sequences(self, batch["encoded"][0], batch["planned"][0])
 
     def temporal_mean(self, terms: Tensor) -> Tensor:
-        """Average ``[time, ...]``, every step into the future weighted by one more factor ``temporal_decay``."""
+        """Average ``terms [time, ...]``; every step into the future weighs less by the factor ``temporal_decay``."""
         return losses.temporal_mean(terms, self.config.temporal_decay)
 
     def discount_of(self, state: Tensor) -> Tensor | float:

@@ -1,4 +1,4 @@
-"""Options of the latent family."""
+"""Options of the off-policy agents."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pompc.schedules import ScheduleConfig, check_setting
 WIDE_ACTION = 20
 ORDERED = (("bin_low", "bin_high"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max"))
 
-Symlog = Annotated[float, Interval(ge=-80, le=80)]  # what exp keeps inside float32
+Symlog = Annotated[float, Interval(ge=-80, le=80)]  # beyond, exp overflows float32
 LogStd = Annotated[float, Interval(ge=-20, le=20)]
 PolicyName = Literal["squashed", "clamped"]
 
 
 def tdmpc2_planner() -> MPPIConfig:
-    """The planner of TD-MPC2 (table of hyperparameters): 6 iterations of 512 samples, 64 elites, 3 steps."""
+    """Make the planner options of TD-MPC2 (its table of hyperparameters)."""
     return MPPIConfig(
         horizon=3,
         num_samples=512,
@@ -84,7 +84,7 @@ class OffPolicyConfig(AgentConfig):
         episodic: learn terminations, at which the planner and the model's targets then end; null follows the environment
             (:meth:`episodic_for`).
         batch_size: sequences per update.
-        buffer_size: observations kept for replay, over all environments.
+        buffer_size: observations that the replay keeps, over all environments.
         seed_steps: transitions by random actions at the start, over all environments; null takes five episodes, at least
             1000.
         pretrain_updates: updates right after the seed steps; null makes as many as seed steps.
@@ -112,7 +112,7 @@ class OffPolicyConfig(AgentConfig):
         matmul_precision: of matrix products while learning. ``highest`` is float32, ``high`` TF32 on devices that have it,
             ``medium`` bfloat16 factors (TF32 on CUDA).
         compile: compile the networks' activation into one kernel; needs a C++ compiler.
-        log_every: transitions per row of metrics, over all environments.
+        log_every: transitions per row of metrics.csv, over all environments.
     """
 
     policy_share: PolicyShare = 0.0
@@ -178,7 +178,7 @@ class OffPolicyConfig(AgentConfig):
         if self.batch_size < 2 and self.follows_disagreement:
             raise UserError("algo.batch_size must be at least 2 if a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
-            raise UserError("planner.discount has no effect here: set algo.discount, which the planner follows")
+            raise UserError("planner.discount has no effect here: set algo.discount, which the planner takes")
         if self.size.latent_dim % self.simnorm_group:
             raise UserError(
                 f"algo.latent_dim={self.size.latent_dim} is no multiple of simnorm_group={self.simnorm_group}"
@@ -197,7 +197,10 @@ class OffPolicyConfig(AgentConfig):
         return dataclasses.replace(SIZES[self.model_size], **given)
 
     def discount_for(self, episode_length: int | None) -> float:
-        """The discount of an episode of so many agent steps (TD-MPC2, appendix: ``(T/d - 1) / (T/d)``, clipped).
+        """Derive the discount from the episode's length ``T``: ``(T/d - 1) / (T/d)``, clipped (TD-MPC2, appendix).
+
+        Args:
+            episode_length: agent steps until an episode is truncated; ``None`` without a limit.
 
         Raises:
             UserError: no discount is given and the episode has no limit.
@@ -212,23 +215,23 @@ class OffPolicyConfig(AgentConfig):
         return min(max((horizon - 1) / horizon, self.discount_min), self.discount_max)
 
     def episodic_for(self, terminates: bool | None) -> bool:
-        """Whether terminations are learned: as given, or unless the environment is known to have none.
+        """Decide whether terminations are learned: as given, or unless the environment is known to have none.
 
         Args:
-            terminates: what its family says (:attr:`~pompc.environment.EnvironmentFamily.terminates`).
+            terminates: whether episodes can terminate (:attr:`~pompc.environment.EnvironmentFamily.terminates`).
         """
         return terminates is not False if self.episodic is None else self.episodic
 
     def following(self, terminates: bool | None) -> dict[str, bool]:
-        """The options that follow the environment, with the values they have there; argument as above."""
+        """Return the options that depend on the environment, with their values; see :meth:`episodic_for`."""
         return {"episodic": self.episodic_for(terminates)}
 
     def iterations_for(self, action_dim: int) -> int:
-        """The planner's iterations for an action of so many entries."""
+        """Compute the planner's iterations for an action of ``action_dim`` entries."""
         return self.planner.num_iterations + (self.wide_action_iterations if action_dim >= WIDE_ACTION else 0)
 
     def seed_steps_for(self, episode_length: int | None) -> int:
-        """Transitions by random actions at the start: given, or five episodes and at least 1000."""
+        """Compute the transitions by random actions at the start: as given, or five episodes and at least 1000."""
         if self.seed_steps is not None:
             return self.seed_steps
         return 1000 if episode_length is None else max(1000, 5 * episode_length)
@@ -241,8 +244,8 @@ class ReanalyzeConfig(OffPolicyConfig):
     Attributes:
         reanalyze_interval: updates between two reanalyses; 0 never reanalyses.
         reanalyze_sequences: sequences of the batch that are planned again, every step of them; at most all.
-        reanalyze_log_std_min: lower end of the log-std with which the policy proposes in it.
-        reanalyze_log_std_max: upper end.
+        reanalyze_log_std_min: smallest log-std of the policy's proposals in a reanalysis.
+        reanalyze_log_std_max: largest log-std of the policy's proposals in a reanalysis.
     """
 
     reanalyze_interval: NonNegativeInt = 10

@@ -1,4 +1,4 @@
-"""The imitation loss of an off-policy agent: what lambda multiplies."""
+"""The imitation loss of an off-policy agent, which lambda multiplies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ScaledDivergence(nn.Module):
     """The divergence from the prior in units of its running scale (TD-MPC2's scale for returns; BMPC, PO-MPC).
 
     Args:
-        rate: of the running scale.
+        rate: rate of the running scale.
         minimum: floor of the running scale.
     """
 
@@ -20,6 +20,6 @@ class ScaledDivergence(nn.Module):
         self.scale = RunningScale(rate, minimum)
 
     def forward(self, divergence: Tensor) -> Tensor:
-        """Take in divergences ``[time, batch]``, those of the first step for the scale, and return them in its units."""
+        """Convert divergences ``[time, batch]`` to units of the scale, which the first step updates."""
         self.scale.update(divergence[0])
         return self.scale(divergence)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def temporal_mean(terms: Tensor, decay: float) -> Tensor:
-    """Average ``[time, ...]`` with every step into the future weighted by one more factor of ``decay``."""
+    """Average ``terms [time, ...]``; every step into the future weighs less by the factor ``decay``."""
     weights = decay ** torch.arange(len(terms), device=terms.device)
     return (terms.flatten(1).mean(1) * weights).mean()
 
@@ -25,9 +25,9 @@ def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, di
     """Sum latent consistency, reward, value and termination losses along an open-loop rollout (TD-MPC2, equation 3).
 
     Args:
-        agent: its model and critic learn.
-        batch: of :meth:`OffPolicyAgent.update`; gains ``encoded``, the encoded observations, and ``state``, the states of
-            the rollout, both ``[horizon + 1, batch, state]`` and without gradient.
+        agent: the agent whose model and critic learn.
+        batch: the batch of :meth:`OffPolicyAgent.update`. It gains ``encoded``, the encoded observations, and ``state``,
+            the states of the rollout, both ``[horizon + 1, batch, state]`` and without gradient.
 
     Returns:
         The weighted sum, and every loss by name.
@@ -66,21 +66,22 @@ def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, di
 
 
 def value_loss(agent: OffPolicyAgent, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
-    """Compare all value heads with the targets ``[time, batch]`` by cross-entropy."""
+    """Compare all value heads with ``target [time, batch]``: their mean cross-entropy, weighted over time."""
     return agent.temporal_mean(agent.critic.loss(agent.values.inputs(state, action), target).transpose(0, 1))
 
 
 def policy_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
-    """``-w_Q Q / S_Q - entropy`` on all states of the rollout, ``+ w_KL KL / S_KL`` on those that have a plan.
+    """Compute ``-w_Q Q / S_Q - entropy + w_KL KL / S_KL``.
 
-    The return and the divergence have running scales S_Q and S_KL. At infinite lambda only the divergence is left.
+    The KL term covers the states that have a plan, the other terms all states of the rollout. S_Q and S_KL are running
+    scales of the return and of the divergence. At infinite lambda only the divergence is left.
 
     Args:
-        agent: its policy learns.
-        batch: after :func:`model_loss`.
+        agent: the agent whose policy learns.
+        batch: the batch after :func:`model_loss`.
 
     Returns:
-        The loss, and metrics of the terms that it has.
+        The loss, and metrics of its terms.
     """
     return_weight, kl_weight = agent.loss_weights()
     states = batch["state"] if return_weight > 0 else batch["state"][:-1]
@@ -106,9 +107,9 @@ def policy_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, d
 
 
 def weighed_terms(agent: OffPolicyAgent, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Report the ``return`` and ``kl`` terms of the policy loss before lambda weighs them, as metrics.
+    """Return metrics of the ``return`` and ``kl`` terms of the policy loss, before lambda weighs them.
 
-    The norms of their gradients are measured in one update per line of metrics.
+    The norms of their gradients are measured in one update per row of metrics.csv.
     """
-    per_line = max(round(agent.config.log_every * agent.config.update_to_data), 1)
-    return term_metrics(terms, agent.policy.parameters(), gradients=agent.updates % per_line == 0)
+    per_row = max(round(agent.config.log_every * agent.config.update_to_data), 1)
+    return term_metrics(terms, agent.policy.parameters(), gradients=agent.updates % per_row == 0)

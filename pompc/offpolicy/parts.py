@@ -61,7 +61,7 @@ def make_policy(config: OffPolicyConfig, problem: Problem, model: WorldModel) ->
 
 
 def make_critic_of(config: OffPolicyConfig, model: WorldModel, input_dim: int) -> Critic:
-    """Build the value ensemble over inputs of a size."""
+    """Build the value ensemble over inputs of size ``input_dim``."""
     return make_critic(
         input_dim,
         config.size.mlp_dim,
@@ -69,7 +69,7 @@ def make_critic_of(config: OffPolicyConfig, model: WorldModel, input_dim: int) -
         model.two_hot,
         dropout=config.dropout,
         initialiser=INITIALISERS[config.critic_init],
-        prior=config.random_value_scale,
+        random_value_scale=config.random_value_scale,
     )
 
 
@@ -112,7 +112,7 @@ def policy_optimizer(config: OffPolicyConfig, policy: nn.Module) -> torch.optim.
 def make_replay(config: OffPolicyConfig, problem: Problem, horizon: int, extras: tuple[str, ...]) -> SliceReplay:
     """Make a replay of sequences of ``horizon`` transitions.
 
-    An episode can be sampled when it has ended: by then its first steps must still be there.
+    An episode can be sampled after its end, so the replay must still hold its first steps then.
 
     Raises:
         UserError: the replay cannot hold an episode of every environment.
@@ -130,7 +130,7 @@ def require_replay_memory(config: OffPolicyConfig, problem: Problem) -> None:
     """Refuse a replay whose observations do not fit into the memory.
 
     Raises:
-        UserError: the memory needed, and the key to turn.
+        UserError: the memory does not suffice; the message names the size and the option to change.
     """
     shape, count = problem.image_shape, config.buffer_size
     size = 4 * problem.observation_dim if shape is None else math.prod(shape)  # float32, or uint8

@@ -1,4 +1,4 @@
-"""The prior of an off-policy agent, to which lambda pulls its policy: the stored plans, or a policy that follows them."""
+"""The prior that lambda pulls the policy of an off-policy agent to: the stored plans, or a policy fitted to them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Prior(Protocol):
         ...
 
     def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
-        """Measure it at the encoded next states ``[horizon, batch]``; zero if an episode was over there."""
+        """Measure the divergence at the encoded next states ``[horizon, batch]``; zero after the end of an episode."""
         ...
 
     def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
-        """Make one step of a learned prior; return its metrics."""
+        """Take one gradient step on a learned prior; return its metrics."""
         ...
 
 
 class StoredPlan:
-    """The plan that the replay holds of every step."""
+    """The plan that the replay holds for every step."""
 
     def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Measure ``KL(policy || plan)`` of the states that have a plan ``[horizon, batch]``, averaged over the action."""
@@ -54,16 +54,16 @@ class StoredPlan:
 
 
 class LearnedPrior(nn.Module):
-    """A second policy that follows the stored plans (PO-MPC, Serra-Gomez et al. 2026, the intermediate prior).
+    """A second policy, fitted to the stored plans (PO-MPC, Serra-Gomez et al. 2026, the intermediate prior).
 
     Args:
         network: the second policy; its optimizer is ``agent.optimizers["prior"]``.
-        follow: measures how far it is from plans, such as :func:`forward_kl`.
+        kl: its divergence from the plans, :func:`forward_kl` or :func:`reverse_kl`.
     """
 
-    def __init__(self, network: LatentPolicy, follow: Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, network: LatentPolicy, kl: Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.network, self._follow = network, follow
+        self.network, self._kl = network, kl
 
     def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Measure ``KL(policy || prior)`` of all states ``[horizon + 1, batch]``, averaged over the action."""
@@ -76,15 +76,15 @@ class LearnedPrior(nn.Module):
         return sample.gaussian_kl(*self.network(batch["encoded"][1:]))
 
     def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
-        """Make one step towards the plans of the batch."""
-        divergence = self._follow(self.network, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+        """Take one gradient step towards the plans of the batch."""
+        divergence = self._kl(self.network, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
         loss = agent.temporal_mean(divergence)
         agent.optimizer_step("prior", loss, batch)
         return {"prior_loss": loss.detach()}
 
 
 def forward_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Measure ``KL(plan || prior)``, so that the prior covers everything that the plans did.
+    """Measure ``KL(plan || prior)``, which makes the prior cover all plans.
 
     Args:
         prior: the learned prior.
@@ -99,9 +99,9 @@ def forward_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) ->
 
 
 def reverse_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Measure ``KL(prior || plan)``, so that the prior settles on one of the things that the plans did.
+    """Measure ``KL(prior || plan)``, which makes the prior settle on one of several plans.
 
-    Arguments and result as of :func:`forward_kl`.
+    It has the arguments and the result of :func:`forward_kl`.
     """
     return prior.divergence(prior.sample(state), mean, std)
 
@@ -111,4 +111,7 @@ PRIORS: dict[str, Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor] | Non
     "forward": forward_kl,
     "reverse": reverse_kl,
 }
-"""How a learned prior follows the plans, by the name that ``algo.prior`` takes; ``None``: the plan itself is the prior."""
+"""Divergences of a learned prior from the plans, by the name that ``algo.prior`` takes.
+
+``None`` means that the plan itself is the prior.
+"""

@@ -1,4 +1,4 @@
-"""Lazy reanalysis: stale plans in the replay are made again, a few at a time (BMPC, Wang et al. 2025, section 4)."""
+"""Lazy reanalysis: renew stale plans in the replay, a few at a time (BMPC, Wang et al. 2025, section 4)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Reanalyzer:
-    """Plans again, with today's model, from the first observations of a batch, in place in the replay.
+    """Renew the plans of the first sequences of a batch with today's model, in the batch and in the replay.
 
     Args:
         interval: updates between two reanalyses; 0 never reanalyses.
         sequences: sequences of the batch that are planned again, every step of them; at most all.
-        log_std_range: range of the log-std with which the policy proposes.
+        log_std_range: range of the log-std of the policy's proposals.
     """
 
     def __init__(self, interval: int, sequences: int, log_std_range: tuple[float, float]) -> None:
@@ -27,7 +27,7 @@ class Reanalyzer:
 
     @classmethod
     def of(cls, config: ReanalyzeConfig) -> Reanalyzer:
-        """Make one with the options of an algorithm."""
+        """Make a reanalyser with the options of an algorithm."""
         log_std_range = (config.reanalyze_log_std_min, config.reanalyze_log_std_max)
         return cls(config.reanalyze_interval, config.reanalyze_sequences, log_std_range)
 
@@ -40,9 +40,9 @@ class Reanalyzer:
         """Renew plans without a warm start, if they are due.
 
         Args:
-            agent: plans, and owns the replay.
+            agent: the agent that plans and owns the replay.
             batch: sequences ``[horizon + 1, batch]``; their ``plan_mean`` and ``plan_std`` are replaced.
-            indices: where the batch lies in the replay ``[horizon + 1, batch]``.
+            indices: slots of the batch in the replay ``[horizon + 1, batch]``.
         """
         if not self.due(agent.updates):
             return

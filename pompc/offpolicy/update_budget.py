@@ -15,18 +15,18 @@ SAVED = ("transitions", "burst", "pending")
 
 
 class UpdateBudget:
-    """Counts transitions and the updates they call for.
+    """Count transitions and the updates that are due after them.
 
     Args:
         seed_steps: transitions by random actions at the start, over all environments.
-        burst: updates made when these are collected, before the first planned action; ``None``: as many as seed steps.
+        burst: updates made after the seed steps, before the first planned action; ``None`` makes as many as seed steps.
         update_to_data: updates per transition afterwards.
-        num_envs: environments that are stepped together.
-        shortest_episode: steps of the shortest episode that can be learned from.
+        num_envs: environments stepped together.
+        shortest_episode: steps of the shortest episode that holds a training sequence.
 
     Attributes:
         transitions: collected so far, over all environments.
-        burst: updates of the burst that are still to make; -1 before it.
+        burst: updates of the burst that are still to make; -1 before the burst.
         pending: further updates to make; a fraction counts towards the next one.
     """
 
@@ -88,7 +88,7 @@ class UpdateBudget:
             self.pending -= 1
 
     def idle_reason(self, can_sample: bool) -> str:
-        """Say in words why no update has been made so far."""
+        """Explain why no update has been made so far."""
         if self.transitions <= self.seed_steps:
             return (
                 f"all {self.transitions:,} transitions were of the seed phase (algo.seed_steps, here {self.seed_steps:,}); "
@@ -102,7 +102,7 @@ class UpdateBudget:
         return "the run ended before the first update was due; raise steps or algo.update_to_data"
 
     def _lose_patience(self, new: int) -> None:
-        """Warn once that no sequence comes."""
+        """Warn once that no sequence to learn from has come; ``new`` transitions were counted last."""
         patience = PATIENCE * (self.seed_steps + self._num_envs)
         if self.transitions >= patience > self.transitions - new:
             warnings.warn(f"nothing is learned yet: {self.idle_reason(can_sample=False)}", stacklevel=4)

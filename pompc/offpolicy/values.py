@@ -32,7 +32,7 @@ class ActionValues:
         return model.input_dim + problem.action_dim
 
     def inputs(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """Join what the critic sees ``[..., input]``: ``state [..., state]`` and an action, by default the policy's."""
+        """Join ``state [..., state]`` and an action, by default the policy's, into the critic's input ``[..., input]``."""
         action = self.agent.policy.sample(state).action if action is None else action
         return torch.cat([self.agent.model.inputs(state), action], dim=-1)
 
@@ -42,12 +42,12 @@ class ActionValues:
         return critic.values(self.inputs(state), critic.draw()).mean(0)
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
-        """Value an action ``[...]``, which the policy maximises: the mean of two heads."""
+        """Value an action by the mean of two heads ``[...]``; the policy maximises it."""
         critic = self.agent.critic
         return critic.values(self.inputs(state, action), critic.draw()).mean(0)
 
     def slow(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """Value by two of the slow heads ``[...]``, from which targets bootstrap: the lesser, or their mean."""
+        """Value by the lesser of two slow heads, or by their mean ``[...]``; targets bootstrap from it."""
         critic = self.agent.critic
         values = critic.target_values(self.inputs(state, action), critic.draw())
         return values.mean(0) if self.agent.config.average_target else values.amin(0)
@@ -57,11 +57,11 @@ class ActionValues:
         return self.bootstrapped(batch, self.slow(batch["encoded"][1:]))
 
     def bootstrapped(self, batch: TensorDictBase, value: Tensor) -> Tensor:
-        """Add the stored reward and the discounted ``value`` of the next state, none after a termination.
+        """Add the stored reward and the discounted ``value`` of the next state, zero after a termination.
 
         Args:
-            batch: with ``reward``, ``terminated [horizon + 1, batch, 1]`` and ``encoded [horizon + 1, batch, state]``.
-            value: of the next states ``[horizon, batch]``.
+            batch: ``reward`` and ``terminated [horizon + 1, batch, 1]``, and ``encoded [horizon + 1, batch, state]``.
+            value: values of the next states ``[horizon, batch]``.
         """
         going_on = 1 - batch["terminated"][:-1].squeeze(-1)
         return batch["reward"][:-1].squeeze(-1) + self.agent.discount_of(batch["encoded"][1:]) * going_on * value
@@ -76,11 +76,11 @@ class StateValues(ActionValues):
         return model.input_dim
 
     def inputs(self, state: Tensor, action: Tensor | None = None) -> Tensor:
-        """Return what networks see of the state ``[..., input]``, whatever the action."""
+        """Return the networks' view of the state ``[..., input]``; the action plays no part."""
         return self.agent.model.inputs(state)
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
-        """Value an action ``[...]``: the model's reward and the value of the state that it predicts."""
+        """Value an action ``[...]`` by the model's reward and the value of the predicted state."""
         return self._after_one_step(state, action, self.of_state)
 
     def target(self, batch: TensorDictBase) -> Tensor:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def virtual_sequences(agent: OffPolicyAgent, state: Tensor, planned: Tensor) -> TensorDict:
     """Make states, actions and value targets along planned action sequences.
 
-    The sequences are kept as actions, not as latents: the encoder changes, so they are rolled out again from the encoded
-    observation. The target of step ``t`` is the model's return to the end of the horizon, bootstrapped there as real
-    targets are. Nothing is counted after a predicted termination.
+    The replay keeps the sequences as actions, because latents change with the encoder. Here they are rolled out again from
+    the encoded observation. The target of step ``t`` is the model's return to the end of the horizon, plus the slow value
+    there. Nothing is counted after a predicted termination.
 
     Args:
-        agent: its model, discount and slow values are used.
-        state: encoded observations the plans were made from ``[batch, state]``.
+        agent: the agent with the model, the discount and the slow values.
+        state: encoded observations at which the plans were made ``[batch, state]``.
         planned: action sequences ``[batch, count, horizon, action]``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Warnings about data that the options do not fit."""
+"""Warnings about data that do not fit the options."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pompc.networks.twohot import TwoHot, symexp, symlog
 
-CHECK_EVERY = 100  # updates between two looks at what was noted: a look waits for the device
+CHECK_EVERY = 100  # updates between two looks; a look waits for the device
 
 
 class RangeWatch:
-    """Warns once per end that rewards or values lie beyond the bins of a two-hot encoding.
+    """Warn once per end that rewards or values lie beyond the bins of a two-hot encoding.
 
-    All of them are learned as the last bin. The watch notes the extremes on their device.
+    Such numbers are learned as the last bin. The watch keeps the extremes on their device.
 
     Args:
         two_hot: the encoding.
@@ -30,7 +30,7 @@ class RangeWatch:
         self._said: set[str] = set()
 
     def note(self, **quantities: Tensor) -> None:
-        """Remember the extremes of quantities ``[...]`` by their names; nothing waits for the device."""
+        """Remember the extremes of quantities ``[...]`` by name, without waiting for the device."""
         for name, values in quantities.items():
             extremes = torch.stack(values.detach().aminmax())
             if (known := self._extremes.get(name)) is not None:
@@ -38,7 +38,7 @@ class RangeWatch:
             self._extremes[name] = extremes
 
     def look(self, updates: int) -> None:
-        """Warn of what was noted, after the first update and then every ``CHECK_EVERY``.
+        """Warn about the extremes so far, after the first update and then every ``CHECK_EVERY`` updates.
 
         Args:
             updates: updates made so far.
@@ -54,23 +54,23 @@ class RangeWatch:
 
 
 class TerminationWatch:
-    """Warns once that an episode has terminated although the model learns no terminations.
+    """Warn once that an episode has terminated although the model learns no terminations.
 
     Args:
-        learned: whether it learns them.
+        learned: whether the model learns terminations.
     """
 
     def __init__(self, learned: bool) -> None:
         self._silent = learned
 
     def note(self, data: TensorDictBase) -> None:
-        """Look at transitions ``[num_envs, time]``."""
+        """Look for a termination in transitions ``[num_envs, time]``."""
         if self._silent or not bool(data["next", "terminated"].any()):
             return
         self._silent = True
         warnings.warn(
-            "an episode has terminated, and algo.episodic=false: plans and the targets that the model makes go on beyond "
-            "the end of an episode; set algo.episodic=true",
+            "an episode has terminated, and algo.episodic=false: plans and model targets go on beyond the end of an "
+            "episode; set algo.episodic=true",
             stacklevel=3,
         )
 
@@ -79,5 +79,5 @@ def _warn(name: str, value: float, key: str, end: float) -> None:
     needed = math.copysign(math.ceil(math.log1p(abs(value))) + 1, value)
     warnings.warn(
         f"{name} reach {value:.4g}, beyond the last bin of their two-hot encoding, {symexp(torch.tensor(end)).item():.4g} "
-        f"(algo.{key}={end:g}): all beyond are learned as that; set algo.{key}={needed:g}, or scale the rewards"
+        f"(algo.{key}={end:g}), and are learned as that bin; set algo.{key}={needed:g}, or scale the rewards"
     )

@@ -24,17 +24,17 @@ from pompc.onpolicy.mixing import Mix
 from pompc.problem import Problem
 
 Groups = list[tuple[float, TensorDictBase]]
-"""What a gradient step on the values sees: weights, and samples with ``observation``, ``value_target`` and ``mask``."""
+"""The data of a gradient step on the values: weights, and samples with ``observation``, ``value_target``, ``mask``."""
 
 
 class OnPolicyAgent(MPPIRL):
     """PPO (Schulman et al. 2017) on the policy's output, with a value ensemble that may also learn from virtual data.
 
-    A subclass decides in ``act`` what becomes of the policy's output. It writes the output as ``policy_action`` and its
+    A subclass turns the policy's output into an action in ``act``. It writes the output as ``policy_action`` and its
     log-density as ``log_prob``. :meth:`learn` makes one update and calls the hooks below it.
 
     Args:
-        config: an :class:`OnPolicyConfig` or more.
+        config: options.
         problem: the environment.
         policy_dim: size of the policy's output.
         initial_mean: policy mean at the start ``[policy_dim]``.
@@ -94,7 +94,7 @@ class OnPolicyAgent(MPPIRL):
             data: transitions ``[num_envs, time]``.
 
         Raises:
-            NonFiniteError: a loss, a gradient or the uncertainty.
+            NonFiniteError: a loss, a gradient or the uncertainty is not finite.
         """
         self.count_steps(data)
         data = cut(data)
@@ -102,7 +102,7 @@ class OnPolicyAgent(MPPIRL):
         if self.config.normalise_reward:
             self.return_scale.update(data["next", "reward"].squeeze(-1), data["next", "done"].squeeze(-1), good)
         real = self.real_batch(data)
-        # Drawn before anything virtual, so that the policy's minibatches do not depend on rho.
+        # Drawn before any virtual data, so that the policy's minibatches do not depend on rho.
         epochs = [torch.randperm(len(real), device=self.problem.device) for _ in range(self.config.epochs)]
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
         settings = {"learning_rate": self._set_learning_rate(), "virtual_ratio": self.virtual_ratio.value}
@@ -114,7 +114,7 @@ class OnPolicyAgent(MPPIRL):
         self.updates += 1
         data = data if good is None else data[good]
         if self.config.normalise_observation:
-            # Only now: the policy that is improved must be the one that acted.
+            # The update comes last: learning must standardise as acting did.
             self.normaliser.update(data["observation"])
         return {
             **mean_metrics(steps),
@@ -133,7 +133,7 @@ class OnPolicyAgent(MPPIRL):
 
     @torch.no_grad()
     def real_batch(self, data: TensorDictBase) -> TensorDict:
-        """Collect what learning reads of real transitions; advantages are standardised over the batch.
+        """Collect the entries of real transitions that learning reads; advantages are standardised over the batch.
 
         Args:
             data: transitions ``[num_envs, time]``, after :func:`~pompc.data.broken.cut`.
@@ -183,7 +183,7 @@ class OnPolicyAgent(MPPIRL):
             groups: weights and samples for the values.
 
         Raises:
-            NonFiniteError: a loss or a gradient norm.
+            NonFiniteError: a loss or a gradient norm is not finite.
         """
         policy_loss, metrics = self.policy_loss(batch)
         value_loss = torch.stack([weight * self.value_loss(samples) for weight, samples in groups]).sum()
@@ -220,10 +220,10 @@ class OnPolicyAgent(MPPIRL):
         """Compute the clipped surrogate plus lambda times the planner's pull; called by :meth:`step`.
 
         Args:
-            batch: real transitions ``[sample]``, possibly none.
+            batch: real transitions ``[sample]``; may be empty.
 
         Returns:
-            The loss, and the metrics that exist for this batch.
+            The loss, and the metrics of this batch.
         """
         if len(batch) == 0:
             return 0.0 * self.actor.log_std.sum(), {}
@@ -265,8 +265,8 @@ class OnPolicyAgent(MPPIRL):
 
         Args:
             data: the intact transitions ``[num_envs, time]`` or ``[transition]``.
-            real: of :meth:`real_batch`.
-            virtual: of :meth:`virtual_batch`.
+            real: result of :meth:`real_batch`.
+            virtual: result of :meth:`virtual_batch`.
         """
         return {}
 
@@ -289,6 +289,6 @@ class OnPolicyAgent(MPPIRL):
         return groups
 
     def _with_mask(self, samples: TensorDictBase) -> TensorDict:
-        """Draw which members of the ensemble learn from which samples: ``mask [sample, member]``."""
+        """Draw the samples each member of the ensemble learns from: ``mask [sample, member]``."""
         mask = bootstrap_mask(len(samples), self.config.ensemble_size, self.config.bootstrap, self.problem.device)
         return samples.set("mask", mask.T)  # pyright: ignore[reportReturnType]

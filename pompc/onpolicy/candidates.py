@@ -1,4 +1,4 @@
-"""Several high-level actions per step: choose one, hold it, and learn from the others."""
+"""Several high-level actions per step: choose one, and learn from the others."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def candidate_cross_entropy(mean: Tensor, std: Tensor, candidates: TensorDictBas
     KL(planner, policy) up to a constant: this project's reading of lambda for a policy whose actions are cost parameters.
 
     Args:
-        mean: of the policy ``[sample, policy]``.
-        std: of the policy ``[sample, policy]``.
+        mean: mean of the policy ``[sample, policy]``.
+        std: standard deviation of the policy ``[sample, policy]``.
         candidates: ``drawn [sample, candidate, policy]`` and ``returns [sample, candidate]``.
-        temperature: of the softmax, in units of the returns' standard deviation.
+        temperature: temperature of the softmax, in units of the returns' standard deviation.
     """
     returns = candidates["returns"]
     centred = returns - returns.mean(-1, keepdim=True)

@@ -13,7 +13,7 @@ class OnPolicyConfig(AgentConfig):
     """Options of :class:`~pompc.onpolicy.agent.OnPolicyAgent` (Schulman et al. 2017).
 
     The defaults differ from the common ones (2048 steps, minibatches of 256, 3e-4, 0.99, 0.95). On the racing task a
-    mistake is rare and shows after seconds: there ``ppo`` too does much better with these.
+    mistake is rare and shows after seconds, and these defaults make ``ppo`` much better too.
 
     Attributes:
         batch_size: environment steps per update (``N_upd``), over all environments. Repeated actions count, as in

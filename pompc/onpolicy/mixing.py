@@ -15,8 +15,8 @@ class Mix(NamedTuple):
     Attributes:
         real: number of real transitions.
         virtual: number of virtual transitions.
-        real_weight: of the mean loss over the real ones.
-        virtual_weight: of the mean loss over the virtual ones; the two weights add up to 1.
+        real_weight: weight of the mean loss over the real transitions.
+        virtual_weight: weight of the mean loss over the virtual transitions; the two weights add up to 1.
     """
 
     real: int
@@ -51,7 +51,7 @@ def equal_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
 def news_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
     """Weigh a virtual transition by what its target says beyond the value function, in units of a real target; at most 1.
 
-    A value does not move towards a target that is all bootstrap; such a transition only holds the value where it is.
+    A target that is all bootstrap does not move a value. Such a transition only keeps the value at its place.
     """
     return ((1 - bootstrapped) / (1 - real).clamp_min(1e-8)).clamp_max(1.0)
 
@@ -59,5 +59,6 @@ def news_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
 VIRTUAL_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"equal": equal_weight, "news": news_weight}
 """Weights of a virtual transition in the value loss, by the name that ``algo.virtual_weight`` takes.
 
-``(its bootstrapped share [transition], the mean share of the real ones [])`` -> ``[transition]``.
+Each maps the bootstrapped share of virtual transitions ``[transition]`` and the mean share of real ones to weights
+``[transition]``.
 """

@@ -11,11 +11,11 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 
 class VirtualBuffer:
-    """Keep rollouts as states and actions, so that every update can score them with its own values.
+    """Keep rollouts as states and actions, so that every update can score them with today's values.
 
     Args:
-        rollouts: that one update adds, at most; the others are dropped at random.
-        window: updates that a rollout is kept for; 1 keeps those of the current update.
+        rollouts: the most rollouts that one update adds; the others are dropped at random.
+        window: updates for which a rollout is kept; 1 keeps those of the current update.
     """
 
     def __init__(self, rollouts: int, window: int) -> None:

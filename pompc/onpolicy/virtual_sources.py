@@ -11,8 +11,10 @@ from pompc.planner import MPPI, Plan
 from pompc.planner.weights import systematic_resample
 
 VirtualSource = Callable[[Plan, Tensor, MPPI, int], tuple[Tensor, Tensor]]
-"""``(plan, chosen [batch], planner, count)`` -> states ``[batch, rollout, horizon + 1, state]`` and their actions
-``[batch, rollout, horizon, action]``."""
+"""A function ``(plan, chosen [batch], planner, count) -> (states, actions)`` of rollouts.
+
+The states are ``[batch, rollout, horizon + 1, state]``, the actions ``[batch, rollout, horizon, action]``.
+"""
 
 
 def others(plan: Plan, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,9 +46,9 @@ def others_plus_rest(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> t
 
 
 def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
-    """Resample ``count`` samples of every candidate not executed by their planner weights: ``(M - 1) count`` rollouts.
+    """Resample ``count`` samples of every candidate that was not executed: ``(M - 1) count`` rollouts.
 
-    They follow what the plan would do. Resampling is systematic.
+    Resampling is systematic, by the planner's weights, so the rollouts have the distribution of the plan.
     """
     envs, candidates = others(plan, chosen)
     drawn = (envs.unsqueeze(2), candidates.unsqueeze(2), systematic_resample(plan.weights[envs, candidates], count))
@@ -54,7 +56,7 @@ def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Ten
 
 
 def nominal(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
-    """Roll out the mean plan of every candidate not executed: ``M - 1`` rollouts."""
+    """Roll out the mean plan of every candidate that was not executed: ``M - 1`` rollouts."""
     mean = plan.mean[others(plan, chosen)]
     states = planner.rollout(plan.states[:, 0, 0, 0], mean.unsqueeze(1)).squeeze(1)
     planner.model_steps += mean[..., 0].numel()

@@ -41,8 +41,8 @@ def virtual_targets(
     Returns:
         Transitions up to the end of each rollout: ``observation [transition, observation]``,
         ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (see
-        :func:`bootstrapped_share`) and ``first [transition]``, whether a transition begins its rollout and therefore
-        starts from a real state. Rollouts with a non-finite state are left out.
+        :func:`bootstrapped_share`) and ``first [transition]``, whether a transition begins its rollout and so starts from
+        a real state. Rollouts with a non-finite state are left out.
     """
     finite = torch.isfinite(states).flatten(1).all(-1)
     states, actions = states[finite], actions[finite]
@@ -67,13 +67,13 @@ def virtual_targets(
 
 
 def bootstrapped_share(done: Tensor, terminated: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
-    """Compute how much of a lambda-return is the value function itself.
+    """Compute the share of the value function in a lambda-return.
 
-    This is the lambda-return with rewards 0 and all values 1.
+    The share is the lambda-return with all rewards 0 and all values 1.
 
     Args:
         done: ends of episodes ``[..., time]``.
-        terminated: those after which there is no value ``[..., time]``.
+        terminated: ends of episodes that terminated, after which there is no value ``[..., time]``.
         discount: per step.
         gae_lambda: of the lambda-return.
 
@@ -91,7 +91,7 @@ def model_return(
 ) -> tuple[Tensor, Tensor]:
     """Compute the weighted model return of every candidate's plan, in two parts with different units.
 
-    The scale between the two parts moves while learning. Apply it when you add them.
+    The scale between the two parts moves while learning, so apply it when you add them.
 
     Returns:
         The discounted sum of the rewards, in units of reward, and the discounted value of the last state, in units of the
@@ -127,7 +127,7 @@ def virtual_metrics(virtual: TensorDictBase | None, real_target: Tensor) -> dict
 def model_errors(data: TensorDictBase, model: Model) -> dict[str, float]:
     """Measure one-step errors of the model on executed transitions ``[...]``, mean and maximum.
 
-    They estimate the dynamics error ``alpha_P`` (here: mean absolute error of the next observation, in its units) and the
+    They estimate the dynamics error ``alpha_P``, as the mean absolute error of the next observation in its units, and the
     reward error ``alpha_r``.
     """
     next_state, reward, _ = model.transition(model.encode(data["observation"]), data["action"])

@@ -1,4 +1,4 @@
-"""The shared batched planner. Usable alone: it knows nothing of learning. Its options import without torch."""
+"""The shared batched planner. It knows nothing of learning and works alone. Its options import without torch."""
 
 from typing import TYPE_CHECKING
 

@@ -16,11 +16,11 @@ class MPPIConfig(Options):
     Attributes:
         horizon: model steps to look ahead.
         num_samples: action sequences per candidate, proposals included.
-        num_elites: only this many best samples shape the plan; 0 takes all.
+        num_elites: number of best samples that shape the plan; 0 takes all.
         num_iterations: rounds of sample and update per plan.
-        temperature: of the weights ``exp(-cost / temperature)``, in units of cost (TD-MPC2 writes its inverse).
-        discount: of cost per model step.
-        noise: of the samples, over time.
+        temperature: temperature of the weights ``exp(-cost / temperature)``, in units of cost (TD-MPC2 writes its inverse).
+        discount: discount of cost per model step.
+        noise: correlation of the samples over time.
         noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
         noise_knots: support points of spline noise.
         init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most

@@ -17,18 +17,18 @@ RESOLVED = torch.finfo(torch.float32).eps
 class Importance:
     """Compute ratios of the base density to the density of the samples.
 
-    The base density is that of the actions without control: with control cost ``c`` and noise of covariance ``Sigma`` it
-    is ``N((1 - c) mean, Sigma)``. The samples come from several normal densities of that covariance, with the mean, zero
+    With control cost ``c`` and noise of covariance ``Sigma`` the base density, that of actions without control, is
+    ``N((1 - c) mean, Sigma)``. The samples come from several normal densities of the same covariance, with the mean, zero
     and every proposal as centres. A proposal counts as one sample at its centre. With ``n_j`` of ``n`` samples around
-    centre ``m_j``, the ratio of a sample ``v`` is that to the mixture, whatever its own centre (the balance heuristic of
-    Veach and Guibas 1995):
+    centre ``m_j``, the ratio of any sample ``v`` is the one to the mixture (the balance heuristic of Veach and Guibas
+    1995):
 
         ratio(v) = N(v; (1 - c) mean, Sigma) / sum_j n_j / n N(v; m_j, Sigma)
         log N(v; m, Sigma) = m' Sigma^-1 v - m' Sigma^-1 m / 2 + terms without m, which cancel
 
-    If all samples are drawn around the mean, its logarithm is ``-c mean' Sigma^-1 (v - mean)`` plus a constant: the term
-    of Williams et al. (2017). If the base is centre ``j``, a ratio is at most ``n / n_j``, so a few samples far from the
-    mean cannot get large ratios. ``docs/planner.md`` derives it.
+    If all samples are drawn around the mean, the logarithm of the ratio is ``-c mean' Sigma^-1 (v - mean)`` plus a
+    constant: the term of Williams et al. (2017). If the base is centre ``j``, a ratio is at most ``n / n_j``, so a few
+    samples far from the mean cannot get large ratios. ``docs/planner.md`` derives the formula.
 
     ``Sigma`` is ``D C D`` for each action entry: ``D`` is the standard deviation of every step, ``C`` the covariance of
     the noise over time. ``C`` is singular if the noise has fewer degrees of freedom than steps. The densities are then
@@ -38,7 +38,7 @@ class Importance:
     Args:
         config: options of the planner.
         covariance: covariance of the noise over time ``[horizon, horizon]``, in float64.
-        device: where plans are made.
+        device: device of the plans.
     """
 
     def __init__(self, config: MPPIConfig, covariance: Tensor, device: torch.device) -> None:
@@ -72,7 +72,7 @@ class Importance:
         """Compute the logarithm of every sample's ratio; the expected ratio is one.
 
         Args:
-            drawn: samples before the clamp ``[batch, candidate, sample, horizon, action]``: the clamp is part of the task.
+            drawn: samples before the clamp, which is part of the task ``[batch, candidate, sample, horizon, action]``.
             mean: reachable mean of the samples ``[batch, candidate, horizon, action]``.
             std: standard deviation of the samples ``[batch, candidate, horizon, action]``.
             proposals: reachable proposals among the samples ``[batch, candidate, p, horizon, action]``.
@@ -81,7 +81,7 @@ class Importance:
             ``[batch, candidate, sample]``.
 
         Raises:
-            NonFiniteError: a ratio overflows: the standard deviation is too small for the mean.
+            NonFiniteError: a ratio overflows, because the standard deviation is too small for the mean.
         """
         centres = mean.unsqueeze(2)
         if proposals is not None:

@@ -63,7 +63,7 @@ class Door:
     Args:
         config: options of the planner.
         action_dim: size of an action.
-        device: where plans are made.
+        device: device of the plans.
     """
 
     def __init__(self, config: MPPIConfig, action_dim: int, device: torch.device) -> None:
@@ -77,7 +77,7 @@ class Door:
         self._max_proposals = config.num_samples - config.num_zero_mean - config.include_mean
 
     def __call__(self, **given: Tensor | None) -> Inputs:
-        """Compare the arguments, then convert them. No number is read, so the plan does not wait for a GPU here.
+        """Compare the arguments, then convert them; no number is read, so no plan waits for a GPU here.
 
         Args:
             given: all arguments by name, ``state`` and ``parameters`` first.
@@ -100,11 +100,11 @@ class Door:
 
 
 class Probe:
-    """Find inputs that are not finite, at the point where the plan waits for its device anyway.
+    """Find inputs that are not finite when the plan waits for its device anyway.
 
     Args:
         given: checked inputs of a plan.
-        mean: start of the plan ``[batch, candidate, horizon, action]``: the warm start if it is not dropped.
+        mean: first mean of the plan ``[batch, candidate, horizon, action]``: the warm start, unless it is dropped.
 
     Attributes:
         total: sum of all inputs, on their device: finite only if all of them are.
@@ -125,7 +125,7 @@ class Probe:
         """Name the first input that is not finite.
 
         Raises:
-            NonFiniteError: there is one.
+            NonFiniteError: an input is not finite.
         """
         for name, tensor in self._tensors.items():
             bad = (~torch.isfinite(tensor)).nonzero()
@@ -138,7 +138,7 @@ def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[
 
     Args:
         low: lower bound, a number or ``[action]``.
-        high: upper bound, likewise.
+        high: upper bound, a number or ``[action]``.
         action_dim: size of an action.
 
     Raises:
@@ -169,7 +169,7 @@ def initial_std(std: float | Sequence[float], action_dim: int) -> Tensor:
         action_dim: size of an action.
 
     Raises:
-        UserError: it is neither one number nor one for every entry of the action.
+        UserError: ``std`` is neither one number nor one for every entry of the action.
     """
     found = torch.as_tensor(std, dtype=torch.float32)
     if found.ndim and found.shape != (action_dim,):
@@ -178,13 +178,13 @@ def initial_std(std: float | Sequence[float], action_dim: int) -> Tensor:
 
 
 def _kind(name: str, value: Tensor) -> Kind:
-    """Shape, type and device of an argument."""
+    """Return shape, type and device of an argument."""
     if not isinstance(value, Tensor):
         raise UserError(f"{name} must be a torch.Tensor, not {type(value).__name__}: pass torch.as_tensor({name})")
     return value.shape, value.dtype, value.device
 
 
-@lru_cache(maxsize=256)  # most plans have the shapes of the plan before
+@lru_cache(maxsize=256)  # most plans have the shapes of the previous plan
 def _compared(
     sizes: Sizes, device: torch.device, max_proposals: int, kinds: tuple[tuple[str, Kind | None], ...]
 ) -> int:

@@ -23,12 +23,12 @@ class MPPI:
 
     Args:
         config: options.
-        dynamics: the model to roll out; it may also say where an episode ends (``Terminating``).
+        dynamics: the model to roll out; it may also end episodes (``Terminating``).
         cost: the cost to minimise; it may be the same object as the dynamics.
         action_dim: size of an action.
         low: lower bound of the actions, a number or ``[action]``.
         high: upper bound of the actions.
-        device: where plans are made.
+        device: device of the plans.
 
     Attributes:
         scorer: rolls samples out and sums their costs.
@@ -86,21 +86,21 @@ class MPPI:
 
         Args:
             state: model states ``[batch, state]``.
-            parameters: cost parameters ``[batch, candidate, parameter]``; None means one candidate.
+            parameters: cost parameters ``[batch, candidate, parameter]``; ``None`` means one candidate.
             mean: warm start ``[batch, horizon, action]``, already shifted (see :meth:`shift`).
-            is_init: bool ``[batch]`` or ``[batch, 1]``: drops the warm start of an environment.
+            is_init: drops the warm start of an environment, bool ``[batch]`` or ``[batch, 1]``.
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
-            discount: discount of every environment ``[batch]`` or ``[batch, 1]``; None takes the config's.
-            noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]`` for fresh draws.
+            discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
+            noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
 
         Raises:
             UserError: an argument has a wrong shape, type or device, or there are too many proposals.
-            NonFiniteError: an argument is not finite, or a cost is not (and ``drop_nonfinite`` is off, or no finite
-                sample is left).
+            NonFiniteError: an argument is not finite, or a cost is not finite and ``drop_nonfinite`` is off or no finite
+                sample is left.
         """
         given = self._door(
             state=state,
@@ -145,8 +145,8 @@ class MPPI:
         Args:
             batch: number of environments.
             candidates: number of candidates.
-            mean: warm start ``[batch, horizon, action]``; None starts from zero.
-            is_init: bool ``[batch]``: starts an environment from zero.
+            mean: warm start ``[batch, horizon, action]``; ``None`` starts from zero.
+            is_init: starts an environment from zero, bool ``[batch]``.
 
         Returns:
             Mean and standard deviation ``[batch, candidate, horizon, action]``.
@@ -166,7 +166,7 @@ class MPPI:
             mean: ``[batch, candidate, horizon, action]``.
             std: standard deviation ``[batch, candidate, horizon, action]``.
             proposals: sequences to include ``[batch, candidate, p, horizon, action]``.
-            noise: standard noise ``[batch, candidate, sample, horizon, action]``; None draws it.
+            noise: standard noise ``[batch, candidate, sample, horizon, action]``; ``None`` draws it.
 
         Returns:
             ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around zero,
@@ -194,12 +194,12 @@ class MPPI:
         """Weight the samples by their costs and move the sampling distribution to them.
 
         Args:
-            actions: samples to average ``[batch, candidate, sample, horizon, action]``: the clamped ones, or with a
-                control cost the drawn ones, because its densities are those of the drawn ones.
+            actions: samples to average ``[batch, candidate, sample, horizon, action]``. They are clamped; with a control
+                cost they are not, because the densities are those of the drawn samples.
             costs: costs of the samples ``[batch, candidate, sample]``.
             mean: the samples' mean ``[batch, candidate, horizon, action]``.
             std: the samples' standard deviation ``[batch, candidate, horizon, action]``.
-            log_ratio: logarithm of the importance ratios ``[batch, candidate, sample]``; None without a control cost.
+            log_ratio: logarithm of the importance ratios ``[batch, candidate, sample]``; ``None`` without a control cost.
 
         Returns:
             New mean and standard deviation ``[batch, candidate, horizon, action]``, weights
@@ -214,7 +214,7 @@ class MPPI:
         return mean, std, weights
 
     def select(self, plan: Plan, *, greedy: bool = False) -> Tensor:
-        """Select the first action of every candidate: the mean's, or with ``stochastic`` that of a sample.
+        """Select the first action of every candidate: that of the mean, or with ``stochastic`` that of a sample.
 
         Args:
             plan: the plan.
@@ -233,16 +233,16 @@ class MPPI:
         return first.gather(2, chosen).squeeze(2)
 
     def shift(self, mean: Tensor) -> Tensor:
-        """Shift a plan ``[..., horizon, action]`` by one step into the warm start of the next: drop the first action."""
+        """Drop the first action of a plan ``[..., horizon, action]``: the result is the warm start of the next plan."""
         last = mean[..., -1:, :]
         return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
-        """Roll the dynamics out, see :meth:`Scorer.rollout`."""
+        """Roll the dynamics out; see :meth:`Scorer.rollout`."""
         return self.scorer.rollout(state, actions)
 
     def _reachable(self, mean: Tensor, std: Tensor, proposals: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Project mean and proposals on the range of the noise, if a control cost needs densities of them."""
+        """Project mean and proposals on the range of the noise, if a control cost needs their densities."""
         if self.importance is None:
             return mean, proposals
         mean = self.importance.reachable(mean.unsqueeze(2), std).squeeze(2)

@@ -22,7 +22,7 @@ class Noise(Protocol):
         ...
 
     def covariance(self, horizon: int) -> Tensor:
-        """Compute the covariance over time of each action entry ``[horizon, horizon]``, in float64, its diagonal ones.
+        """Compute the covariance over time of each action entry ``[horizon, horizon]``, float64 with ones on the diagonal.
 
         Action entries are independent of each other. The covariance is singular if the noise has fewer degrees of freedom
         than steps.
@@ -36,7 +36,7 @@ class WhiteNoise:
     def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """See :class:`Noise`."""
         *lead, horizon, action = shape
-        # Entry by entry in memory: the model reads one action entry of one step at a time.
+        # Each entry is contiguous in memory, because the model reads one action entry of one step at a time.
         return torch.randn((horizon, action, *lead), device=device).movedim((0, 1), (-2, -1))
 
     def covariance(self, horizon: int) -> Tensor:
@@ -77,7 +77,7 @@ class ColouredNoise(LinearNoise):
     """
 
     def __init__(self, horizon: int, exponent: float) -> None:
-        # A white series twice as long is filtered in the frequency domain, so that its ends are not tied together.
+        # Filtering a white series twice as long in the frequency domain keeps the ends of the horizon independent.
         length = 2 * horizon
         frequency = np.fft.rfftfreq(length)
         frequency[0] = frequency[1]
@@ -87,7 +87,7 @@ class ColouredNoise(LinearNoise):
 
 
 class SplineNoise(LinearNoise):
-    """Draw normal noise at ``knots`` support points and join it by a spline (as mujoco_mpc, hydrax and judo do).
+    """Draw normal noise at ``knots`` support points and join them by a spline (as mujoco_mpc, hydrax and judo do).
 
     Args:
         horizon: number of steps.

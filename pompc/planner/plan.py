@@ -15,8 +15,8 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
         mean: weighted mean of the action sequences ``[..., horizon, action]``.
         std: standard deviation of the sampling distribution after the last update ``[..., horizon, action]``.
         actions: sampled action sequences ``[..., sample, horizon, action]``.
-        states: their model trajectories, the first state included ``[..., sample, horizon + 1, state]``.
-        costs: cost of each sample by the task ``[..., sample]``; infinite for a dropped sample.
+        states: model trajectories of the samples, the first state included ``[..., sample, horizon + 1, state]``.
+        costs: cost of each sample ``[..., sample]``, without the importance term; infinite for a dropped sample.
         weights: weights ``[..., sample]`` that sum to one; with a control cost they include the importance ratios.
         soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost, of the base density.
         effective_samples: effective sample size ``[...]``.

@@ -17,7 +17,7 @@ from pompc.system.precision import matmul_precision
 from pompc.system.process import require_compiler
 
 BLOCK_ON_CPU = 2**18
-"""State entries of all samples that a CPU scores at once: its caches hold the outputs of a layer of that size."""
+"""Number of state entries that a CPU scores at once. Its caches hold the outputs of a layer for so many."""
 
 
 class Scorer:
@@ -25,9 +25,9 @@ class Scorer:
 
     Args:
         config: options of the planner.
-        dynamics: the model to roll out; it may also say where an episode ends (``Terminating``).
+        dynamics: the model to roll out; it may also end episodes (``Terminating``).
         cost: the cost to sum; it may be the same object as the dynamics.
-        device: where plans are made.
+        device: device of the plans.
 
     Attributes:
         discounts: factor of every step and of the last state, from ``config.discount``: ``[horizon + 1]``.
@@ -68,7 +68,7 @@ class Scorer:
 
         Raises:
             UserError: the dynamics, the cost or the value returned another shape than needed.
-            NonFiniteError: an input is not finite, or a cost is not and may not be dropped.
+            NonFiniteError: an input is not finite, or a cost is not finite and may not be dropped.
         """
         with matmul_precision(self.config.matmul_precision):
             states, charges = self._score_in_blocks(given, actions, terminal_value)
@@ -85,7 +85,7 @@ class Scorer:
             Trajectories ``[batch, candidate, sample, horizon + 1, state]``, the first state included.
 
         Raises:
-            UserError: the dynamics returned another shape than that of the states.
+            UserError: the dynamics returned another shape than ``state`` has.
         """
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
@@ -109,7 +109,7 @@ class Scorer:
             actions: ``[batch, candidate, sample, horizon, action]``.
             parameters: cost parameters ``[batch, candidate, parameter]``.
             terminal_value: value of the last state, a return.
-            discount: discount of every environment ``[batch]``; None takes the config's.
+            discount: discount of every environment ``[batch]``; ``None`` takes the config's.
 
         Returns:
             Charges ``[batch, candidate, sample, horizon + 1]``.
@@ -134,7 +134,7 @@ class Scorer:
     def _judge_separately(
         self, now: Tensor, actions: Tensor, then: Tensor, parameters: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Ask the cost for its charges and the dynamics for terminations, as :class:`Judge` answers both."""
+        """Ask the cost for its charges and the dynamics for terminations, in the form of :class:`Judge`."""
         running = self.cost.running(now, actions, then, parameters)
         return running, None if self._terminated is None else self._terminated(now, actions, then)
 
@@ -166,7 +166,7 @@ class Scorer:
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Roll one block out and charge it. ``torch.compile`` makes one graph of it."""
+        """Roll one block out and charge it; ``torch.compile`` makes one graph of this method."""
         states = self.rollout(state, actions)
         return states, self.evaluate(states, actions, parameters, terminal_value, discount)
 
@@ -193,8 +193,8 @@ class Scorer:
 def _stack_time(states: list[Tensor]) -> Tensor:
     """Stack states ``[..., state]`` along a new dimension before the last, in the memory order of the last state.
 
-    Equations of motion return each entry in a separate block of memory, networks return whole states. Keeping that
-    order makes everything computed on the trajectories read contiguous memory.
+    Equations of motion return each entry in a separate block of memory, networks return whole states. With the same order
+    all computations on the trajectories read contiguous memory.
     """
     if states[-1].movedim(-1, 0).is_contiguous():
         return torch.stack([state.movedim(-1, 0) for state in states], dim=1).movedim((0, 1), (-1, -2))
@@ -202,6 +202,6 @@ def _stack_time(states: list[Tensor]) -> Tensor:
 
 
 def _require_returned(name: str, tensor: Tensor, shape: torch.Size) -> None:
-    """Refuse what a user's function returned in another shape, by the function's name."""
+    """Refuse a result of a user's function in another shape; name the function."""
     if tensor.shape != shape:
         raise UserError(f"{name} returned the shape {list(tensor.shape)} where {list(shape)} is needed")

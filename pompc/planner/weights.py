@@ -1,4 +1,4 @@
-"""Weights of samples by their costs: the exponential transform of MPPI and its statistics."""
+"""Weigh samples by their costs: the exponential transform of MPPI and its statistics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_rati
     gets weight 0.
 
     Args:
-        cost: total costs ``[..., sample]``, of which one at least is finite.
-        temperature: temperature in units of cost; small is greedy.
-        num_elites: only this many samples of least cost get weight; 0 takes all. The cost alone chooses them: the ratio
-            would choose samples opposite to the mean, and the plan would jump to its other side.
-        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
+        cost: total costs ``[..., sample]``, at least one of them finite.
+        temperature: in units of cost; small is greedy.
+        num_elites: number of samples of least cost that get weight; 0 takes all. The cost alone chooses them, because the
+            ratio would choose samples opposite to the mean, and the plan would jump to the other side.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
 
     Returns:
         Weights ``[..., sample]`` that sum to one.
@@ -35,7 +35,7 @@ def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
 
     Args:
         terms: a term of every step and of the last state ``[..., horizon + 1]``.
-        terminated: whether each step ended the episode ``[..., horizon]``; None means that no step ends one.
+        terminated: whether each step ended the episode ``[..., horizon]``; ``None`` means that no step ends one.
 
     Returns:
         ``terms`` with zeros after the first terminating step, whose own term counts.
@@ -53,8 +53,8 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
 
     Args:
         cost: total costs ``[..., sample]``.
-        temperature: temperature in units of cost.
-        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; None means that all ratios are one.
+        temperature: in units of cost.
+        log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
 
     Returns:
         ``[...]``, in units of cost.
@@ -66,7 +66,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """Compute ``1 / sum w^2``, from 1 (one sample decides) to the number of samples: ``[..., sample]`` -> ``[...]``."""
+    """Compute ``1 / sum w^2`` of ``weights [..., sample]``: from 1, if one sample decides, to their number ``[...]``."""
     return 1.0 / weights.square().sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""adaptive_hrl: its candidates and options against their definitions."""
+"""Candidates and options of adaptive_hrl agree with their definitions."""
 
 import math
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candid
 
 
 def test_candidate_returns_are_scaled_when_they_are_used():
-    """The reward scale has moved since they were recorded: rewards follow it, the last value is in its units already."""
+    """The reward scale has moved since the recording: it changes the rewards, and not the last value."""
     agent = hierarchical(virtual_policy=True)
     (data,) = collect(agent)
     recorded = data["candidates"].flatten(0, 1)
@@ -36,10 +36,10 @@ def test_selectors_take_the_cheapest_plan_or_draw_by_model_return():
 @pytest.mark.parametrize("selector", ["argmin_cost", "softmax_value"])
 @torch.no_grad()
 def test_the_selected_candidate_is_executed_and_recorded(selector, monkeypatch):
-    # Returns by which only the candidate of the cheapest plan is drawn.
+    # With these returns only the candidate of the cheapest plan is drawn.
     parts = lambda plan, *rest, **scoring: (-1e6 * plan.soft_value, torch.zeros(plan.batch_size))  # noqa: E731
     monkeypatch.setattr(adaptive_hrl, "model_return", parts)
-    agent = hierarchical(selector=selector, kl_weight=1.0)  # with it all candidates are recorded
+    agent = hierarchical(selector=selector, kl_weight=1.0)  # lambda > 0 records all candidates
     td = agent.act(first_step(agent), explore=True)
     _, mean, plan, chosen = agent._last
     assert torch.equal(chosen, plan.soft_value.argmin(-1))
@@ -52,16 +52,16 @@ def test_the_selected_candidate_is_executed_and_recorded(selector, monkeypatch):
 
 
 @torch.no_grad()
-def test_terminal_value_weight_takes_the_learned_value_off_the_cost_in_units_of_reward():
+def test_terminal_value_weight_subtracts_the_learned_value_in_units_of_reward_from_the_cost():
     plans = []
     for weight in (0.0, 2.0):
         torch.manual_seed(0)
         agent = hierarchical(terminal_value_weight=weight)
-        agent.return_scale.moments.var.fill_(4.0)  # values are of rewards that count half
+        agent.return_scale.moments.var.fill_(4.0)  # rewards count half in the values
         agent.act(first_step(agent), explore=False)
         plans.append(agent._last[2])
     plain, valued = plans
-    last = plain.states[..., -1, :]  # five steps from the origin, where no episode has ended
+    last = plain.states[..., -1, :]  # five steps from the origin no episode has ended
     torch.testing.assert_close(plain.costs - valued.costs, 2.0 / 0.5 * agent.values(last).mean(0))
 
 
@@ -71,7 +71,7 @@ def test_the_policy_learns_only_where_it_decided():
     batch = agent.real_batch(data)
     decided = batch["decided"][:, 0] > 0
     assert 0 < decided.sum() < 64
-    # The policy has not moved yet: its surrogate is the mean advantage, here of the steps with a decision of their own.
+    # The policy has not moved yet, so its surrogate is the mean advantage of the steps that made a decision.
     loss = agent.policy_loss(batch)[0]
     assert loss.item() == pytest.approx(-batch["advantage"][decided].mean().item(), abs=1e-6)
     assert agent.policy_loss(batch[~decided])[0] == 0
@@ -84,7 +84,7 @@ def test_virtual_policy_learns_from_the_other_candidates_with_weight_rho():
     with_others = agent.policy_loss(batch)[0]
     agent.virtual_ratio.value = 0.0
     without = agent.policy_loss(batch)[0]
-    # The policy has not moved yet: what it gains by the others is their mean advantage.
+    # The policy has not moved yet, so it gains the mean advantage of the other candidates.
     advantage = batch["candidates", "returns"] - batch["value"].unsqueeze(-1)
     others = (batch["candidates", "drawn"] != batch["policy_action"].unsqueeze(1)).all(-1)
     expected = ((advantage - advantage.mean()) / advantage.std())[others].mean()
@@ -100,7 +100,7 @@ def test_other_candidates_are_decisions_with_model_returns_for_advantages():
     }
     batch = {
         "observation": torch.tensor([[7.0], [8.0]]),
-        "policy_action": torch.tensor([[0.1], [0.6]]),  # the first candidate was executed, and the third
+        "policy_action": torch.tensor([[0.1], [0.6]]),  # the first candidate was executed, then the third
         "value": torch.tensor([1.0, 2.0]),
         "candidates": TensorDict(candidates, batch_size=[2]),
     }
@@ -108,7 +108,7 @@ def test_other_candidates_are_decisions_with_model_returns_for_advantages():
     assert decisions["observation"].flatten().tolist() == [7, 7, 8, 8]
     torch.testing.assert_close(decisions["policy_action"].flatten(), torch.tensor([0.2, 0.3, 0.4, 0.5]))
     assert decisions["log_prob"].tolist() == [-2, -3, -4, -5]
-    # Returns less value are 0 1 2 and 2 3 4: of all candidates the mean is 2 and the variance 10 / 5.
+    # Returns less values are 0 1 2 and 2 3 4; over all candidates their mean is 2 and their variance 10 / 5.
     expected = torch.tensor([-1.0, 0.0, 0.0, 1.0]) / math.sqrt(2)
     torch.testing.assert_close(decisions["advantage"].flatten(), expected)
 
@@ -118,7 +118,9 @@ def test_the_planner_is_a_softmax_over_returns_in_units_of_their_standard_deviat
     returns = torch.tensor([[0.0, 2.0], [9.0, 7.0]])
     drawn = torch.tensor([[[0.0, 0.1], [1.0, -1.0]], [[0.5, 0.5], [2.0, 0.0]]])
     mean, std = torch.tensor([[0.0, 0.0], [1.0, 0.5]]), torch.full((2, 2), 0.7)
-    better = 1 / (1 + math.exp(-2 / math.sqrt(4 / 3) / temperature))  # returns lie one below and one above their mean
+    better = 1 / (
+        1 + math.exp(-2 / math.sqrt(4 / 3) / temperature)
+    )  # the returns lie one below and one above their mean
     density = Normal(mean.unsqueeze(1), std.unsqueeze(1)).log_prob(drawn).sum(-1)
     expected = -torch.tensor([[1 - better, better], [better, 1 - better]]) * density
     candidates = TensorDict({"drawn": drawn, "returns": returns}, batch_size=[2])
@@ -135,19 +137,19 @@ def test_kl_weight_adds_the_pull_to_the_planner_at_its_temperature(temperature, 
     pulled, metrics = agent.policy_loss(batch)
     assert metrics["kl_grad_norm"] > 0
     assert metrics["return_grad_norm"] > 0
-    assert (pulled + metrics["return_term"] - 2.0 * metrics["kl_term"]).abs() < 1e-2, "but for the entropy bonus"
+    assert (pulled + metrics["return_term"] - 2.0 * metrics["kl_term"]).abs() < 1e-2, "except for the entropy bonus"
     agent.kl_weight.value = 0.0
     free, without = agent.policy_loss(batch)
     assert metrics.keys() - without.keys() == {"return_term", "kl_term", "return_grad_norm", "kl_grad_norm"}
-    # The policy has not moved: its density at a candidate is the recorded one. Cold, only the best candidate counts.
+    # The policy has not moved, so its density is the recorded one. At low temperature only the best candidate counts.
     weights = weigh(batch["candidates", "returns"]).float()
     density = batch["candidates", "log_prob"]
     expected = -2.0 * ((weights * density).sum(-1) / weights.sum(-1)).mean()
     assert (pulled - free).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_what_lambda_weighs_is_logged_and_changes_nothing():
-    """Both terms before their weights, and the norms of their gradients: together they make the gradient of the loss."""
+def test_the_terms_that_lambda_weighs_are_logged_and_logging_changes_nothing():
+    """Both terms and the norms of their gradients are logged before their weights; they make the loss's gradient."""
     agent = hierarchical(kl_weight=2.0, entropy_coef=0.0)
     (data,) = collect(agent)
     batch = agent.real_batch(data)

@@ -1,4 +1,4 @@
-"""Virtual value targets from the planner's latent rollouts, mixed in by an annealed ratio."""
+"""Virtual value targets from the planner's latent rollouts have an annealed share of the value loss."""
 
 import pytest
 import tiny
@@ -13,17 +13,17 @@ from pompc.offpolicy.losses import value_loss
 class TestAdaptive:
     def test_the_share_of_virtual_targets_decays_and_slower_under_disagreement(self):
         ratios = []
-        for spread in (0.0, 1.0):
-            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig, random_value_scale=0.0)  # heads that can be set to agree
+        for std in (0.0, 1.0):
+            agent = make(AdaptivePOMPC, AdaptivePOMPCConfig, random_value_scale=0.0)  # heads that can be made to agree
             head = agent.critic.heads.linears[-1]
             with torch.no_grad():
-                head.weight.copy_(head.weight[:1] + spread * torch.randn_like(head.weight))
+                head.weight.copy_(head.weight[:1] + std * torch.randn_like(head.weight))
                 for part in (*agent.critic.heads.linears[:-1], *agent.critic.heads.norms):
                     part.weight.copy_(part.weight[:1].expand_as(part.weight))
                     part.bias.copy_(part.bias[:1].expand_as(part.bias))
             data = batch()
             data["state"] = agent.model.encode(data["observation"]).detach()
-            data["reward"] *= 0  # the spread of the values alone is the measure
+            data["reward"] *= 0  # only the variance of the values is left
             for _ in range(200):
                 agent._move_dials(data)
             ratios.append(agent.virtual_ratio.value)
@@ -61,7 +61,7 @@ class TestAdaptive:
 
 
 class TestUncertainty:
-    """What moves rho: large before learning and far from the data, small where there are some."""
+    """The uncertainty that moves rho is large before learning and far from the data, and small near them."""
 
     def learner(self, **options):
         rho = ScheduleConfig(schedule="inv", initial=0.3, decay=0.99, ema=0.9)
@@ -70,7 +70,7 @@ class TestUncertainty:
         return tiny.agent(AdaptivePOMPC, **{**sizes, **learning, **options})
 
     def data(self, agent, count=64):
-        """Observations and actions of a corner of the world, and a reward that depends on both."""
+        """Make observations and actions of a corner of the world, and a reward that depends on both."""
         data = tiny.batch(agent, count)
         data["observation"].mul_(0.3)[..., 0] += 1
         data["action"].mul_(0.3)
@@ -84,7 +84,7 @@ class TestUncertainty:
         return disagreement(values, reward)
 
     @pytest.mark.parametrize("seed", [0, 1])
-    def test_it_falls_with_data_stays_far_from_them_and_slows_rho_meanwhile(self, seed):
+    def test_it_falls_near_the_data_stays_large_far_from_them_and_slows_rho(self, seed):
         torch.manual_seed(seed)
         agent, uncertainties, ratios = self.learner(), [], [0.3]
         far = 3 * torch.randn(256, 3) - torch.tensor([4.0, 0, 0])
@@ -105,7 +105,7 @@ class TestUncertainty:
         assert early > 0.99 ** (30 / 3), "less than a third of the exponential's speed while nothing is known"
         assert late < early, "faster once something is"
 
-    def test_without_priors_heads_agree_exactly_when_nothing_is_known(self):
+    def test_without_random_networks_heads_agree_before_they_know_anything(self):
         agent = self.learner(random_value_scale=0.0)
         assert agent.update(self.data(agent))["uncertainty"] < 1e-4
 
@@ -118,7 +118,7 @@ class TestUncertainty:
         assert 0.99 < disagreement(torch.randn(5, 1).expand(-1, 200), torch.zeros(200)) <= 1
         assert disagreement(values[:1].expand(5, -1), reward) == pytest.approx(0, abs=1e-6)
 
-    def test_it_is_a_column_only_where_a_dial_moves(self):
+    def test_it_is_a_metric_only_if_a_dial_moves(self):
         moving, fixed = self.learner(), self.learner(virtual_ratio=0.3)
         assert "uncertainty" in moving.update(self.data(moving))
         assert "uncertainty" not in fixed.update(self.data(fixed))

@@ -22,7 +22,7 @@ class TestBMPC:
             action = agent.policy.sample(state).action
             then = agent.critic.two_hot.decode(agent.critic.target(agent.model.next(state, action))).mean(0)
             torch.testing.assert_close(target, agent.model.reward(state, action) + 0.9 * then)
-        data["reward"] += 100  # rewards of the data play no part
+        data["reward"] += 100  # the rewards of the data play no part
         with torch.no_grad():
             torch.testing.assert_close(agent.value_target(data), target)
 
@@ -89,9 +89,9 @@ class TestLazyReanalysis:
         column = torch.cat([v.reshape(-1, ACTIONS) for v in find(stored, "plan_std")])
         assert ((column > 0) & (column <= 2)).all(-1).sum() == renewed
 
-    def test_every_plan_goes_to_the_state_it_was_made_from(self, monkeypatch):
+    def test_every_plan_replaces_that_of_its_state(self, monkeypatch):
         agent, asked = self.filled(reanalyze_log_std_min=-1.5, reanalyze_log_std_max=0.5), {}
-        monkeypatch.setattr(agent, "proposals", lambda state, spread: asked.update(spread=spread))
+        monkeypatch.setattr(agent, "proposals", lambda state, log_std_range: asked.update(log_std_range=log_std_range))
 
         def plan(state, **options):
             asked.update(options)
@@ -102,12 +102,12 @@ class TestLazyReanalysis:
         monkeypatch.setattr(agent.planner, "select", lambda plan: plan.mean[..., 0, :])
         data, indices = agent.replay.sample(BATCH)
         agent.reanalyzer(agent, data, indices)
-        rows = (slice(HORIZON), slice(4))
-        expected = agent.model.encode(data["observation"][rows])[..., :ACTIONS]
-        torch.testing.assert_close(data["plan_mean"][rows], expected)
-        torch.testing.assert_close(data["plan_std"][rows], expected + 1)
-        torch.testing.assert_close(agent.replay._columns["plan_mean"][indices[rows]], expected)
-        assert asked["spread"] == (-1.5, 0.5)
+        renewed = (slice(HORIZON), slice(4))
+        expected = agent.model.encode(data["observation"][renewed])[..., :ACTIONS]
+        torch.testing.assert_close(data["plan_mean"][renewed], expected)
+        torch.testing.assert_close(data["plan_std"][renewed], expected + 1)
+        torch.testing.assert_close(agent.replay._columns["plan_mean"][indices[renewed]], expected)
+        assert asked["log_std_range"] == (-1.5, 0.5)
         assert asked["terminal_value"] == agent.values.of_state
         assert "mean" not in asked, "no warm start"
 
@@ -121,7 +121,7 @@ class TestLazyReanalysis:
 
 
 def find(state, name):
-    """Every tensor under a key of that name in a nested state."""
+    """List all tensors under the key ``name`` in a nested state."""
     if isinstance(state, dict):
         return [t for key, v in state.items() for t in ([v] if key == name else find(v, name))]
     return [t for v in state for t in find(v, name)] if isinstance(state, list | tuple) else []

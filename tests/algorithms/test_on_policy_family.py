@@ -1,4 +1,4 @@
-"""ppo and adaptive_hrl on one base class: special cases, on-policy correctness, every option."""
+"""ppo and adaptive_hrl share one base class: special cases, on-policy correctness, every option."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from pompc.planner import MPPIConfig
 
 
 def test_rho_zero_with_one_value_is_ppo_on_high_level_actions():
-    """On the same transitions the hierarchical agent without virtual data makes PPO's update to the last bit."""
+    """Without virtual data the hierarchical agent makes PPO's update on the same transitions, to the last bit."""
     hrl = hierarchical(virtual_ratio=0.0, ensemble_size=1, bootstrap=1.0)
     ppo = PPO(PPOConfig(**SMALL), problem())
     ppo.actor.load_state_dict(hrl.actor.state_dict())
@@ -72,19 +72,19 @@ def test_acting_without_exploration_uses_one_candidate_and_writes_only_the_actio
 def test_the_plan_is_kept_for_execute_steps():
     agent = hierarchical(execute_steps=3, decision_steps=6)
     (data,) = collect(agent)
-    shifted = data["next", "planner_mean"][:, :-1, 0]  # what the plan in hand says of the next step
+    shifted = data["next", "planner_mean"][:, :-1, 0]  # the held plan's action of the next step
     followed = (data["action"][:, 1:] == shifted.clamp(-1, 1)).squeeze(-1)
     assert followed[:, :8].tolist() == [[True, True, False] * 2 + [True, True]] * 4
 
 
 @pytest.mark.parametrize("decision_steps", range(1, 7))
 @pytest.mark.parametrize("execute_steps", range(1, 7))
-def test_a_decision_ends_after_decision_steps_and_cuts_the_plan_in_hand(decision_steps, execute_steps):
+def test_a_decision_ends_after_decision_steps_and_ends_the_held_plan(decision_steps, execute_steps):
     agent = hierarchical(decision_steps=decision_steps, execute_steps=execute_steps, candidates=2)
     data = collect(agent)[0][:, :14]
     decided = data["decided"][..., 0]
     assert decided.tolist() == [[float(step % decision_steps == 0) for step in range(14)]] * 4
-    # The counter runs from execute_steps - 1 to 0, from the first step of the decision again.
+    # The counter runs from execute_steps - 1 to 0 and starts again with every decision.
     left = data["next", "plan_left"][..., 0]
     expected = [execute_steps - 1 - step % decision_steps % execute_steps for step in range(14)]
     assert left.tolist() == [[float(count) for count in expected]] * 4
@@ -117,7 +117,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
         {"virtual_source": "others_plus_rest", "mix": "loss"},
         {"virtual_source": "nominal", "kl_weight": 0.1},
         {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
-        {"virtual_policy": True, "decision_steps": 16, "minibatch_size": 4},  # minibatches without a decision
+        {"virtual_policy": True, "decision_steps": 16, "minibatch_size": 4},  # leaves minibatches without a decision
         {"selector": "softmax_value", "terminal_value_weight": 1.0, "virtual_window": 3},
         {"selector": "argmin_cost", "virtual_ratio": 0.8},
         {"start_at_nominal": False, "normalise_observation": False, "normalise_reward": False},
@@ -152,7 +152,7 @@ def test_model_errors_on_executed_steps_are_zero_for_the_exact_model():
 
 
 def test_kl_weight_pulls_the_policy_to_the_better_candidates():
-    """With lambda large the policy moves towards candidates of high model return: here, targets near the origin."""
+    """With a large lambda the policy moves to candidates of high model return: here, targets near the origin."""
     std = {}
     for weight in (0.0, 3.0):
         torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""What PO-MPC adds: a learned prior, a soft target."""
+"""PO-MPC's learned prior and soft target."""
 
 import math
 
@@ -15,8 +15,8 @@ class TestLearnedPrior:
     @pytest.mark.parametrize("policy", ["clamped", "squashed"])
     @pytest.mark.parametrize("prior", ["forward", "reverse"])
     def test_it_finds_a_gaussian_plan(self, prior, policy):
-        spread = {"log_std_min": -5.0, "log_std_max": 1.0}
-        agent = make(POMPC, POMPCConfig, actions=1, prior=prior, policy=policy, learning_rate=3e-3, **spread)
+        log_stds = {"log_std_min": -5.0, "log_std_max": 1.0}
+        agent = make(POMPC, POMPCConfig, actions=1, prior=prior, policy=policy, learning_rate=3e-3, **log_stds)
         mean, std = self.trained(
             agent, torch.full((HORIZON + 1, BATCH, 1), 0.4), torch.full((HORIZON + 1, BATCH, 1), 0.1)
         )
@@ -28,8 +28,8 @@ class TestLearnedPrior:
         means[:, ::2] = -0.5
         found = {}
         for prior in ("forward", "reverse"):
-            spread = {"log_std_min": -5.0, "log_std_max": 1.0}
-            agent = make(POMPC, POMPCConfig, actions=1, prior=prior, learning_rate=3e-3, **spread)
+            log_stds = {"log_std_min": -5.0, "log_std_max": 1.0}
+            agent = make(POMPC, POMPCConfig, actions=1, prior=prior, learning_rate=3e-3, **log_stds)
             with torch.no_grad():
                 agent.prior.network.net[-1].bias[0] = 0.1
             found[prior] = self.trained(agent, means, torch.full_like(means, 0.3))
@@ -37,7 +37,7 @@ class TestLearnedPrior:
         assert found["reverse"][1] < 0.4
 
     def trained(self, agent, means, stds):
-        """Mean and spread of the learned prior's actions after it followed the same plans from one state."""
+        """Fit the learned prior to the same plans at one state; return mean and std of its actions."""
         data = batch(actions=1)
         data["state"] = torch.full((HORIZON + 1, BATCH, agent.model.latent_dim), 1 / 8)
         data["plan_mean"], data["plan_std"] = means, stds
@@ -61,7 +61,7 @@ class TestSoftTarget:
         plain, soft = (make(POMPC, POMPCConfig, prior=prior, kl_weight=2.0, soft_target=on) for on in (False, True))
         data = batch()
         data["terminated"][1, ::2] = 1
-        data["plan_std"][2, 1] = 0  # an episode's last row has no plan
+        data["plan_std"][2, 1] = 0  # the end of an episode has no plan
         data["encoded"] = plain.model.encode(data["observation"]).detach()
         targets = []
         for agent in (plain, soft):
@@ -78,7 +78,7 @@ class TestSoftTarget:
             of_plan = soft.policy.divergence(sample, data["plan_mean"][1:], std)
             expected = of_plan if prior == "plan" else sample.gaussian_kl(*soft.prior.network(data["encoded"][1:]))
         expected = 0.9 * 2.0 * (3.0 / 4.0) * expected
-        expected[1, ::2] = 0  # nothing is counted after a termination
+        expected[1, ::2] = 0  # nothing counts after a termination
         if prior == "plan":
             expected[1, 1] = 0
         torch.testing.assert_close(gap, expected.detach(), rtol=1e-4, atol=1e-4)

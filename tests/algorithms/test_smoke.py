@@ -1,4 +1,4 @@
-"""Every algorithm runs on every environment, or says in one line why it cannot."""
+"""Every algorithm runs on every environment, or explains in one line why it cannot."""
 
 import csv
 import math
@@ -16,13 +16,13 @@ PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
 LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 
-def test_none_is_left_out():
+def test_every_algorithm_and_environment_is_tested():
     assert ALGORITHMS.keys() == registry.ALGORITHMS.builtin.keys()
     assert {name.partition("/")[0] for name in ENVIRONMENTS} == registry.ENVIRONMENTS.builtin.keys()
 
 
 def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
-    """What the runs below show."""
+    """The runs below show that this is right."""
     needing = {name for name, entry in registry.ALGORITHMS.builtin.items() if entry.explicit_model}
     having = {name for name in ENVIRONMENTS if registry.ENVIRONMENTS[name.partition("/")[0]].explicit_model}
     assert needing == set(PLANS_ON_A_MODEL)
@@ -51,8 +51,8 @@ def test_a_few_steps(algo, env, tmp_path):
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 @pytest.mark.parametrize("algo", LATENT)
-def test_a_few_steps_of_the_latent_family(algo, env, tmp_path):
-    """Random steps, the updates made up for, then planned steps with an update each."""
+def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
+    """A run makes random steps, then the burst of updates, then planned steps with an update each."""
     repeat = 2 if env.startswith("dmc/") else 1
     complete(config(tmp_path, algo, env, f"steps={48 * repeat}", "eval.episodes=1", "eval.every=1000"))
     with open(tmp_path / "metrics.csv", newline="") as file:
@@ -73,7 +73,7 @@ def _rendering():
 
 
 @pytest.mark.usefixtures("_rendering")
-def test_the_latent_family_learns_from_pixels(tmp_path):
+def test_off_policy_agents_learn_from_pixels(tmp_path):
     overrides = ("env.pixels=true", "env.action_repeat=2", "algo.buffer_size=200", "algo.seed_steps=26", "steps=96")
     complete(config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *overrides, "eval.episodes=1", "eval.every=1000"))
     state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)

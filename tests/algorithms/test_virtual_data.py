@@ -1,4 +1,4 @@
-"""adaptive_hrl: rho against its definition: which virtual transitions, their weight, and the part that learns from them."""
+"""rho of adaptive_hrl: which transitions are virtual, their weight, and the networks that learn from them."""
 
 from itertools import pairwise
 
@@ -45,7 +45,7 @@ def test_mix_and_rho_set_the_samples_and_weights_of_a_minibatch(mix, rho, real, 
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_rho_changes_the_values_and_nothing_else(mix):
-    """Updates on the same transitions: the gradient steps, the rate and the policy are equal to the last bit."""
+    """On the same transitions gradient steps, learning rate and policy are equal to the last bit."""
     agent = hierarchical(mix=mix, virtual_ratio=0.5)
     (data,) = collect(agent)
     start = {key: value.clone() for key, value in agent.state_dict().items()}
@@ -66,11 +66,11 @@ def test_rho_changes_the_values_and_nothing_else(mix):
 @pytest.mark.parametrize("rho", [0.0, 0.25, 0.5])
 @pytest.mark.parametrize("mix", MIXES)
 def test_virtual_targets_have_the_share_rho_of_the_value_loss(mix, rho):
-    # Every value function sees every sample, and virtual ones weigh as real ones do.
+    # Every value function sees every sample, and virtual samples have the weight of real ones.
     agent = hierarchical(mix=mix, virtual_ratio=0.5, batch_size=32, bootstrap=1.0, virtual_weight="equal")
     (data,) = collect(agent)
     real, virtual = agent.real_batch(data), agent.virtual_batch(data)
-    virtual["value_target"].fill_(1e6)  # so far out the Huber loss is the distance
+    virtual["value_target"].fill_(1e6)  # far from the target the Huber loss is the distance
     agent.virtual_ratio.value = rho
     losses = [agent.step(*samples)["value_loss"] for samples in agent.minibatches(real, virtual, [torch.randperm(32)])]
     assert losses == pytest.approx([rho * 1e6] * len(losses), rel=1e-3, abs=10)
@@ -110,8 +110,8 @@ def test_rho_decays_after_every_update_and_the_virtual_part_with_it(decay, ratio
         assert (metrics["virtual_transitions"] > 0) == (number > 0) == ("virtual" in set(data.keys()))
 
 
-def test_a_virtual_transition_weighs_what_its_target_says_beyond_the_value():
-    """The end of a rollout is bootstrapped at once and hardly pulls; the weights are not averaged away."""
+def test_a_virtual_transition_weighs_the_news_in_its_target():
+    """The target of a last transition is nearly all bootstrap and has little weight; weights are not averaged."""
     agent = hierarchical(discount=0.998, gae_lambda=0.97)
     (data,) = collect(agent)
     virtual = agent.virtual_batch(data)
@@ -152,9 +152,9 @@ def test_virtual_transitions_are_scored_with_the_options_of_the_run():
     ],
 )
 def test_an_update_learns_from_as_many_rollouts_as_its_options_say(options, rollouts, monkeypatch):
-    """Of 16 transitions, with 4 candidates of 8 samples and 5 steps in a rollout that never ends early."""
+    """There are 16 transitions with 4 candidates of 8 samples; rollouts of 5 steps never end early."""
     monkeypatch.setattr(LineModel, "terminated", lambda self, state, action, then: then[..., 0] != then[..., 0])
     agent = hierarchical(batch_size=16, virtual_window=2, **options)
     (data,) = collect(agent)
     counts = [agent.learn(data)["virtual_transitions"] for _ in range(3)]
-    assert counts == [5 * rollouts, 10 * rollouts, 10 * rollouts]  # from the second update on, those of two
+    assert counts == [5 * rollouts, 10 * rollouts, 10 * rollouts]  # from the second update on, rollouts of two updates

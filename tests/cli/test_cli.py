@@ -72,7 +72,7 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         ),
         (["run", "--algo", "tdmpc2", "--env", "acrobot", "algo.dropout=2"], "algo.dropout must lie in [0, 1], not 2.0"),
         (["eval", "no/such/run"], "there is no no/such/run"),
-        (["eval", ".", "--episodes", "0"], "'0' is no whole number of at least 1"),
+        (["eval", ".", "--episodes", "0"], "'0' is not a whole number of at least 1"),
         (["eval", ".", "--seed", "5000000000"], "at least 0 and below 2147483648"),
         (["eval", ".", "--video", "film.avi"], ".mp4"),
         (["convert", "no.pt", "--algo", "tdmpc2", "--env", "acrobot"], "there is no file no.pt"),

@@ -1,4 +1,4 @@
-"""Released checkpoints become run directories that play what their weights say, and nothing is lost silently."""
+"""Released checkpoints become run directories that play their weights, and nothing is lost silently."""
 
 import csv
 import shlex
@@ -30,30 +30,30 @@ SMALL = ("algo.encoder_dim=16", "algo.mlp_dim=24", "algo.latent_dim=16", "algo.e
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch, tmp_path):
-    """Two families of another package; relative paths lie in a folder of the test."""
+    """Install two families of another package, and work in a folder of the test."""
     families = {"several": Entry("released:Several", ""), "screens": Entry("released:Screens", "")}
     monkeypatch.setattr(ENVIRONMENTS, "external", lambda: families, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 def weights_of(kind):
-    """The stored weights of one of the released codes."""
+    """Load the stored weights of one of the released codes."""
     return torch.load(DATA / f"{kind}.pt", weights_only=True)["state_dict"]
 
 
 def saved(state, path="walker-walk-1.pt"):
-    """A checkpoint as the released codes save it."""
+    """Save a checkpoint as the released codes do."""
     torch.save({"model": state}, path)
     return path
 
 
 def converted(checkpoint, algo, env=ENV, *arguments):
-    """Run the command; its exit code."""
+    """Run the command; return its exit code."""
     return cli.main(["convert", str(checkpoint), "--algo", algo, "--env", env, *arguments])
 
 
 def refusal(capsys, checkpoint, algo="tdmpc2", env=ENV, *arguments):
-    """The one line with which the command refuses, and that it left nothing behind."""
+    """Return the one line with which the command refuses; require that it left nothing behind."""
     before = sorted(Path().rglob("*"))
     assert converted(checkpoint, algo, env, *arguments) == 2
     errors = capsys.readouterr().err
@@ -63,7 +63,7 @@ def refusal(capsys, checkpoint, algo="tdmpc2", env=ENV, *arguments):
 
 
 def small_agent(env, *overrides, algo="tdmpc2"):
-    """An agent with random weights, the last layers and the targets included."""
+    """Make an agent with random weights, the last layers and the targets included."""
     parts = assemble(configure(algo, env, [*SMALL, *PLAIN, *overrides]))
     parts.env.close()
     for parameter in parts.agent.parameters():
@@ -79,9 +79,9 @@ def test_weights_of_the_released_codes_play_as_the_agent_in_memory(kind, capsys)
     assert cli.main(["eval", "run", "--seed", "4"]) == 0
     table = capsys.readouterr().out
 
-    spread = [] if kind == "square" else ["algo.log_std_min=-7", "algo.log_std_max=-6.9"]
+    log_stds = [] if kind == "square" else ["algo.log_std_min=-7", "algo.log_std_max=-6.9"]
     widths = [f"algo.{name}={value}" for name, value in sizes(state)["config"].items()]
-    parts = assemble(configure(algo, ENV, [*PLAIN, *widths, *spread]))
+    parts = assemble(configure(algo, ENV, [*PLAIN, *widths, *log_stds]))
     play = partial(evaluate, parts.agent, parts.family, episodes=2, seed=4, noise_seed=0, at_once=1)  # as num_envs
     untrained = play().mean()["reward"]
     missing, unexpected = parts.agent.load_state_dict(translate(state)[0], strict=False)
@@ -124,7 +124,7 @@ def test_a_checkpoint_is_what_a_run_would_have_saved_and_training_goes_on_from_i
     assert not torch.equal(after["agent"]["policy.net.2.bias"], stored["agent"]["policy.net.2.bias"])
 
 
-def test_what_the_weights_decide_is_printed_and_cannot_be_given(capsys):
+def test_values_that_the_weights_decide_are_printed_and_cannot_be_given(capsys):
     checkpoint = saved(weights_of("bmpc"))
     assert converted(checkpoint, "bmpc", ENV, "--out", "run", *PLAIN) == 0
     config = torch.load("run/checkpoints/last.pt", weights_only=True)["config"]["algo"]
@@ -137,7 +137,7 @@ def test_what_the_weights_decide_is_printed_and_cannot_be_given(capsys):
     assert "the weights decide algo.latent_dim (32): leave it out" in said
 
 
-def test_what_is_not_stored_or_not_known_is_printed(capsys):
+def test_missing_and_unknown_entries_are_printed(capsys):
     state = weights_of("square") | {f"_extra.{index}": torch.ones(1) for index in range(7)}
     state = {key: value for key, value in state.items() if not key.startswith("_target_Qs")}
     assert converted(saved(state), "tdmpc_square", ENV, "--out", "run", "algo.log_std_min=-5", *PLAIN) == 0
@@ -149,7 +149,7 @@ def test_what_is_not_stored_or_not_known_is_printed(capsys):
     assert torch.equal(agent["critic.target.linears.2.weight"], state["_Qs.params.8"])
 
 
-def test_the_notes_of_tensordict_among_the_weights_are_no_hindrance():
+def test_entries_of_tensordict_among_the_weights_are_ignored():
     notes = {"_Qs.params.__batch_size": torch.Size([2]), "_Qs.params.__device": None}
     notes |= {"_target_Qs_params.__device": torch.device("cpu"), "_Qs.module.9.weight": torch.empty(3, device="meta")}
     state = read(saved(weights_of("tdmpc2") | notes))

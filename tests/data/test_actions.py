@@ -10,7 +10,7 @@ from pompc.errors import UserError
 
 
 class Keeps(gymnasium.Env):
-    """Keeps the action it was given."""
+    """Keeps the last action."""
 
     observation_space = spaces.Box(-1, 1, (1,), np.float32)
 

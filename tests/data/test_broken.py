@@ -1,4 +1,4 @@
-"""Nothing is learned from transitions that an environment could not make, and episodes end before them."""
+"""Nothing is learned from broken transitions, and episodes end before them."""
 
 import pytest
 import torch
@@ -14,11 +14,11 @@ from pompc.problem import Problem
 from pompc.training.session import episode_statistics
 
 ENVS, TIME = 3, 12
-LOST = ((0, 4), (1, 0), (1, 11), (2, 7), (2, 8))  # environment and step; two of them in a row, one first and one last
+LOST = ((0, 4), (1, 0), (1, 11), (2, 7), (2, 8))  # environment and step; two are consecutive, one is first and one last
 
 
 def transitions(lost=LOST):
-    """A batch of random transitions with two ordinary ends and broken steps at ``lost``."""
+    """Make random transitions with two ordinary ends and broken steps at ``lost``."""
     generator = torch.Generator().manual_seed(1)
     observation = torch.randn(ENVS, TIME + 1, 2, generator=generator)
     terminated = torch.zeros(ENVS, TIME, 1, dtype=torch.bool)
@@ -37,7 +37,7 @@ def transitions(lost=LOST):
 
 
 def poisoned(data):
-    """The same with nonsense in everything that belongs to the broken transitions alone."""
+    """Fill the entries that belong only to broken transitions with nonsense."""
     data, bad = data.clone(), data["next", "broken"] > 0.5
     for key in ("action", "policy_action", ("next", "reward"), ("next", "observation")):
         data[key] = torch.where(bad, 1e6, data[key])
@@ -71,9 +71,9 @@ def test_a_batch_without_broken_steps_is_left_alone():
 
 
 def test_which_steps_are_broken():
-    rows = intact(transitions())
-    assert rows is not None
-    assert [tuple(place) for place in (~rows).nonzero().tolist()] == list(LOST)
+    good = intact(transitions())
+    assert good is not None
+    assert [tuple(place) for place in (~good).nonzero().tolist()] == list(LOST)
     assert count(transitions()) == {"broken": 5.0}
 
 
@@ -81,7 +81,7 @@ def test_episodes_end_before_a_broken_step():
     data = transitions()
     ended = cut(data)
     new = (ended["next", "done"] & ~data["next", "done"]).squeeze(-1).nonzero().tolist()
-    assert new == [[0, 3], [1, 10], [2, 6]], "what comes before a batch cannot be changed, and a broken step is no end"
+    assert new == [[0, 3], [1, 10], [2, 6]], "the step before a batch cannot be changed, and a broken step is no end"
     assert torch.equal(ended["next", "terminated"], data["next", "terminated"]), "they are truncated"
     assert data["next", "done"].sum() == 7, "the collected data are not touched"
     with pytest.raises(Unavailable, match="all 4 transitions"):
@@ -111,9 +111,9 @@ def test_on_policy_learning_does_not_look_at_broken_steps():
 
 
 def test_advantages_are_those_of_the_episodes_without_the_broken_steps():
-    """Environment 0 against its transitions cut into two batches by hand."""
+    """The advantages of environment 0 equal those of its two episodes as two batches."""
     agent, data = learner(normalise_reward=False), transitions()
-    rows = intact(data)
+    good = intact(data)
     target, advantage = agent.value_target(cut(data))
     before, after = data[:1, :4].clone(), data[:1, 5:].clone()
     before["next", "done"][0, -1] = before["next", "truncated"][0, -1] = True
@@ -122,7 +122,7 @@ def test_advantages_are_those_of_the_episodes_without_the_broken_steps():
         torch.testing.assert_close(target[:1, place], expected)
         torch.testing.assert_close(advantage[:1, place], gained)
     batch = agent.real_batch(cut(data))
-    assert len(batch) == int(rows.sum()) == 31
+    assert len(batch) == int(good.sum()) == 31
     assert batch["advantage"].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert batch["advantage"].std().item() == pytest.approx(1.0, abs=1e-5)
 
@@ -131,9 +131,9 @@ def test_episodes_that_were_broken_off_are_not_in_the_statistics():
     data = transitions()
     data["next", "episode_reward"] = torch.arange(ENVS * TIME, dtype=torch.float32).view(ENVS, TIME, 1)
     data["next", "step_count"] = torch.ones(ENVS, TIME, 1, dtype=torch.long)
-    row = episode_statistics(data, ())
-    assert row["episodes"] == 2
-    assert row["return"] == pytest.approx((8 + 27) / 2)  # of the two that ended by themselves
+    statistics = episode_statistics(data, ())
+    assert statistics["episodes"] == 2
+    assert statistics["return"] == pytest.approx((8 + 27) / 2)  # the two episodes that were not broken off
 
 
 def test_the_std_of_returns_counts_intact_steps():
@@ -144,15 +144,15 @@ def test_the_std_of_returns_counts_intact_steps():
 
 
 def test_a_replay_ends_the_episode_before_the_broken_step():
-    """Every environment's ring against a replay that was given its whole episodes only."""
+    """Every environment's ring equals a replay that got only the episodes without broken steps."""
     data = transitions()
     replay = SliceReplay(capacity=60, num_envs=ENVS, slice_steps=2)
     replay.extend(poisoned(data))
-    for row in range(ENVS):
+    for index in range(ENVS):
         single = SliceReplay(capacity=20, num_envs=1, slice_steps=2)
         begin = 0
-        for end in [*(step for env, step in LOST if env == row), TIME]:
-            part = data[row : row + 1, begin:end].clone()
+        for end in [*(step for env, step in LOST if env == index), TIME]:
+            part = data[index : index + 1, begin:end].clone()
             if end > begin:
                 if end < TIME:
                     part["next", "done"][0, -1] = True
@@ -160,11 +160,11 @@ def test_a_replay_ends_the_episode_before_the_broken_step():
             begin = end + 1
         state, alone = replay.state_dict(), single.state_dict()
         for name in ("cursor", "filled", "running"):
-            assert state[name][row] == alone[name][0], (row, name)
-        filled = replay._rings(replay._valid)[row]
+            assert state[name][index] == alone[name][0], (index, name)
+        filled = replay._rings(replay._valid)[index]
         assert torch.equal(filled, single._rings(single._valid)[0])
         for name, column in replay._columns.items():
-            assert torch.equal(replay._rings(column)[row], single._rings(single._columns[name])[0]), (row, name)
+            assert torch.equal(replay._rings(column)[index], single._rings(single._columns[name])[0]), (index, name)
     batch, _ = replay.sample(200)
     assert batch["reward"].abs().max() < 10
     assert replay.num_starts == int(replay._valid.sum())

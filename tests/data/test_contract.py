@@ -1,4 +1,4 @@
-"""Answers of environments: unambiguous deviations are corrected, others are named."""
+"""Unambiguous deviations in the answers of environments are corrected, others are named."""
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,7 @@ ZERO = np.zeros(3, np.float32)
 
 
 class Answers(gymnasium.Env):
-    """Returns what it was made with."""
+    """Returns the given answers."""
 
     action_space = spaces.Box(-1, 1, (1,), np.float32)
 

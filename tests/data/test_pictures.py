@@ -1,4 +1,4 @@
-"""Pictures in any layout become those of the image encoder."""
+"""Pictures in any layout are converted for the image encoder."""
 
 import gymnasium
 import numpy as np
@@ -29,7 +29,7 @@ def shown(picture):
 
 
 def halves(layout: str, height=96, width=84, channels=3, frames=4):
-    """A picture whose upper half is 40 * channel + 5 * frame, its lower half 200, in a layout such as ``shwc``."""
+    """Make a picture in a layout such as ``shwc``: 40 * channel + 5 * frame in the upper half, 200 in the lower."""
     sizes = {"s": frames, "h": height, "w": width, "c": channels}
     index = np.indices([sizes[axis] for axis in layout])
     value = {axis: index[place] for place, axis in enumerate(layout)}

@@ -1,4 +1,4 @@
-"""The replay of slices against episodes whose every number encodes its origin."""
+"""The replay gives slices of episodes in which every number encodes its origin."""
 
 import io
 
@@ -12,10 +12,10 @@ from pompc.errors import UserError
 
 
 def stream(lengths, tail=0, episode_of=lambda env, episode: episode, dtype=torch.float32):
-    """Transitions ``[env, time]`` of episodes of the given ``lengths [env][episode]``, cut to the shortest environment.
+    """Make transitions ``[env, time]`` of episodes with ``lengths [env][episode]``, cut to the shortest environment.
 
-    The observation is (environment, episode, step), the action its negative; every second episode terminates, the others
-    are truncated. ``tail`` steps of a running episode follow.
+    The observation is (environment, episode, step), the action its negative. Every second episode terminates, the others
+    are truncated. The data end with ``tail`` steps of a running episode.
     """
     envs = []
     for env, episodes in enumerate(lengths):
@@ -32,7 +32,7 @@ def stream(lengths, tail=0, episode_of=lambda env, episode: episode, dtype=torch
         {
             "observation": here.to(dtype),
             "action": -here - 1,
-            "prior": here[..., 2:, None].expand(-1, -1, 2, 3) + 1,
+            "plan": here[..., 2:, None].expand(-1, -1, 2, 3) + 1,
             "ignored": here,
             "next": {
                 "observation": following.to(dtype),
@@ -55,7 +55,7 @@ def feed(replay, data, chunk):
 
 
 def every_start(replay, draws=20_000):
-    """The (environment, episode, step) of all slices that many draws find."""
+    """Collect the (environment, episode, step) of all slices in many draws."""
     batch, _ = replay.sample(draws)
     return {tuple(start) for start in batch["observation"][0].int().tolist()}
 
@@ -77,7 +77,7 @@ def assert_equal_samples(first, second, count=5):
 def test_every_slice_is_what_was_written_in_one_finished_episode(capacity, num_envs):
     steps, lengths = 4, random_lengths(num_envs, 12)
     data = stream(lengths)
-    replay = SliceReplay(capacity, num_envs, steps, extras=("prior",))
+    replay = SliceReplay(capacity, num_envs, steps, extras=("plan",))
     ends = torch.zeros(num_envs, dtype=torch.long)
     for time in range(data.shape[1]):
         replay.extend(data[:, time : time + 1])
@@ -96,13 +96,13 @@ def test_every_slice_is_what_was_written_in_one_finished_episode(capacity, num_e
         # All but the last slot carry their own step.
         assert torch.equal(batch["action"][:-1], -batch["observation"][:-1] - 1)
         assert torch.equal(batch["reward"][:-1, :, 0], step[:-1] + 1)
-        assert torch.equal(batch["prior"][:-1], (step[:-1] + 1)[..., None, None].expand(-1, -1, 2, 3))
+        assert torch.equal(batch["plan"][:-1], (step[:-1] + 1)[..., None, None].expand(-1, -1, 2, 3))
         last = (step[:-1] == length - 1) & (episode[:-1] % 2 == 0)
         assert torch.equal(batch["terminated"][:-1, :, 0], last.float())
         final = step[-1] == length
-        for name in ("action", "reward", "prior", "terminated"):
+        for name in ("action", "reward", "plan", "terminated"):
             assert not bool(batch[name][-1, final].any()), f"{name} in a final slot"
-        assert set(batch.keys()) == {"observation", "action", "reward", "terminated", "prior"}
+        assert set(batch.keys()) == {"observation", "action", "reward", "terminated", "plan"}
     assert len(replay) <= capacity
 
 
@@ -174,7 +174,7 @@ def test_an_episode_longer_than_the_ring_keeps_its_end():
     assert every_start(replay, 2000) == {(0, 0, step) for step in range(71, 98)}
 
 
-@pytest.mark.parametrize("lengths", [[10, 100, 500], [10] * 40])  # the second: half of the slots, or few, are starts
+@pytest.mark.parametrize("lengths", [[10, 100, 500], [10] * 40])  # the starts are half of the slots, or few
 @pytest.mark.parametrize("steps", [4, 10])
 def test_starts_are_drawn_uniformly(lengths, steps):
     replay = SliceReplay(2000, 1, steps)
@@ -186,7 +186,7 @@ def test_starts_are_drawn_uniformly(lengths, steps):
     counts = indices[0].bincount()
     counts = counts[counts > 0]
     assert len(counts) == starts
-    # Chi-square with `starts - 1` degrees of freedom: its mean is that, its variance twice that.
+    # Chi-square has `starts - 1` degrees of freedom: its mean is their number, its variance twice their number.
     statistic = float(((counts - 200.0) ** 2 / 200.0).sum())
     assert abs(statistic - (starts - 1)) < 5 * (2 * (starts - 1)) ** 0.5
 
@@ -201,48 +201,48 @@ def test_starts_are_drawn_uniformly_over_environments_of_unequal_fill():
 
 
 def test_update_overwrites_the_fields_of_the_drawn_slots_and_nothing_else():
-    replay = SliceReplay(500, 2, 4, extras=("prior",))
+    replay = SliceReplay(500, 2, 4, extras=("plan",))
     replay.extend(stream(random_lengths(2, 6)))
     before = replay.state_dict()["slots"]
     _, indices = replay.sample(32)
     chosen = indices[:3, :20]
     new = chosen[..., None, None].expand(-1, -1, 2, 3).float() + 1000  # the same wherever a slot occurs
-    replay.update(chosen, {"prior": new})
+    replay.update(chosen, {"plan": new})
     written = replay.state_dict()["slots"]
-    assert int((written["prior"] != before["prior"]).any(-1).any(-1).sum()) == len(chosen.unique())
-    for name in set(before) - {"prior"}:
+    assert int((written["plan"] != before["plan"]).any(-1).any(-1).sum()) == len(chosen.unique())
+    for name in set(before) - {"plan"}:
         assert torch.equal(written[name], before[name])
     batch, drawn = replay.sample(500)
     touched = torch.isin(drawn, chosen)
     assert bool(touched.any())
-    assert torch.equal(batch["prior"][touched], drawn[touched][:, None, None].expand(-1, 2, 3).float() + 1000)
-    assert bool((batch["prior"][~touched] < 1000).all())
+    assert torch.equal(batch["plan"][touched], drawn[touched][:, None, None].expand(-1, 2, 3).float() + 1000)
+    assert bool((batch["plan"][~touched] < 1000).all())
 
 
 def test_a_repeated_slot_keeps_its_last_update():
-    replay = SliceReplay(100, 1, 2, extras=("prior",))
+    replay = SliceReplay(100, 1, 2, extras=("plan",))
     replay.extend(stream([[20]]))
     values = torch.arange(60.0)[:, None, None].expand(-1, 2, 3)
-    replay.update(torch.tensor([5, 3, 5, 7, 3]).repeat(12), {"prior": values})
-    stored = replay.state_dict()["slots"]["prior"][:, 0, 0]
+    replay.update(torch.tensor([5, 3, 5, 7, 3]).repeat(12), {"plan": values})
+    stored = replay.state_dict()["slots"]["plan"][:, 0, 0]
     assert stored[[3, 5, 7]].tolist() == [59.0, 57.0, 58.0]
 
 
 def test_update_names_what_is_stored_and_refuses_other_shapes():
-    replay = SliceReplay(100, 1, 2, extras=("prior",))
+    replay = SliceReplay(100, 1, 2, extras=("plan",))
     replay.extend(stream([[20]]))
     _, indices = replay.sample(4)
-    with pytest.raises(KeyError, match=r"does not store priors; it stores .*prior"):
-        replay.update(indices, {"priors": torch.zeros(3, 4, 2, 3)})
-    with pytest.raises(ValueError, match=r"prior of shape \[3, 4, 1, 3\]"):
-        replay.update(indices, {"prior": torch.zeros(3, 4, 1, 3)})
+    with pytest.raises(KeyError, match=r"does not store plans; it stores .*plan"):
+        replay.update(indices, {"plans": torch.zeros(3, 4, 2, 3)})
+    with pytest.raises(ValueError, match=r"plan of shape \[3, 4, 1, 3\]"):
+        replay.update(indices, {"plan": torch.zeros(3, 4, 1, 3)})
 
 
 @pytest.mark.parametrize("capacity", [10_000, 300])
 def test_a_state_through_a_file_continues_bit_for_bit(capacity):
     data = stream(random_lengths(3, 14))
     half = data.shape[1] // 2
-    replay, loaded = (SliceReplay(capacity, 3, 4, extras=("prior",)) for _ in range(2))
+    replay, loaded = (SliceReplay(capacity, 3, 4, extras=("plan",)) for _ in range(2))
     feed(replay, data[:, :half], 1)
     file = io.BytesIO()
     torch.save(replay.state_dict(), file)
@@ -250,7 +250,7 @@ def test_a_state_through_a_file_continues_bit_for_bit(capacity):
     loaded.load_state_dict(torch.load(file, weights_only=True))
     assert (len(loaded), loaded.num_starts) == (len(replay), replay.num_starts)
     assert_equal_samples(replay, loaded)
-    # Also the episodes that were running go on.
+    # Running episodes continue too.
     feed(replay, data[:, half:], 1)
     feed(loaded, data[:, half:], 50)
     assert loaded.num_starts == replay.num_starts
@@ -267,7 +267,7 @@ def test_a_state_is_compact_and_a_copy():
     reward = state["slots"]["reward"].clone()
     replay.update(torch.arange(21), {"reward": torch.full((21, 1), -5.0)})
     assert torch.equal(state["slots"]["reward"], reward)
-    # It also replaces what was there.
+    # Loading also replaces earlier content.
     replay.extend(stream([[300]]))
     replay.load_state_dict(state)
     assert len(replay) == 21
@@ -314,7 +314,7 @@ def test_data_of_another_number_of_environments_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws():
     data = stream(random_lengths(3, 14))
-    cpu, cuda, loaded = (SliceReplay(300, 3, 4, device, ("prior",)) for device in ("cpu", "cuda", "cuda"))
+    cpu, cuda, loaded = (SliceReplay(300, 3, 4, device, ("plan",)) for device in ("cpu", "cuda", "cuda"))
     feed(cpu, data, 5)
     feed(cuda, data.to("cuda"), 5)
     loaded.load_state_dict(cpu.state_dict())
@@ -326,7 +326,7 @@ def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws():
         assert indices.is_cuda
         assert torch.equal(indices.cpu(), slots)
         assert all(torch.equal(batch[name].cpu(), value) for name, value in expected.items())
-        replay.update(indices, {"prior": torch.zeros(5, 64, 2, 3)})
+        replay.update(indices, {"plan": torch.zeros(5, 64, 2, 3)})
 
 
 def test_a_replay_that_does_not_fit_into_the_memory_says_how_large_it_is(monkeypatch):

@@ -1,4 +1,4 @@
-"""Running statistics against their closed forms."""
+"""Running statistics agree with their closed forms."""
 
 import pytest
 import torch

@@ -32,7 +32,7 @@ def actions(env, steps: int, seed: int) -> torch.Tensor:
 
 
 def run(env, td, plan):
-    """Step through ``plan [time, num_envs, action]`` from ``td``; returns the carried data and all outcomes."""
+    """Step through ``plan [time, num_envs, action]`` from ``td``; return the carried data and all outcomes."""
     outcomes = []
     for action in plan:
         td, carried = env.step_and_maybe_reset(td.set("action", action))
@@ -42,7 +42,7 @@ def run(env, td, plan):
 
 
 def saved(state):
-    """Through a file, the way a checkpoint goes."""
+    """Save to a file and load, as a checkpoint does."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -50,7 +50,7 @@ def saved(state):
 
 
 def same(a, b) -> bool:
-    """Whether both are equal in every bit, nan included."""
+    """Tell whether both are equal in every bit, nan included."""
     return all(torch.equal(a[k].nan_to_num(7.7), b[k].nan_to_num(7.7)) for k in a.keys(True, True))
 
 
@@ -59,7 +59,7 @@ def test_restored_environment_continues_bit_for_bit(name):
     family = FAMILIES[name]()
     env = family.vectorise(2, seed=3)
     td, _ = run(env, env.reset(), actions(env, 25, seed=0))
-    # Copy 1 starts another episode, so that the copies are at different places of different episodes.
+    # Copy 1 starts another episode, so the copies are at different steps of different episodes.
     td = env.reset(td.set("_reset", torch.tensor([[False], [True]]))).exclude("_reset")
     td, _ = run(env, td, actions(env, 8, seed=1))
     checkpoint, carried = saved(env.snapshot()), td.clone()
@@ -68,13 +68,13 @@ def test_restored_environment_continues_bit_for_bit(name):
 
     other = family.vectorise(2, seed=99)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # of what it could not restore
+        warnings.simplefilter("error", UserWarning)  # warnings about inexact restoring
         other.restore(checkpoint)
     _, resumed = run(other, carried, plan)
     assert same(expected, resumed)
 
 
-def test_restored_after_done_resets_only_the_finished_environment():
+def test_an_environment_restored_after_done_resets_only_the_finished_environment():
     family = Acrobot(AcrobotConfig(time_limit=10))
     env = family.vectorise(2, seed=0)
     td, _ = run(env, env.reset(), actions(env, 4, seed=0))
@@ -126,7 +126,7 @@ def test_specs_hold(name):
 
 
 class Clocked(gymnasium.Env):
-    """Reports a value in every second step only; with ``noise``, depends on more than its seed."""
+    """Reports a value in every second step only; with ``noise`` it depends on more than its seed."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
@@ -195,7 +195,7 @@ class Chatty(Clocked):
 def test_only_the_requested_information_is_read(num_envs):
     env = vectorise(Chatty, num_envs, seed=0, info_keys=("cost", "success"))
     td = env.reset()
-    if num_envs > 1:  # the copies at different times: arrays of different lengths in one step
+    if num_envs > 1:  # the copies are at different times, so one step has arrays of different lengths
         td, _ = run(env, td, torch.zeros(1, num_envs, 1))
         td = env.reset(td.set("_reset", torch.tensor([[True], [False]]))).exclude("_reset")
     _, outcome = run(env, td, torch.zeros(2, num_envs, 1))
@@ -206,7 +206,7 @@ def test_only_the_requested_information_is_read(num_envs):
 
 
 def test_whole_and_broken_numbers_share_a_column():
-    """gymnasium gives a column the type of its first entry, which would cut the others."""
+    """gymnasium gives a column the type of its first entry, which would truncate the other entries."""
 
     class Mixed(Clocked):
         def step(self, action):

@@ -1,4 +1,4 @@
-"""An algorithm of another package, installed as its author would: one file, one entry point."""
+"""An algorithm of another package, installed as its author would install it: one file, one entry point."""
 
 import importlib.metadata
 import shutil
@@ -25,7 +25,7 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder with the installed package, found by Python as any other; nothing is downloaded."""
+    """Install the package into a folder that Python searches; nothing is downloaded."""
     folder = tmp_path_factory.mktemp("dagger")
     shutil.copytree(PACKAGE, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
     options = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--target", folder / "site")
@@ -35,7 +35,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def dagger(site, monkeypatch):
-    """The module of the installed package."""
+    """Import the module of the installed package."""
     monkeypatch.syspath_prepend(str(site))
     (point,) = importlib.metadata.entry_points(group="pompc.algorithms", name="dagger")
     return sys.modules[point.load().__module__]
@@ -75,7 +75,10 @@ def test_a_longer_run_continues_a_shorter_one_to_the_last_bit(dagger, tmp_path):
 
 
 def test_the_imitation_error_falls(dagger):
-    """On fresh states: mean squared distance from the planner's actions over their variance; four seeds end near 0.1."""
+    """The error is the mean squared distance from the planner's actions on new states, over their variance.
+
+    Four seeds end near 0.1.
+    """
     agent = agent_of(dagger, learning_rate=3e-3, gradient_steps=100, planner=replace(PLANNER, num_samples=64))
     left = []
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The explicit model of a task with the methods of a learned one."""
+"""The explicit model of a task has the methods of a learned model."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pompc.registry import ENVIRONMENTS
 
 @pytest.fixture(params=["acrobot", "lunar_lander", "linear_system", "carla_racing"])
 def visited(request):
-    """A task's model and observations of its environment ``[time, observation]``."""
+    """Return a task's model and observations of its environment ``[time, observation]``."""
     family = ENVIRONMENTS.resolve(request.param)
     family = family(family.Config())
     torch.manual_seed(0)

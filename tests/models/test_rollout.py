@@ -1,4 +1,4 @@
-"""Rolling a policy through a model."""
+"""Rollouts of a policy through a model."""
 
 import torch
 
@@ -15,7 +15,7 @@ class Sum:
         return state + 2 * action
 
 
-def test_every_action_is_the_policys_at_the_state_the_last_one_led_to():
+def test_every_action_is_the_policys_at_the_state_after_the_previous_action():
     model, state = Sum(), torch.arange(6.0).view(3, 2, 1)
     actions, states = rollout_policy(model, lambda x: -0.25 * x, state, 4)
     assert actions.shape == states.shape == (3, 2, 4, 1)

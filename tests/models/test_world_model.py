@@ -1,4 +1,4 @@
-"""The latent world model: published sizes, simplicial states, tasks carried along; and what a planner sees of it."""
+"""The latent world model: published sizes, simplicial states, carried tasks, and the planner's view of it."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def tasks(dim=5):
 
 
 def model(shape=(4,), shake=True, **options):
-    """A model with weights far from the start, where rewards are zero and tasks are almost alike."""
+    """Make a model with weights far from the start, at which rewards are zero and tasks almost alike."""
     torch.manual_seed(5)
     made = WorldModel(shape, 3, TINY, simnorm_group=8, two_hot=TwoHot(21, -5.0, 5.0), **options)
     for parameter in made.parameters() if shake else ():
@@ -29,7 +29,7 @@ def model(shape=(4,), shake=True, **options):
 
 
 def observations(*lead, of=3):
-    """Random observations of which the last entry is a task's index ``[*lead, 4]``."""
+    """Draw observations whose last entry is a task's index ``[*lead, 4]``."""
     observation = torch.randn(*lead, 4)
     observation[..., -1] = torch.randint(0, of, lead).float()
     return observation
@@ -47,7 +47,7 @@ def simplices(latent):
     ids=["cartpole-5M", "dog-5M", "cartpole-1M", "dog-1M"],
 )
 def test_the_published_sizes_have_the_published_numbers_of_parameters(size, observation, action, millions):
-    """Counted are model, policy and value heads; not the slow copies of the heads."""
+    """The count has model, policy and value heads, without the slow copies of the heads."""
     widths = SIZES[size]
     with torch.device("meta"):
         two_hot = TwoHot(101, -10.0, 10.0)
@@ -86,7 +86,7 @@ def test_the_reward_is_the_decoded_distribution():
     assert expected.std() > 0
 
 
-def test_an_action_changes_what_follows_and_what_it_earns():
+def test_an_action_changes_the_next_state_and_the_reward():
     world = model()
     state = world.encode(torch.randn(6, 4))
     a, b = torch.zeros(6, 3), torch.ones(6, 3)
@@ -99,7 +99,7 @@ def test_a_transition_is_the_step_its_reward_and_its_end(episodic):
     world = model(episodic=episodic)
     state, action = world.encode(torch.randn(200, 4)), torch.rand(200, 3)
     if episodic:
-        with torch.no_grad():  # so that half of the states are ends
+        with torch.no_grad():  # now half of the states are ends
             world.termination_head[-1].bias -= world.termination_logits(world.next(state, action)).median()
     assert isinstance(world, Model)
     then, reward, ended = world.transition(state, action)
@@ -146,12 +146,12 @@ def test_every_network_sees_the_task_and_not_its_number():
         assert len(seen.unique(dim=0)) == 3
     with torch.no_grad():
         world.tasks.table.weight.copy_(world.tasks.table.weight[:1].expand(3, -1))
-    # Row by row: a product of several may round those at its edge otherwise.
-    latent = torch.cat([world.latent(world.encode(row)) for row in observation.split(1)])
+    # One sample at a time: a product of several may round the last samples differently.
+    latent = torch.cat([world.latent(world.encode(one)) for one in observation.split(1)])
     assert torch.equal(latent, latent[:1].expand(3, -1))
 
 
-def test_task_vectors_are_shortened_to_length_one_and_only_where_asked():
+def test_task_vectors_are_shortened_to_length_one_by_bound_alone():
     made = tasks()
     made.table.weight.data.copy_(torch.tensor([[3.0, 4.0, 0, 0, 0], [0.3, 0.4, 0, 0, 0], [0, 0, 0, 0, -2.0]]))
     before = made.table.weight.clone()
@@ -169,7 +169,7 @@ def test_only_the_task_that_was_seen_learns_its_vector():
     assert (moved > 0).tolist() == [False, True, False]
 
 
-# -- what a planner sees ---------------------------------------------------------------------------------------------
+# -- the planner's view -----------------------------------------------------------------------------------------------
 
 
 def test_imagination_is_the_model_with_rewards_as_negative_costs():
@@ -185,11 +185,11 @@ def test_imagination_is_the_model_with_rewards_as_negative_costs():
     assert torch.equal(imagination.terminal(state, None), torch.zeros(2, 3))
 
 
-def test_an_episode_ends_where_that_is_likelier_than_not():
+def test_an_episode_ends_if_its_end_is_likelier_than_not():
     world = model(episodic=True)
     state, action = world.encode(torch.randn(200, 4)), torch.rand(200, 3)
     then = world.next(state, action)
-    with torch.no_grad():  # so that half of the states are ends
+    with torch.no_grad():  # now half of the states are ends
         world.termination_head[-1].bias -= world.termination_logits(then).median()
     ends = Imagination(world).judge(state, action, then, None)[1]
     assert torch.equal(ends, torch.sigmoid(world.termination_logits(then)) > 0.5)

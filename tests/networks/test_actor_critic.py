@@ -1,4 +1,4 @@
-"""Networks: the batched ensemble equals its members; the actor starts where it is told."""
+"""Networks: the batched ensemble equals its members; the actor starts at the given mean and std."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Value ensembles: where they start, how their targets follow, which heads are read."""
+"""Value ensembles: their start, their slow targets, the heads that are read, and their random networks."""
 
 import math
 
@@ -15,7 +15,7 @@ def critic(members=5, **options):
 
 
 def shaken(**options):
-    """A critic whose heads have moved away from the start and from their targets."""
+    """Make a critic whose heads have moved away from their start and their targets."""
     result = critic(**options)
     for parameter in result.heads.parameters():
         torch.nn.init.normal_(parameter)
@@ -31,13 +31,13 @@ def test_all_values_start_at_zero(init):
 
 
 @pytest.mark.parametrize(
-    ("init", "spreads"), [("trunc_normal", (0.02, 0.02)), ("uniform", (1 / math.sqrt(3 * 60), 1 / math.sqrt(3 * 128)))]
+    ("init", "stds"), [("trunc_normal", (0.02, 0.02)), ("uniform", (1 / math.sqrt(3 * 60), 1 / math.sqrt(3 * 128)))]
 )
-def test_hidden_layers_start_as_told_and_the_last_layer_at_zero(init, spreads):
+def test_hidden_layers_start_as_configured_and_the_last_layer_at_zero(init, stds):
     fresh = Critic(60, 128, 5, TwoHot(21, -5.0, 5.0), initialiser=INITIALISERS[init])
     *hidden, last = fresh.heads.linears
-    for layer, spread in zip(hidden, spreads, strict=True):
-        assert layer.weight.std().item() == pytest.approx(spread, rel=0.03)
+    for layer, std in zip(hidden, stds, strict=True):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.03)
     assert last.weight.abs().max() == 0
     assert last.bias.abs().max() == 0
     assert (hidden[0].weight[0] != hidden[0].weight[1]).any()  # members start apart
@@ -63,7 +63,7 @@ def test_targets_move_by_the_rate_towards_the_heads(rate):
     assert all(torch.equal(a, b) for a, b in zip(heads, moved.heads.parameters(), strict=True))
 
 
-def test_following_forever_arrives():
+def test_many_soft_updates_reach_the_heads():
     moved, x = shaken(), torch.randn(9, 6)
     for _ in range(60):
         moved.soft_update(0.3)
@@ -118,7 +118,7 @@ def test_training_drops_units_in_the_heads_and_never_in_the_targets():
     assert torch.equal(moved.values(x), moved.values(x))
 
 
-def test_the_whole_is_in_the_checkpoint_and_the_constants_are_not():
+def test_heads_and_targets_are_in_the_checkpoint_and_constants_are_not():
     names = set(critic().state_dict())
     assert {name.split(".")[0] for name in names} == {"heads", "target"}
     moved, other, x = shaken(), critic(), torch.randn(4, 6)
@@ -127,24 +127,24 @@ def test_the_whole_is_in_the_checkpoint_and_the_constants_are_not():
     assert torch.equal(other.target_values(x), moved.target_values(x))
 
 
-# -- randomised priors -----------------------------------------------------------------------------------------------
+# -- random networks -------------------------------------------------------------------------------------------------
 
 
-def with_priors(members=5, scale=2.0):
-    return make_critic(6, 16, members, TwoHot(21, -5.0, 5.0), prior=scale)
+def randomised(members=5, scale=2.0):
+    return make_critic(6, 16, members, TwoHot(21, -5.0, 5.0), random_value_scale=scale)
 
 
 def test_a_scale_of_zero_is_the_plain_critic_from_the_same_random_numbers():
     torch.manual_seed(3)
     plain = critic()
     torch.manual_seed(3)
-    made = make_critic(6, 16, 5, TwoHot(21, -5.0, 5.0), prior=0.0)
+    made = make_critic(6, 16, 5, TwoHot(21, -5.0, 5.0), random_value_scale=0.0)
     assert type(made) is Critic
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), made.parameters(), strict=True))
 
 
-def test_with_priors_heads_that_know_nothing_disagree_and_their_slow_copies_agree_with_them():
-    fresh, x = with_priors(), torch.randn(200, 6)
+def test_new_randomised_heads_disagree_and_agree_with_their_slow_copies():
+    fresh, x = randomised(), torch.randn(200, 6)
     values = fresh.values(x)
     assert isinstance(fresh, RandomisedCritic)
     assert symlog(values).std(0).mean() > 0.3, "about 0.4 times the scale"
@@ -152,24 +152,24 @@ def test_with_priors_heads_that_know_nothing_disagree_and_their_slow_copies_agre
     assert torch.equal(fresh.target_values(x), values)
     chosen = torch.tensor([3, 1])
     torch.testing.assert_close(fresh.values(x, chosen), values[chosen])
-    assert (critic().values(x).var(0) == 0).all(), "without priors they agree"
+    assert (critic().values(x).var(0) == 0).all(), "without random networks they agree"
 
 
-def test_the_priors_are_frozen_kept_in_the_checkpoint_and_seen_by_what_maximises_the_value():
-    fresh, x = with_priors(), torch.randn(9, 6, requires_grad=True)
-    assert not any(p.requires_grad for p in fresh.prior.parameters())
-    assert {name for name in fresh.state_dict() if name.startswith("prior.")}
-    before = [p.clone() for p in fresh.prior.parameters()]
+def test_the_random_networks_are_frozen_and_saved_and_pass_gradients_to_the_input():
+    fresh, x = randomised(), torch.randn(9, 6, requires_grad=True)
+    assert not any(p.requires_grad for p in fresh.random_values.parameters())
+    assert {name for name in fresh.state_dict() if name.startswith("random_values.")}
+    before = [p.clone() for p in fresh.random_values.parameters()]
     fresh.values(x).sum().backward()
-    assert x.grad.abs().max() > 0, "the last layers are zero: all of the gradient is the priors'"
+    assert x.grad.abs().max() > 0, "the last layers are zero: all of the gradient comes from the random networks"
     fresh.soft_update(1.0)
-    assert all(torch.equal(a, b) for a, b in zip(before, fresh.prior.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, fresh.random_values.parameters(), strict=True))
 
 
-def test_a_head_learns_what_its_prior_leaves_of_the_target():
-    fresh, x, target = with_priors(), torch.randn(9, 6, requires_grad=True), torch.randn(9) * 10
+def test_a_head_learns_the_target_less_its_random_value():
+    fresh, x, target = randomised(), torch.randn(9, 6, requires_grad=True), torch.randn(9) * 10
     torch.nn.init.normal_(fresh.heads.linears[-1].weight)
-    lift = 2.0 * fresh.prior(x.detach()).squeeze(-1)
+    lift = 2.0 * fresh.random_values(x.detach()).squeeze(-1)
     logits, left = fresh.logits(x.detach()), symlog(target) - lift
     expected = torch.stack([fresh.two_hot.level_cross_entropy(logits[i], left[i]) for i in range(5)])
     loss = fresh.loss(x, target)
@@ -178,9 +178,9 @@ def test_a_head_learns_what_its_prior_leaves_of_the_target():
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), x)[0], alone)
 
 
-def test_where_there_are_data_the_heads_take_their_priors_back_and_elsewhere_they_keep_them():
+def test_randomised_heads_come_to_agree_near_data_and_stay_apart_elsewhere():
     torch.manual_seed(0)
-    learner, x = with_priors(), 0.5 * torch.randn(64, 6)
+    learner, x = randomised(), 0.5 * torch.randn(64, 6)
     target, far = 5 + 3 * x[:, 0], 4 * torch.randn(64, 6) + 6
     before, apart = learner.values(x).var(0).mean(), learner.values(far).var(0).mean()
     optimizer = torch.optim.Adam(learner.heads.parameters(), lr=1e-2)

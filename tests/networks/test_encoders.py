@@ -10,7 +10,7 @@ from pompc.networks.layers import NormedLinear
 
 
 def shifts(image, pad):
-    """All shifted copies of ``image [channel, height, width]`` by their offset, made by numpy."""
+    """Make all shifted copies of ``image [channel, height, width]`` by their offset, with numpy."""
     height, width = image.shape[-2:]
     padded = np.pad(image.numpy(), ((0, 0), (pad, pad), (pad, pad)), mode="edge")
     offsets = [(down, right) for down in range(2 * pad + 1) for right in range(2 * pad + 1)]
@@ -18,7 +18,7 @@ def shifts(image, pad):
 
 
 def which(shifted, image, pad):
-    """The offset that every image of ``shifted [n, channel, height, width]`` was shifted by; it must be one of them."""
+    """Find the offset of every image of ``shifted [n, channel, height, width]`` among ``copies``."""
     table = shifts(image, pad)
     equal = torch.stack([(shifted == copy).flatten(1).all(-1) for copy in table.values()])
     assert (equal.sum(0) == 1).all()
@@ -66,14 +66,14 @@ def test_pixels_become_simplices_of_eight(pixels, lead):
 
 
 def test_leading_dimensions_keep_their_order(pixels):
-    """Images of one colour do not change by shifting: every latent is that of its own image."""
+    """Shifting does not change images of one colour, so every latent belongs to one image."""
     level = torch.randint(0, 256, (3, 2, 9, 1, 1), dtype=torch.uint8)
     images = level.expand(3, 2, 9, 64, 64)
     latent = pixels(images)
-    for row in range(3):
-        for column in range(2):
-            alone = pixels.net(images[row, column].unsqueeze(0).float() / 255 - 0.5)
-            torch.testing.assert_close(latent[row, column], alone[0])
+    for first in range(3):
+        for second in range(2):
+            alone = pixels.net(images[first, second].unsqueeze(0).float() / 255 - 0.5)
+            torch.testing.assert_close(latent[first, second], alone[0])
 
 
 def test_acting_shifts_too_and_a_seed_repeats_it(pixels):

@@ -1,4 +1,4 @@
-"""Losses and disagreement of a value ensemble."""
+"""Losses, fit and disagreement of a value ensemble."""
 
 import pytest
 import torch

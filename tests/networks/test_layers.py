@@ -1,4 +1,4 @@
-"""Layers against torch's own, ensembles against their members one by one, initialisations against their moments."""
+"""Layers equal torch's, ensembles equal their members one by one, initialisations have their moments."""
 
 import math
 
@@ -78,7 +78,7 @@ def ensemble(dropout=0.0, members=4):
 
 
 def member(stacked, index):
-    """One member as separate layers of torch."""
+    """Return one member as separate layers of torch."""
     parts = []
     for position, linear in enumerate(stacked.linears):
         _, fan_out, fan_in = linear.weight.shape
@@ -102,7 +102,7 @@ def test_an_ensemble_is_its_members_one_by_one(lead):
 
 
 @pytest.mark.parametrize("chosen", [[2], [3, 0], [1, 1]])
-def test_chosen_members_are_those_rows_and_only_they_learn(chosen):
+def test_chosen_members_are_those_outputs_and_only_they_learn(chosen):
     stacked, x = ensemble(), torch.randn(3, 2, 6)
     some = stacked(x, torch.tensor(chosen))
     torch.testing.assert_close(some, stacked(x)[chosen], rtol=1e-4, atol=1e-5)
@@ -124,7 +124,7 @@ def test_units_drop_in_the_first_hidden_layer_in_training_only():
 
 
 def test_dropout_keeps_the_scale_of_what_is_left():
-    """Ones through an identity: what comes out is 0 or 1 / (1 - p) before the normalisation."""
+    """Ones through an identity become 0 or 1 / (1 - p) before the normalisation."""
     stacked = EnsembleMLP(1, [8, 8, 1], 0.25).train()
     initialise(stacked)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_dropout_keeps_the_scale_of_what_is_left():
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(200, 400), EnsembleLinear(3, 200, 400)], ids=["linear", "ensemble"])
-def test_truncated_normal_weights_have_spread_002_and_no_bias(layer):
+def test_truncated_normal_weights_have_std_002_and_no_bias(layer):
     nn.init.ones_(layer.bias)
     initialise(layer)
     assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
@@ -147,7 +147,7 @@ def test_truncated_normal_weights_have_spread_002_and_no_bias(layer):
 
 
 @pytest.mark.parametrize("fan_in", [16, 300])
-def test_uniform_weights_have_the_spread_of_torchs_default(fan_in):
+def test_uniform_weights_have_the_std_of_torchs_default(fan_in):
     layer, reference = EnsembleLinear(3, fan_in, 400), nn.Linear(fan_in, 4000)
     initialise(layer, INITIALISERS["uniform"])
     for tensor, other in ((layer.weight, reference.weight), (layer.bias, reference.bias)):

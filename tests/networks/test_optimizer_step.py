@@ -24,7 +24,7 @@ def test_only_the_parameters_of_the_optimizer_get_gradients():
 
 
 @pytest.mark.parametrize(("factor", "root"), [(torch.nan, False), (torch.inf, False), (1.0, True)])
-def test_what_is_not_finite_is_named_and_changes_nothing(factor, root):
+def test_a_non_finite_loss_or_gradient_is_named_and_changes_nothing(factor, root):
     """The last case has a finite loss with an infinite gradient."""
     weight = nn.Parameter(torch.zeros(1))
     loss = (weight.sqrt() if root else weight * factor).sum()

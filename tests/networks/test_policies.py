@@ -1,4 +1,4 @@
-"""Policies against torch's distributions and against integrals."""
+"""Policies agree with torch's distributions and with integrals."""
 
 import pytest
 import torch
@@ -11,16 +11,16 @@ from pompc.networks.policies import POLICIES, PolicySample, gaussian_kl
 NAMES = list(POLICIES)
 
 
-def policy(name="squashed", action_dim=2, spread=(-4.0, 1.0), tasks=None, input_dim=5):
+def policy(name="squashed", action_dim=2, log_stds=(-4.0, 1.0), tasks=None, input_dim=5):
     torch.manual_seed(3)
-    made = POLICIES[name](input_dim, 16, action_dim, log_std_min=spread[0], log_std_max=spread[1], tasks=tasks)
+    made = POLICIES[name](input_dim, 16, action_dim, log_std_min=log_stds[0], log_std_max=log_stds[1], tasks=tasks)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made
 
 
 def drawn(mean, log_std, count, squash=torch.tanh):
-    """Many draws of one Gaussian by hand ``[count, 1]``."""
+    """Draw many times from one Gaussian by hand ``[count, 1]``."""
     mean, log_std, noise = torch.full((count, 1), mean), torch.full((count, 1), log_std), torch.randn(count, 1)
     return PolicySample(squash(mean + noise * log_std.exp()), mean, log_std, noise)
 
@@ -41,14 +41,14 @@ def test_squashed_density_is_that_of_the_transformed_distribution():
     )
     inside = sample.action.abs().amax(-1) < 0.98  # the reference inverts tanh, which loses all digits at the edge
     assert inside.sum() > 20
-    # 1e-6 inside the logarithm of the volume keeps it finite at the edge
+    # The volume change has 1e-6 inside its logarithm, which keeps it finite at the edge.
     torch.testing.assert_close(
         squashed.log_prob(sample)[inside], reference.log_prob(sample.action)[inside], rtol=1e-3, atol=1e-3
     )
 
 
 def test_clamped_density_is_that_of_the_gaussian_behind_it():
-    clamped = policy("clamped", 3, spread=(-2.0, 1.0))
+    clamped = policy("clamped", 3, log_stds=(-2.0, 1.0))
     sample = clamped.sample(torch.randn(40, 5))
     x = sample.mean + sample.noise * sample.log_std.exp()
     expected = Independent(Normal(sample.mean, sample.log_std.exp()), 1).log_prob(x)
@@ -58,8 +58,8 @@ def test_clamped_density_is_that_of_the_gaussian_behind_it():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_draws_have_the_mean_and_the_spread_that_forward_names(name):
-    made, state = policy(name, 2, spread=(-3.0, -2.0)), torch.randn(1, 5)
+def test_draws_have_the_mean_and_the_std_that_forward_returns(name):
+    made, state = policy(name, 2, log_stds=(-3.0, -2.0)), torch.randn(1, 5)
     mean, log_std = made(state)
     x = made.sample(state.expand(40_000, 5))
     gaussian = x.mean + x.noise * x.log_std.exp()
@@ -70,7 +70,7 @@ def test_draws_have_the_mean_and_the_spread_that_forward_names(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_are_differentiable_to_the_network(name):
-    made = policy(name, spread=(-3.0, -1.0))
+    made = policy(name, log_stds=(-3.0, -1.0))
     made.sample(torch.randn(6, 5)).action.sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in made.parameters())
 
@@ -83,7 +83,7 @@ def test_the_mean_is_free_before_squashing_and_bounded_before_clamping():
 
 
 @pytest.mark.parametrize(("bias", "end"), [(-100.0, -4.0), (100.0, 1.0), (0.0, -1.5)])
-def test_the_log_spread_fills_its_range(bias, end):
+def test_the_log_std_fills_its_range(bias, end):
     made = policy()
     with torch.no_grad():
         made.net[-1].weight.zero_()
@@ -92,8 +92,8 @@ def test_the_log_spread_fills_its_range(bias, end):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_range_stretches_the_log_spread_and_nothing_else(name):
-    made, state = policy(name, spread=(-3.0, 1.0)), torch.randn(30, 5)
+def test_another_range_stretches_the_log_std_and_nothing_else(name):
+    made, state = policy(name, log_stds=(-3.0, 1.0)), torch.randn(30, 5)
     torch.manual_seed(0)
     usual = made.sample(state)
     torch.manual_seed(0)
@@ -107,7 +107,7 @@ def test_another_range_stretches_the_log_spread_and_nothing_else(name):
 
 
 def test_saturated_actions_have_a_finite_density_and_gradient():
-    made = policy("squashed", spread=(-10.0, 2.0))
+    made = policy("squashed", log_stds=(-10.0, 2.0))
     torch.nn.init.constant_(made.net[-1].bias, 30.0)
     sample = made.sample(torch.randn(20, 5))
     assert (sample.action.abs() == 1).any()
@@ -124,7 +124,7 @@ def grid(low, high, count=200_001):
 
 @pytest.mark.parametrize(("mean", "std"), [(0.3, 0.5), (-0.8, 1.5)])
 def test_squashed_divergence_averages_to_the_integral(mean, std):
-    """In one dimension: the integral of pi (log pi - log N) over (-1, 1), by the substitution a = tanh(x)."""
+    """In one dimension the KL is the integral of pi (log pi - log N) over (-1, 1), computed by a = tanh(x)."""
     made, centre, log_std = policy("squashed", 1), 0.4, -0.7
     sample = drawn(centre, log_std, 200_000)
     own, plan = Normal(centre, torch.tensor(log_std).exp().double()), Normal(mean, std)
@@ -145,8 +145,8 @@ def test_clamped_divergence_is_closed_form_over_the_action():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_imitation_is_least_where_the_policy_is_what_it_imitates(name):
-    """A policy that learns by imitation ends with the mean and the spread it was shown."""
-    made, mean, std = policy(name, 1, spread=(-4.0, 1.0)), torch.full((256, 1), 0.2), torch.full((256, 1), 0.15)
+    """A policy that learns by imitation ends with the mean and the std that it was shown."""
+    made, mean, std = policy(name, 1, log_stds=(-4.0, 1.0)), torch.full((256, 1), 0.2), torch.full((256, 1), 0.15)
     adam, state = torch.optim.Adam(made.parameters(), lr=3e-3), torch.zeros(256, 5)
     for _ in range(250):
         adam.zero_grad()
@@ -159,13 +159,13 @@ def test_imitation_is_least_where_the_policy_is_what_it_imitates(name):
 
 def test_clamped_imitation_is_the_other_divergence():
     made, state, mean, std = policy("clamped", 3), torch.randn(7, 5), torch.rand(7, 3), torch.rand(7, 3) + 0.1
-    own, spread = made(state)
-    exact = kl_divergence(Normal(mean, std), Normal(own, spread.exp())).mean(-1)
+    own, log_std = made(state)
+    exact = kl_divergence(Normal(mean, std), Normal(own, log_std.exp())).mean(-1)
     torch.testing.assert_close(made.imitation(state, mean, std), exact)
 
 
 def test_squashing_both_does_not_change_a_divergence():
-    """The closed form between two policies against draws of the squashed densities."""
+    """Draws of the squashed densities average to the closed form between the Gaussians."""
     mean, log_std = torch.tensor([0.5]), torch.tensor([-0.4])
     sample = drawn(0.1, -0.8, 100_000)
     made = policy("squashed", 1)
@@ -182,19 +182,19 @@ def tasks():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_actions_a_task_lacks_are_zero_and_count_for_nothing(name):
-    made, index = policy(name, 3, tasks=tasks(), input_dim=6), torch.tensor([0.0, 1.0, 2.0])
-    state = torch.cat([torch.randn(3, 4), index[:, None]], -1)
+    made, task = policy(name, 3, tasks=tasks(), input_dim=6), torch.tensor([0.0, 1.0, 2.0])
+    state = torch.cat([torch.randn(3, 4), task[:, None]], -1)
     sample = made.sample(state)
     assert ((sample.action == 0) == (sample.mask == 0)).all()
     assert sample.num_actions.tolist() == [1, 3, 2]
     mean, std = torch.rand(3, 3), torch.rand(3, 3) + 0.1
-    for row, size in enumerate((1, 3, 2)):
-        own = (slice(row, row + 1), slice(size))
+    for index, size in enumerate((1, 3, 2)):
+        own = (slice(index, index + 1), slice(size))
         alone = PolicySample(sample.action[own], sample.mean[own], sample.log_std[own], sample.noise[own])
         for whole, part in (
-            (made.log_prob(sample)[row], made.log_prob(alone)[0]),
-            (sample.gaussian_log_prob[row], alone.gaussian_log_prob[0]),
-            (made.divergence(sample, mean, std)[row], made.divergence(alone, mean[own], std[own])[0]),
+            (made.log_prob(sample)[index], made.log_prob(alone)[0]),
+            (sample.gaussian_log_prob[index], alone.gaussian_log_prob[0]),
+            (made.divergence(sample, mean, std)[index], made.divergence(alone, mean[own], std[own])[0]),
         ):
             torch.testing.assert_close(whole, part)
 
@@ -210,7 +210,7 @@ def test_imitation_does_not_look_at_actions_a_task_lacks(name):
     assert torch.equal(*losses)
 
 
-def test_rows_of_a_sample_are_its_rows():
+def test_entries_of_a_sample_are_those_of_all_its_tensors():
     sample = policy(action_dim=3, tasks=tasks(), input_dim=6).sample(torch.ones(4, 2, 5))
     part = sample[:2]
     for name in ("action", "mean", "log_std", "noise", "mask"):

@@ -1,4 +1,4 @@
-"""The running scale of a loss term: a moving range of percentiles, the same numbers as TorchRL's where both define them."""
+"""The running scale of a loss term: a moving range of percentiles, equal to TorchRL's."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ def ranges(*batches):
 
 
 @pytest.mark.parametrize("shape", [(101,), (4, 64), (3, 5, 7)])
-@pytest.mark.parametrize("spread", [3.0, 1e4])
-def test_at_rate_one_it_is_the_range_of_the_last_batch(shape, spread):
+@pytest.mark.parametrize("std", [3.0, 1e4])
+def test_at_rate_one_it_is_the_range_of_the_last_batch(shape, std):
     scale, other = RunningScale(1.0), PercentileValueNorm(rate=1.0)
     for _ in range(3):
-        x = torch.randn(*shape) * spread + 100
+        x = torch.randn(*shape) * std + 100
         scale.update(x)
         other.update(x.reshape(-1, 1))
         assert scale.value.item() == pytest.approx(ranges(x.numpy())[0], rel=1e-4)
@@ -26,7 +26,7 @@ def test_at_rate_one_it_is_the_range_of_the_last_batch(shape, spread):
 
 
 def test_it_moves_by_the_rate_from_one():
-    """TorchRL's percentiles start at zero, so its scale is behind by ``(1 - rate)^updates``."""
+    """TorchRL's percentiles start at zero, so its scale lags by ``(1 - rate)^updates``."""
     rate, scale, other = 0.05, RunningScale(0.05), PercentileValueNorm(rate=0.05)
     expected = 1.0
     for update in range(1, 80):

@@ -15,13 +15,13 @@ def two_hot():
 
 
 def values():
-    """Both signs over seven orders of magnitude, zero, and values that lie on bins."""
-    spread = torch.logspace(-3, 4, 200)
-    return torch.cat([spread, -spread, torch.zeros(1), symexp(torch.linspace(-9.8, 9.8, 99))])
+    """Return both signs of seven orders of magnitude, zero, and values that lie on bins."""
+    sizes = torch.logspace(-3, 4, 200)
+    return torch.cat([sizes, -sizes, torch.zeros(1), symexp(torch.linspace(-9.8, 9.8, 99))])
 
 
 def dense(two_hot, x):
-    """The encoding as a distribution ``[..., bin]``."""
+    """Return the encoding as a distribution ``[..., bin]``."""
     below, weight = two_hot.encode(x)
     table = torch.zeros(*x.shape, len(two_hot.bins))
     table.scatter_(-1, below[..., None], 1 - weight[..., None])
@@ -94,4 +94,4 @@ def test_bins_need_not_be_symmetric():
     lopsided = TwoHot(7, -1.0, 5.0)
     x = torch.tensor([-1.5, 0.0, 3.0, 100.0])
     torch.testing.assert_close(lopsided.decode(dense(lopsided, x).log()), x, rtol=1e-5, atol=1e-6)
-    assert lopsided.state_dict() == {}  # constants: no weights of another library lack them
+    assert lopsided.state_dict() == {}  # constants, which weights of other libraries lack

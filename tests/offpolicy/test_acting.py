@@ -14,7 +14,7 @@ from pompc.schedules import ScheduleConfig
 
 
 def acted(agent, steps=14):
-    """Steps after the seed phase, without updates: what was done, and by whom."""
+    """Step after the seed phase without updates; return the actions and who took them."""
     world = tiny.World(agent)
     while not agent.budget.begun:
         agent.budget.burst = 0
@@ -33,7 +33,7 @@ def test_by_default_the_planner_acts_and_nothing_is_added():
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_share_of_none_or_all_draws_nothing(share):
+def test_a_share_of_zero_or_one_draws_nothing(share):
     schedule = ScheduleConfig(schedule="switch", initial=share, to=0.5, over=10**9)
     agent = tiny.agent(policy_share=schedule)
     before = agent.who_acts.generator.get_state()
@@ -42,19 +42,19 @@ def test_a_share_of_none_or_all_draws_nothing(share):
     assert torch.equal(agent.who_acts.generator.get_state(), before)
 
 
-def test_at_a_share_of_none_the_numbers_are_those_of_the_planner_bit_for_bit():
+def test_at_a_share_of_zero_the_numbers_are_those_of_the_planner_bit_for_bit():
     schedule = ScheduleConfig(schedule="switch", initial=0.0, to=0.5, over=10**9)
     found = []
     for share in (0.0, schedule):
         torch.manual_seed(0)
         agent = tiny.agent(policy_share=share)
         torch.manual_seed(1)
-        rows = tiny.World(agent).run(16)
-        found.append((rows[-1]["model_loss"], torch.cat([p.flatten() for p in agent.parameters()])))
+        metrics = tiny.World(agent).run(16)
+        found.append((metrics[-1]["model_loss"], torch.cat([p.flatten() for p in agent.parameters()])))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_the_policys_actions_are_its_own_and_the_plan_is_kept_all_the_same():
+def test_the_policys_actions_are_executed_and_the_plan_is_still_stored():
     agent = tiny.agent(policy_share=1.0, log_std_min=-10.0, log_std_max=-9.0)
     world = tiny.World(agent)
     agent.budget.burst = 0
@@ -75,7 +75,7 @@ def test_a_mixture_acts_in_its_share_and_holds_its_choice(hold):
     changes = (policy[1:] != policy[:-1]).float().mean().item()
     assert changes < (0.5 if hold == 1 else 0.15)  # a new episode every ten steps starts with a new choice
     if hold == 5:
-        blocks = policy.view(-1, 5, 2)  # of two in an episode of ten steps
+        blocks = policy.view(-1, 5, 2)  # two environments, episodes of ten steps
         assert (blocks.all(1) | ~blocks.any(1)).all()
 
 
@@ -92,15 +92,15 @@ def test_an_evaluation_neither_draws_nor_lets_the_policy_act_unless_it_always_do
         assert {"policy_acts", "choice_left", "planner_mean"} <= set(td["next"].keys())
 
 
-def test_the_share_follows_its_schedule_and_is_a_metric():
+def test_the_share_moves_by_its_schedule_and_is_a_metric():
     schedule = ScheduleConfig(schedule="linear", initial=0.0, to=1.0, over=40, clock="steps")
-    rows = tiny.World(tiny.agent(policy_share=schedule)).run(22)
-    assert rows[0]["policy_share"] == 0
-    assert rows[14]["policy_share"] == pytest.approx(30 / 40)
-    assert rows[-1]["policy_share"] == 1
+    metrics = tiny.World(tiny.agent(policy_share=schedule)).run(22)
+    assert metrics[0]["policy_share"] == 0
+    assert metrics[14]["policy_share"] == pytest.approx(30 / 40)
+    assert metrics[-1]["policy_share"] == 1
 
 
-def test_choices_go_on_from_a_checkpoint():
+def test_choices_continue_from_a_checkpoint():
     agent, other = (tiny.agent(BMPC, policy_share=0.5) for _ in range(2))
     acted(agent)
     other.load_state_dict(agent.state_dict())
@@ -120,7 +120,7 @@ def test_an_evaluation_may_choose_who_acts(trained, played):
     assert (0.0 if share is None else share.value) == played
 
 
-def test_a_share_beyond_one_and_a_hold_of_none_are_refused():
+def test_a_share_beyond_one_and_a_hold_of_zero_are_refused():
     with pytest.raises(UserError, match=r"policy_share must lie in \[0, 1\], not 1.5"):
         tiny.config(policy_share=1.5)
     with pytest.raises(UserError, match=r"policy_share\.to must lie in \[0, 1\]"):

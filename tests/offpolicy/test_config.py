@@ -1,4 +1,4 @@
-"""Options of the latent family: the rules of the paper, and mistakes that are named in one line."""
+"""Options of the off-policy agents: the rules of the paper, and mistakes that are named in one line."""
 
 import dataclasses
 import math
@@ -133,8 +133,8 @@ def test_the_defaults_are_the_published_hyperparameters():
 @pytest.mark.parametrize("init", ["trunc_normal", "uniform"])
 def test_options_reach_the_networks(init):
     agent = tiny.agent(critic_init=init, mlp_dim=128, dropout=0.2, log_std_min=-3.0, log_std_max=1.0, policy="clamped")
-    spread = {"trunc_normal": 0.02, "uniform": 1 / math.sqrt(3 * 128)}[init]
-    assert agent.critic.heads.linears[1].weight.std().item() == pytest.approx(spread, rel=0.05)
+    std = {"trunc_normal": 0.02, "uniform": 1 / math.sqrt(3 * 128)}[init]
+    assert agent.critic.heads.linears[1].weight.std().item() == pytest.approx(std, rel=0.05)
     assert agent.model.dynamics[1].linear.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert agent.critic.heads.dropout == 0.2
     assert agent.policy.log_std_range == (-3.0, 1.0)

@@ -1,4 +1,4 @@
-"""Short training runs of the latent family: from random steps to a model, values and a policy good enough to plan with."""
+"""Short training runs of the off-policy agents: they learn well enough to plan, and to act without a plan."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ SIZES = {"encoder_dim": 32, "mlp_dim": 32, "latent_dim": 32, "ensemble_size": 2,
 
 
 def agent(name, num_envs, **options):
-    """A small agent for the point on a line."""
+    """Make a small agent for the point on a line."""
     family, cls = Line(LineConfig()), ALGORITHMS.resolve(name)
     problem = Problem(
         observation_dim=1,
@@ -38,7 +38,7 @@ def agent(name, num_envs, **options):
 
 
 def best_return(family):
-    """What straight to the origin and staying there gives, over the episodes of :func:`returns`."""
+    """Compute the mean return of going straight to the origin, over the episodes of :func:`returns`."""
     env = family.vectorise(10, seed=1000)
     x = env.reset()["observation"].abs()
     total = torch.zeros_like(x)
@@ -49,13 +49,13 @@ def best_return(family):
 
 
 def returns(agent, family):
-    """Mean return of ten episodes."""
+    """Play ten episodes; return their mean return."""
     return evaluate(agent, family, episodes=10, seed=1000, noise_seed=0).column("reward").mean()
 
 
 @torch.no_grad()
 def policy_alone(agent, family):
-    """Mean return of the episodes of :func:`returns` by the policy's mean action, and how values correlate with returns."""
+    """Play the episodes of :func:`returns` by the policy's mean; return mean return and correlation with values."""
     env = family.vectorise(10, seed=1000)
     td, values, rewards, alive = env.reset(), [], [], torch.ones(10, 1)
     for _ in range(20):
@@ -69,7 +69,7 @@ def policy_alone(agent, family):
     returns = torch.zeros(21, 10)
     for step in reversed(range(20)):
         returns[step] = rewards[step] + 0.9 * returns[step + 1]
-    early = torch.stack([torch.stack(values)[:8].flatten(), returns[:8].flatten()])  # later ones see the end come
+    early = torch.stack([torch.stack(values)[:8].flatten(), returns[:8].flatten()])  # later states see the end come
     return torch.stack(rewards).sum(0).mean().item(), torch.corrcoef(early)[0, 1].item()
 
 

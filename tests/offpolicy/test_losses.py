@@ -1,4 +1,4 @@
-"""What the latent family's values and policies are trained on: real and virtual targets, return and planner prior."""
+"""Losses of the off-policy agents: real and virtual value targets, return and planner prior."""
 
 import math
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ def test_targets_read_the_lesser_of_two_heads_or_their_average(average, monkeypa
     monkeypatch.setattr(agent.critic, "values", lambda inputs, chosen: heads)
     state = agent.encode(torch.randn(2, 3))
     assert agent.values.slow(state).tolist() == ([2.0, 2.0] if average else [1.0, -1.0])
-    assert agent.values.of_state(state).tolist() == [2.0, 2.0]  # what plans and the policy read is always the average
+    assert agent.values.of_state(state).tolist() == [2.0, 2.0]  # plans and the policy always read the average
 
 
 def test_a_terminated_step_has_no_bootstrap(monkeypatch):
@@ -74,7 +74,7 @@ def test_the_losses_add_up_and_virtual_values_count_by_the_ratio(ratio):
 
 
 class Known(torch.nn.Module):
-    """Positions moved by their action; the reward is the position left; the episode ends at 3."""
+    """The action moves a position, the reward is the old position plus ten actions, the episode ends at 3."""
 
     def __init__(self, episodic):
         super().__init__()
@@ -97,15 +97,15 @@ def test_virtual_targets_are_discounted_sums_bootstrapped_at_the_horizon():
     start, actions = torch.tensor([[1.0], [-2.0]]), torch.randint(-2, 3, (2, 4, 3, 1)).float()
     data = virtual_sequences(known(False), start, actions)
     assert data.batch_size == (3, 8)
-    for row in range(8):
-        x, a = start[row // 4].item(), actions[row // 4, row % 4, :, 0].tolist()
+    for sequence in range(8):
+        x, a = start[sequence // 4].item(), actions[sequence // 4, sequence % 4, :, 0].tolist()
         positions = [x, x + a[0], x + a[0] + a[1], x + sum(a)]
-        assert data["state"][:, row, 0].tolist() == positions[:3]
-        assert data["action"][:, row, 0].tolist() == a
+        assert data["state"][:, sequence, 0].tolist() == positions[:3]
+        assert data["action"][:, sequence, 0].tolist() == a
         for step in range(3):
             rewards = [positions[h] + 10 * a[h] for h in range(step, 3)]
             expected = sum(0.5**i * r for i, r in enumerate(rewards)) + 0.5 ** (3 - step) * (1000 + positions[3])
-            assert data["target"][step, row].item() == pytest.approx(expected)
+            assert data["target"][step, sequence].item() == pytest.approx(expected)
 
 
 def test_nothing_counts_after_a_predicted_end():
@@ -113,18 +113,18 @@ def test_nothing_counts_after_a_predicted_end():
     assert data["target"][:, 0].tolist() == pytest.approx([11 + 0.5 * 12, 12.0, 13.0])  # 1 -> 2 -> 3: over -> 4: over
 
 
-def test_without_virtual_data_nothing_of_it_is_made_or_kept(monkeypatch):
+def test_without_virtual_data_none_is_made_or_stored(monkeypatch):
     monkeypatch.setattr(off_policy, "virtual_sequences", lambda *a: pytest.fail("virtual data with a ratio of 0"))
     agent = tiny.agent()
     world = tiny.World(agent)
-    rows = world.run(12)
-    assert "value_loss" in rows[-1]
-    assert "virtual_loss" not in rows[-1]
+    metrics = world.run(12)
+    assert "value_loss" in metrics[-1]
+    assert "virtual_loss" not in metrics[-1]
     assert "planned" not in world.step()
     assert "planned" not in agent.replay.extras
 
 
-def test_with_virtual_data_the_sequences_kept_are_the_planners_own():
+def test_with_virtual_data_the_stored_sequences_are_the_planners():
     agent = tiny.agent(virtual_ratio=0.5, virtual_count=3)
     world = tiny.World(agent)
     first = world.step()
@@ -132,19 +132,19 @@ def test_with_virtual_data_the_sequences_kept_are_the_planners_own():
     assert torch.equal(first["planned"][:, 0, 0, 0], first["action"][:, 0])
     world.run(11)
     planned, plan = world.step()["planned"][:, 0], agent._last[2]
-    for row in range(2):
-        weighty = plan.actions[row, 0][plan.weights[row, 0] > 0]
-        assert all((sequence == weighty).flatten(1).all(1).any() for sequence in planned[row])
+    for env in range(2):
+        weighted = plan.actions[env, 0][plan.weights[env, 0] > 0]
+        assert all((sequence == weighted).flatten(1).all(1).any() for sequence in planned[env])
 
 
 # -- policy ----------------------------------------------------------------------------------------------------------
 
 
 def prepared(agent):
-    """A batch after the model's part of an update."""
+    """Make a batch after the model's part of an update."""
     batch = tiny.batch(agent)
     agent.model_loss(batch)
-    for parameter in agent.critic.heads.parameters():  # values start at zero: nothing could be told apart
+    for parameter in agent.critic.heads.parameters():  # values start at zero, which would hide everything
         torch.nn.init.normal_(parameter)
     return batch
 

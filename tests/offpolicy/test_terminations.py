@@ -1,4 +1,4 @@
-"""Where episodes can end by termination: who decides that it is learned, and that nothing is counted beyond an end."""
+"""Terminations: who decides that they are learned, and that nothing counts after an end."""
 
 import warnings
 
@@ -79,11 +79,11 @@ def test_the_suites_tasks_terminate_where_the_family_says_so():
     assert tuple(sorted(domain for domain, module in suite._DOMAINS.items() if ends(module))) == TERMINATING
 
 
-# -- the published way where it does not fit ---------------------------------------------------------------------------
+# -- episodes that end without a model of their ends -----------------------------------------------------------------
 
 
 class Ending(tiny.World):
-    """Episodes that end by termination, every second of them."""
+    """Every second episode ends by termination."""
 
     def step(self):
         td = super().step()
@@ -93,12 +93,12 @@ class Ending(tiny.World):
 
 
 @pytest.mark.parametrize("name", LATENT)
-def test_without_terminations_learned_the_first_one_is_warned_of_once(name):
+def test_a_termination_that_is_not_learned_is_warned_of_once(name):
     agent = tiny.agent(ALGORITHMS.resolve(name), episodic=False, seed_steps=200)
     world = Ending(agent, length=4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        world.run(7)  # a truncated episode is none
+        world.run(7)  # a truncated episode is no termination
     with pytest.warns(
         UserWarning, match=r"an episode has terminated, and algo\.episodic=false: .* algo\.episodic=true"
     ):
@@ -108,17 +108,17 @@ def test_without_terminations_learned_the_first_one_is_warned_of_once(name):
         world.run(8)
 
 
-def test_with_terminations_learned_nothing_is_said():
+def test_learned_terminations_bring_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Ending(tiny.agent(terminates=True, seed_steps=200), length=4).run(9)
 
 
-# -- what is counted beyond an end -------------------------------------------------------------------------------------
+# -- nothing counts after an end -------------------------------------------------------------------------------------
 
 
 def prepared(name, over, **options):
-    """An agent whose model finds that every state, or none, is an end; its values are far from zero."""
+    """Make an agent whose model ends episodes in every state or in no state; its values are far from zero."""
     agent = latent_agent(name, episodic=True, virtual_ratio=0.3, **options)
     with torch.no_grad():
         head = agent.model.termination_head[-1]
@@ -135,9 +135,9 @@ def prepared(name, over, **options):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", LATENT)
-def test_a_replayed_end_or_a_predicted_one_leaves_the_reward_alone_in_a_value_target(name):
+def test_after_a_stored_or_predicted_end_a_value_target_is_the_reward_alone(name):
     agent, data = prepared(name, over=True)
-    own = type(agent.values) is ActionValues  # values of actions: targets from replayed transitions
+    own = type(agent.values) is ActionValues  # values of actions take their targets from stored transitions
     data["terminated"][1, ::2] = 1
     target, state = agent.value_target(data), data["encoded"][:-1]
     reward = data["reward"][:-1, :, 0] if own else agent.model.reward(state, agent.policy.sample(state).action)
@@ -145,7 +145,7 @@ def test_a_replayed_end_or_a_predicted_one_leaves_the_reward_alone_in_a_value_ta
     torch.testing.assert_close(target[ended], reward[ended])
     going, data = prepared(name, over=False)
     rest = going.value_target(data) - (reward if own else going.model.reward(state, going.policy.sample(state).action))
-    assert (rest.abs() > 1).all(), "elsewhere the value of what follows counts"
+    assert (rest.abs() > 1).all(), "elsewhere the value of the next state counts"
 
 
 @torch.no_grad()
@@ -166,7 +166,7 @@ def test_virtual_targets_and_plans_stop_at_a_predicted_end(name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["bmpc", "pompc"])
-def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
+def test_renewed_plans_stop_at_a_predicted_end(name, monkeypatch):
     seen = []
     for over in (True, False):
         agent, data = prepared(name, over, reanalyze_interval=1, reanalyze_sequences=4)
@@ -180,7 +180,7 @@ def test_renewed_plans_do_not_reach_beyond_a_predicted_end(name, monkeypatch):
 
 
 @torch.no_grad()
-def test_a_soft_target_leaves_nothing_after_a_replayed_end():
+def test_a_soft_target_counts_nothing_after_a_stored_end():
     _, data = prepared("pompc", over=False)
     soft = latent_agent("pompc", soft_target=True, kl_weight=2.0)
     data["terminated"][:] = 1

@@ -1,4 +1,4 @@
-"""Learning of the latent family: when updates are made, and what one does to the agent."""
+"""Updates of the off-policy agents: when they are made, and their effect on an agent."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ from pompc.errors import NonFiniteError
 
 def test_one_update_per_transition_after_a_burst_at_the_end_of_the_seed_phase():
     agent = tiny.agent(seed_steps=20)  # two environments: the eleventh step is the first beyond 20 transitions
-    updates = [row["updates"] for row in tiny.World(agent).run(14)]
+    updates = [metrics["updates"] for metrics in tiny.World(agent).run(14)]
     assert updates == [0] * 10 + [20, 22, 24, 26]
     assert agent.pending_updates == 0
 
@@ -30,10 +30,10 @@ def test_one_update_per_transition_after_a_burst_at_the_end_of_the_seed_phase():
     ],
 )
 def test_the_burst_and_the_ratio_are_options(options, expected):
-    assert [row["updates"] for row in tiny.World(tiny.agent(**options)).run(14)][10:] == expected
+    assert [metrics["updates"] for metrics in tiny.World(tiny.agent(**options)).run(14)][10:] == expected
 
 
-def test_a_long_burst_is_worked_off_in_parts_between_two_steps():
+def test_a_long_burst_is_made_in_parts_between_two_steps():
     agent = tiny.agent(pretrain_updates=25, log_every=10)
     tiny.World(agent).run(11)
     seen = [(agent.updates, agent.pending_updates)]
@@ -46,29 +46,29 @@ def test_a_long_burst_is_worked_off_in_parts_between_two_steps():
 
 def test_nothing_is_learned_before_an_episode_has_ended():
     agent = tiny.agent(seed_steps=4, pretrain_updates=2)
-    updates = [row["updates"] for row in tiny.World(agent, length=7).run(9)]
+    updates = [metrics["updates"] for metrics in tiny.World(agent, length=7).run(9)]
     assert updates == [0] * 6 + [2, 4, 6]
 
 
-def test_a_row_has_the_means_over_its_updates(monkeypatch):
+def test_metrics_are_means_over_the_updates_of_a_call(monkeypatch):
     agent, made = tiny.agent(seed_steps=20, pretrain_updates=4), []
     update = agent.update
     monkeypatch.setattr(agent, "update", lambda *a, **k: made.append(update(*a, **k)) or made[-1])
     *_, burst, later = tiny.World(agent).run(12)
     assert len(made) == 6
-    for row, updates in ((burst, made[:4]), (later, made[4:])):
+    for metrics, updates in ((burst, made[:4]), (later, made[4:])):
         for name in ("model_loss", "policy_grad_norm"):
-            assert row[name].item() == pytest.approx(sum(m[name].item() for m in updates) / len(updates), rel=1e-5)
+            assert metrics[name].item() == pytest.approx(sum(m[name].item() for m in updates) / len(updates), rel=1e-5)
 
 
-def test_updates_are_owed_for_every_transition_also_while_nothing_can_be_sampled():
-    agent = tiny.agent(seed_steps=20, pretrain_updates=0, buffer_size=24)  # twelve rows each, eleven an episode's
-    updates = [row["updates"] for row in tiny.World(agent).run(44)]
+def test_every_transition_calls_for_updates_even_while_nothing_can_be_sampled():
+    agent = tiny.agent(seed_steps=20, pretrain_updates=0, buffer_size=24)  # twelve slots each; an episode takes eleven
+    updates = [metrics["updates"] for metrics in tiny.World(agent).run(44)]
     assert (updates[18], updates[19]) == (updates[17], updates[17] + 4), "while an episode overwrites the last one"
     assert updates[-1] == 2 * (44 - 11)
 
 
-def test_a_run_that_cannot_begin_to_learn_says_so_once():
+def test_a_run_that_cannot_begin_to_learn_warns_once():
     agent = tiny.agent(seed_steps=20, episode_length=None)
     world = tiny.World(agent, length=2)
     world.run(54)
@@ -79,7 +79,7 @@ def test_a_run_that_cannot_begin_to_learn_says_so_once():
         world.run(30)
 
 
-def test_a_call_reports_the_metrics_there_are():
+def test_a_call_reports_the_metrics_that_exist():
     agent = tiny.agent(kl_weight=0.5, virtual_ratio=0.3, episodic=True, log_every=1)
     first, *_, last = tiny.World(agent).run(12)
     assert first == {"kl_weight": 0.5, "virtual_ratio": 0.3, "updates": 0}
@@ -90,7 +90,7 @@ def test_a_call_reports_the_metrics_there_are():
     assert all(math.isfinite(value) for value in last.values())
 
 
-def test_a_family_member_may_leave_its_policy_alone_in_the_burst():
+def test_an_algorithm_may_leave_its_policy_alone_in_the_burst():
     class Later(TDMPC2):
         learns_policy_in_burst = False
 
@@ -114,7 +114,7 @@ def test_repeated_updates_on_one_batch_learn_it():
         assert last[name] < 0.7 * first[name], name
 
 
-def test_targets_follow_once_per_update_and_the_mode_is_that_of_acting():
+def test_targets_move_once_per_update_and_the_mode_is_that_of_acting():
     agent = tiny.agent(target_rate=0.25, dropout=0.3)
     before = [p.clone() for p in agent.critic.target.parameters()]
     agent.update(tiny.batch(agent))
@@ -149,7 +149,7 @@ def test_a_bad_number_stops_the_update_with_its_batch_and_spoils_nothing(name, p
 
 
 @pytest.mark.parametrize(("dial", "after"), [(0.5, 0.5), (ScheduleConfig(schedule="exp", initial=0.8, decay=0.5), 0.1)])
-def test_the_dials_follow_their_schedules_once_per_update(dial, after):
+def test_the_dials_move_by_their_schedules_once_per_update(dial, after):
     agent = tiny.agent(virtual_ratio=dial, kl_weight=dial)
     batch = tiny.batch(agent)
     batch["planned"] = torch.rand(4, 8, 1, 3, 2)
@@ -158,7 +158,7 @@ def test_the_dials_follow_their_schedules_once_per_update(dial, after):
     assert (agent.virtual_ratio.value, agent.kl_weight.value) == pytest.approx((after, after))
 
 
-def test_learning_goes_on_from_a_checkpoint_bit_for_bit_and_acting_needs_no_replay():
+def test_learning_continues_from_a_checkpoint_bit_for_bit_and_acting_needs_no_replay():
     agent, other = (tiny.agent(pretrain_updates=30, log_every=20, kl_weight=1.0) for _ in range(2))
     tiny.World(agent).run(11)
     assert agent.pending_updates > 0  # stopped within the burst

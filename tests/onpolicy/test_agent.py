@@ -1,4 +1,4 @@
-"""The PPO learner against its definitions: targets, rates, gradient steps, clipping, normalisation."""
+"""The PPO learner agrees with its definitions: targets, rates, gradient steps, clipping, normalisation."""
 
 import math
 from itertools import pairwise
@@ -24,7 +24,7 @@ def agent_of(**options):
 
 
 def transitions(agent):
-    """What the agent might have done in 3 environments: one episode terminates, one is truncated, all are cut off."""
+    """Make transitions of 3 environments: one episode terminates, one is truncated, all are cut off at the end."""
     observation = 5 + 2 * torch.randn(3, 17, 2)
     with torch.no_grad():
         action, log_prob = agent.sample_policy(observation[:, :-1].flatten(0, 1), 1)
@@ -42,7 +42,7 @@ def transitions(agent):
 
 
 def update(agent, data):
-    """Learn from ``data``: the minibatches of all gradient steps."""
+    """Learn from ``data``; return the minibatches of all gradient steps."""
     step, batches = agent.step, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent, "step", lambda batch, groups: batches.append(batch) or step(batch, groups))
@@ -51,14 +51,14 @@ def update(agent, data):
 
 
 def naive_advantages(data, value, next_value, reward, discount, gae_lambda):
-    """Discounted temporal differences summed up to the end of the episode or of the batch."""
+    """Sum discounted temporal differences up to the end of the episode or of the batch."""
     done, terminated = data["next", "done"], data["next", "terminated"]
     advantages = torch.zeros(3, 16)
     for env in range(3):
         for start in range(16):
             for step in range(start, 16):
-                follow = 0.0 if terminated[env, step] else next_value[env, step]
-                difference = reward[env, step] + discount * follow - value[env, step]
+                later = 0.0 if terminated[env, step] else next_value[env, step]
+                difference = reward[env, step] + discount * later - value[env, step]
                 advantages[env, start] += (discount * gae_lambda) ** (step - start) * difference
                 if done[env, step]:
                     break
@@ -110,13 +110,13 @@ def test_the_learning_rate_falls_to_a_floor_so_that_a_longer_run_still_learns():
     before = [p.detach().clone() for p in agent.actor.parameters()]
     agent.learn(data)
     moved = max((a - b).abs().max().item() for a, b in zip(agent.actor.parameters(), before, strict=True))
-    assert moved == pytest.approx(0.15 * 7e-4, rel=0.02)  # the length of Adam's first step
+    assert moved == pytest.approx(0.15 * 7e-4, rel=0.02)  # the size of Adam's first step
 
 
 @pytest.mark.parametrize("env", ["acrobot", "lunar_lander", "carla_racing", "dmc/cartpole-swingup", "gym/Pendulum-v1"])
 @pytest.mark.parametrize("algo", ["ppo", "adaptive_hrl"])
 def test_a_default_run_makes_sixty_updates_of_equal_environment_steps(algo, env):
-    """In every environment: what a batch holds is counted as ``steps`` are, with repeated actions."""
+    """A batch counts environment steps with repeated actions, so this holds in every environment."""
     spec = configure(algo, env)
     repeat, num_envs = spec.values["env"].get("action_repeat", 1), spec.options.num_envs
     sizes = {"observation_dim": 2, "action_dim": 2, "num_envs": num_envs, "device": torch.device("cpu")}
@@ -135,7 +135,7 @@ def test_one_optimizer_step_moves_policy_and_values_by_the_learning_rate_and_dow
     first = agent.step(batch, [(1.0, batch)])
     for module, old in zip((agent.actor, agent.values), before, strict=True):
         moved = max((a - b).abs().max().item() for a, b in zip(module.parameters(), old, strict=True))
-        assert moved == pytest.approx(1e-3, rel=0.02)  # the length of Adam's first step
+        assert moved == pytest.approx(1e-3, rel=0.02)  # the size of Adam's first step
     second = agent.step(batch, [(1.0, batch)])
     assert second["value_loss"] < first["value_loss"]
     assert second["policy_loss"] < first["policy_loss"]
@@ -189,7 +189,7 @@ def test_gradients_of_policy_and_values_are_clipped_apart():
         modules = (agent.actor, agent.values)
         norms[largest] = [get_total_norm([p.grad for p in module.parameters()]).item() for module in modules]
     assert norms[1e-2] == pytest.approx([1e-2, 1e-2], rel=1e-3)
-    assert min(norms[1e6]) > 2e-2  # so both were too long
+    assert min(norms[1e6]) > 2e-2  # so both were clipped
 
 
 @pytest.mark.parametrize(("key", "name"), [("advantage", "actor"), ("value_target", "values")])
@@ -241,7 +241,7 @@ def test_a_member_learns_from_its_own_share_of_the_samples_only():
 
 @pytest.mark.parametrize("on", [True, False])
 def test_observations_are_standardised_by_the_updates_before(on):
-    """In its own update a batch is seen as the policy saw it that acted."""
+    """An update standardises its batch with the moments with which the policy acted."""
     agent = agent_of(normalise_observation=on, epochs=1)
     first, second = transitions(agent), transitions(agent)
     raw = [data["observation"].flatten(0, 1) for data in (first, second)]
@@ -253,7 +253,7 @@ def test_observations_are_standardised_by_the_updates_before(on):
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_rewards_are_scaled_by_the_std_of_returns_their_own_included(on):
+def test_rewards_are_scaled_by_the_std_of_returns_including_their_own(on):
     agent = agent_of(normalise_reward=on, discount=0.9, epochs=1)
     data = transitions(agent)
     reward, returns, running = data["next", "reward"][..., 0], [], torch.zeros(3)

@@ -1,4 +1,4 @@
-"""The bound on the value error of mixed data, on random Markov chains where everything is known."""
+"""The bound on the value error of mixed data, on random, fully known Markov chains."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def chain(rng, states):
 
 
 def mixed_value(p, r, p_model, r_model, ratio, discount, horizon):
-    """Fixed point of (1 - rho) T + rho T_model^H."""
+    """Compute the fixed point of (1 - rho) T + rho T_model^H."""
     identity = np.eye(len(r))
     step, gain, power = np.zeros_like(r), identity, discount * p_model
     for _ in range(horizon):

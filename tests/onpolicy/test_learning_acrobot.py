@@ -1,4 +1,4 @@
-"""Short training runs that must get better."""
+"""A short training run on the acrobot must raise the success rate."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pompc.problem import Problem
 
 
 def success(agent, family, episodes=8):
-    """Share of episodes that reach the goal within 150 steps."""
+    """Compute the share of episodes that reach the goal within 150 steps."""
     env = with_agent_state(family.vectorise(episodes, seed=77), agent)
     with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
         data = env.rollout(150, agent, break_when_any_done=False)
@@ -21,7 +21,7 @@ def success(agent, family, episodes=8):
 
 @pytest.mark.learning
 def test_acrobot_reaches_its_goal():
-    """From a policy that asks for the wrong pose with little energy: the planner then never gets there.
+    """The first policy asks for the wrong pose with little energy, so the planner never reaches the goal.
 
     After training, seven seeds reached the goal in 0.75 to 1 of the episodes.
     """

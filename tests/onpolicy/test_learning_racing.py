@@ -1,4 +1,4 @@
-"""A short training run on the racing task that must get better."""
+"""A short training run on the racing task must raise the return."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pompc.problem import Problem
 
 
 def mean_return(agent, family, steps=200):
-    """Return of the first ten seconds, over 16 starts."""
+    """Compute the mean return of the first ten seconds over 16 starts."""
     env = with_agent_state(family.vectorise(16, seed=77), agent)
     with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
         data = env.rollout(steps, agent, break_when_any_done=False)
@@ -22,7 +22,7 @@ def mean_return(agent, family, steps=200):
 
 @pytest.mark.learning
 def test_racing_return_rises():
-    """From a policy that drives at 7 m/s: it must learn to go faster and still stay on the track."""
+    """The first policy drives at 7 m/s; it must learn to go faster and still stay on the track."""
     family = CarlaRacing(CarlaRacingConfig())
     config = AdaptiveHRLConfig(
         planner=MPPIConfig(horizon=15, num_samples=32), batch_size=2048, minibatch_size=256, learning_rate=1e-3

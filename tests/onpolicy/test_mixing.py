@@ -7,7 +7,7 @@ from pompc.networks.ensembles import masked_huber
 from pompc.onpolicy.mixing import MIXES, equal_weight, news_weight
 
 
-def test_a_virtual_transition_weighs_what_its_target_says_beyond_the_value():
+def test_a_virtual_transition_weighs_the_news_in_its_target():
     bootstrapped = torch.tensor([1.0, 0.95, 0.9, 0.5, 0.0])
     real = torch.tensor(0.9)
     torch.testing.assert_close(news_weight(bootstrapped, real), torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]))
@@ -26,7 +26,7 @@ def test_mixes_weigh_virtual_transitions_by_the_ratio(name, ratio):
 
 @pytest.mark.parametrize("name", MIXES)
 def test_both_mixes_have_the_same_gradient_in_expectation(name):
-    """Over minibatches that show every transition equally often the expectation is exact, however the mix makes them up."""
+    """Over minibatches that show every transition equally often the expectation is exact."""
     observation, target, slope = torch.randn(32), 3 * torch.randn(32), torch.ones(1, requires_grad=True)
     share = torch.cat([torch.full((24,), 0.75 / 24), torch.full((8,), 0.25 / 8)])  # 24 transitions are real
 
@@ -40,5 +40,5 @@ def test_both_mixes_have_the_same_gradient_in_expectation(name):
     virtual = 24 + torch.cat([torch.randperm(8) for _ in range(3)])[: steps * num_virtual].view(steps, num_virtual)
     losses = [real_weight * loss(a) + virtual_weight * loss(b) for a, b in zip(real, virtual, strict=True)]
     (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), slope)
-    distance = observation - target  # of the values from their targets; the slope of the Huber loss ends at 1
+    distance = observation - target  # distances of the values from their targets; the slope of the Huber loss ends at 1
     torch.testing.assert_close(gradient, (share * distance.clamp(-1, 1) * observation).sum().unsqueeze(0))

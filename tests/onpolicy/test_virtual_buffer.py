@@ -6,7 +6,7 @@ from pompc.onpolicy.virtual_buffer import VirtualBuffer
 
 
 def rollouts(count, value):
-    """Rollouts of three steps in which everything is ``value``."""
+    """Make rollouts of three steps whose entries are all ``value``."""
     return torch.full((count, 4, 2), float(value)), torch.full((count, 3, 1), float(value))
 
 
@@ -19,7 +19,7 @@ def test_rollouts_are_kept_for_the_window_and_no_longer():
     assert [sorted(values) for values in seen] == [[0] * 3, [0] * 3 + [1] * 4, [1] * 4 + [2] * 5, [2] * 5 + [3] * 5]
 
 
-def test_an_update_adds_a_random_part_of_too_many_rollouts():
+def test_an_update_adds_a_random_part_if_there_are_too_many_rollouts():
     buffer, states = VirtualBuffer(rollouts=4, window=1), torch.arange(100.0).view(100, 1, 1).expand(100, 4, 2)
     drawn = [buffer.exchange(states, states[:, :3, :1], update)["states"][:, 0, 0].tolist() for update in range(2)]
     assert all(len(set(values)) == 4 for values in drawn)

@@ -1,4 +1,4 @@
-"""Which rollouts of a plan become virtual data."""
+"""The rollouts of a plan that become virtual data."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pompc.planner import MPPI, MPPIConfig
 
 
 class Line(LineModel):
-    """Steps of one action."""
+    """Moves by the action."""
 
     def step(self, state, action):
         return state + action
@@ -42,7 +42,7 @@ def test_the_executed_candidate_is_left_out(planned):
         assert candidates[env].tolist() == [c for c in range(5) if c != chosen[env]]
 
 
-def test_weighted_rollouts_follow_the_planner(planned):
+def test_weighted_rollouts_are_drawn_by_the_planners_weights(planned):
     planner, plan, chosen = planned
     _, actions = VIRTUAL_SOURCES["weighted"](plan, chosen, planner, 4000)
     mean = actions.view(3, 4, 4000, 4, 1).mean(2)

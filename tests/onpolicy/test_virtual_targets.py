@@ -17,7 +17,7 @@ from pompc.planner import MPPI, MPPIConfig
 
 
 class Line(LineModel):
-    """Steps of one action, reward is the position, the episode ends beyond 3."""
+    """Moves by the action; the reward is the position; the episode ends beyond 3."""
 
     def step(self, state, action):
         return state + action
@@ -37,7 +37,7 @@ def value(observation):
 
 
 def naive_targets(states, actions, discount, gae_lambda):
-    """The lambda-return by its recursion, one rollout at a time."""
+    """Compute the lambda-return by its recursion, one rollout at a time."""
     targets = []
     for xs in states[..., 0].tolist():
         ends = next((h for h in range(len(xs) - 1) if xs[h + 1] > 3), None)
@@ -46,8 +46,8 @@ def naive_targets(states, actions, discount, gae_lambda):
         out = []
         for h in range(last, -1, -1):
             bootstrap = 0.0 if h == ends else 10.0 + xs[h + 1]
-            follow = bootstrap if target is None else (1 - gae_lambda) * bootstrap + gae_lambda * target
-            target = xs[h + 1] * 0.5 + discount * follow
+            later = bootstrap if target is None else (1 - gae_lambda) * bootstrap + gae_lambda * target
+            target = xs[h + 1] * 0.5 + discount * later
             out.append(target)
         targets += out[::-1]
     return torch.tensor(targets)
@@ -59,7 +59,7 @@ def test_targets_are_truncated_lambda_returns_that_stop_at_the_end_of_an_episode
     scoring = {"discount": 0.9, "gae_lambda": 0.8}
     virtual = virtual_targets(states, actions, MODEL, value, reward_scale=0.5, **scoring)
     expected = naive_targets(states, actions, 0.9, 0.8)
-    assert len(virtual) == len(expected) < 120  # some rollouts end early, their later transitions are left out
+    assert len(virtual) == len(expected) < 120  # some rollouts end early and have fewer transitions
     torch.testing.assert_close(virtual["value_target"], expected)
 
 
@@ -84,7 +84,7 @@ def test_model_return_of_one_certain_sample_is_its_discounted_sum():
     assert (rewards.item(), final.item()) == (pytest.approx(3.5), 0.0)
 
 
-def test_the_bootstrapped_share_is_what_a_target_changes_by_when_all_values_do():
+def test_the_bootstrapped_share_is_the_change_of_a_target_when_all_values_change_by_one():
     actions = torch.rand(20, 6, 1)
     states = torch.cat([torch.zeros(20, 1, 1), actions.cumsum(1)], 1) + torch.rand(20, 1, 1)
     scoring = {"reward_scale": 0.5, "discount": 0.9, "gae_lambda": 0.8}
@@ -113,6 +113,6 @@ def test_model_errors_are_those_of_one_step():
     observation, action = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [-0.5]])
     after = {"observation": torch.tensor([[0.6], [0.1]]), "reward": torch.tensor([[0.5], [1.5]])}
     data = TensorDict({"observation": observation, "action": action, "next": after}, batch_size=[2])
-    # The model says 0.5 and 0.5, for the state as for the reward.
+    # The model predicts 0.5 for both states and both rewards.
     expected = {"model_error": 0.25, "model_error_max": 0.4, "reward_error": 0.5, "reward_error_max": 1.0}
     assert model_errors(data, MODEL) == pytest.approx(expected)

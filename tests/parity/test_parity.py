@@ -24,7 +24,7 @@ ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square"}
 
 
 class Case:
-    """One file, and an agent with its weights."""
+    """A file, and an agent with its weights."""
 
     def __init__(self, path):
         self.data = torch.load(path, weights_only=True)
@@ -83,18 +83,18 @@ class Case:
         assert set(missing) <= {"return_scale.value", "imitation.scale.value"}
 
     def mean_action(self, state):
-        """The policy's mean as an action."""
+        """Compute the policy's mean as an action."""
         mean, _ = self.agent.policy(state)
         return self.agent.policy.action(mean)
 
     def value(self, state, target=False):
-        """Values of all heads at the file's actions ``[head, batch, 1]``."""
+        """Value by all heads at the file's actions ``[head, batch, 1]``."""
         values = self.agent.critic.target_values if target else self.agent.critic.values
         return values(self.agent.values.inputs(state, self.inference["action"])).unsqueeze(-1)
 
 
 def batch_of(raw):
-    """A batch of the file as the agents take it: what happened from the last observation is not known."""
+    """Convert a batch of the file to an agent's; no step follows the last observation."""
     steps = {"action": raw["action"], "reward": raw["reward"], "terminated": torch.zeros_like(raw["reward"])}
     steps |= {"plan_mean": raw["planner_mean"], "plan_std": raw["planner_std"]}
     padded = {name: torch.cat([value, torch.zeros_like(value[:1])]) for name, value in steps.items()}
@@ -103,7 +103,7 @@ def batch_of(raw):
 
 @pytest.fixture(params=sorted(FOLDER.glob("*.pt")), ids=lambda path: path.stem)
 def case(request):
-    """Every file of the folder."""
+    """Load every file of the folder."""
     return Case(request.param)
 
 
@@ -144,7 +144,7 @@ def test_value_of_action_sequences(case):
 
 
 def test_updates(case, monkeypatch):
-    """Eight updates in a row. The official policies drew noise of spread 1e-3, ours none: half of the files' own error."""
+    """Eight updates. The official policies drew noise of std 1e-3, ours draw none: half of the error of the files."""
     agent, metrics = case.agent, case.data["metrics"]
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     found = [agent.update(batch_of(raw)) for raw in case.data["batches"]]
@@ -153,7 +153,7 @@ def test_updates(case, monkeypatch):
             assert got[name].item() == pytest.approx(expected[name], rel=1e-4), name
     names = {"value_loss": "value_loss", "policy_loss": "pi_loss"}
     for ours, theirs in names.items():
-        # The policy's loss passes near zero: relative to the size it has over the updates.
+        # The policy's loss passes near zero, so the tolerance is relative to its largest size.
         scale = max(abs(expected[theirs]) for expected in metrics)
         for got, expected in zip(found, metrics, strict=True):
             assert abs(got[ours].item() - expected[theirs]) <= 1e-3 * scale, ours
@@ -171,7 +171,7 @@ def test_updates(case, monkeypatch):
 
 
 def check_norms(kind, found, metrics):
-    """Whole losses and gradient norms, where the file has them; ``square`` counts the policy's last gradient in one."""
+    """Compare losses and gradient norms that the file has; ``square`` adds the policy's last gradient to one norm."""
     names = {"model_loss": "total_loss", "policy_grad_norm": "pi_grad_norm"}
     names |= {} if kind == "square" else {"model_grad_norm": "grad_norm"}
     for ours, theirs in names.items():
@@ -182,7 +182,7 @@ def check_norms(kind, found, metrics):
 
 @torch.no_grad()
 def test_planner(case):
-    """Mean and spread of the chosen first action over fresh plans, as many as the file's, in evaluation mode."""
+    """Mean and std of the first action agree over as many plans as the file has, in evaluation mode."""
     agent, expected = case.agent, case.data["planner"]
     torch.manual_seed(0)
     runs = int(expected["runs"])
@@ -194,7 +194,7 @@ def test_planner(case):
     actions = torch.cat(actions)[:runs]
     torch.testing.assert_close(actions.mean(0), expected["action_mean"], rtol=0, atol=0.08)
     torch.testing.assert_close(actions.std(0), expected["action_std"], rtol=0, atol=0.1)
-    if FOLDER == OWN:  # as close as so many runs can tell
+    if FOLDER == OWN:  # the resolution of so many plans
         error = expected["action_std"] * math.sqrt(2 / runs)
         assert ((actions.mean(0) - expected["action_mean"]).abs() <= 4 * error).all()
         torch.testing.assert_close(actions.std(0), expected["action_std"], rtol=0.2, atol=0)

@@ -1,4 +1,4 @@
-"""The cases of tests/cases/planner: silent inputs are refused by name, and the importance term has no bias."""
+"""The cases of tests/cases/planner: wrong inputs are refused by name, and the importance term has no bias."""
 
 import importlib.util
 import re

@@ -80,7 +80,7 @@ def test_plan_and_free_energy_of_a_quadratic_cost_are_exact(noise, kept, options
     """Cost ``|v - g|^2 / 2``, temperature 2, base ``N(b, Sigma)``: the plan is a Gaussian's mean in closed form."""
     horizon, temperature = 6, 2.0
     goal = torch.linspace(-0.5, 1.0, horizon)
-    model = FunctionModel(  # the state counts the steps
+    model = FunctionModel(  # the state is the number of steps
         lambda x, u: x + 1, lambda x, u: (u[..., 0] - goal[x[..., 0].long()]).square() / 2
     )
     mppi = planner(
@@ -123,9 +123,7 @@ def test_without_costs_the_plan_goes_to_zero(noise, options, shifted, proposals)
     for _ in range(10):
         plan = mppi.plan(torch.zeros(1, 1), mean=mean, proposals=proposals)
         mean = mppi.shift(plan.mean[:, 0]) if shifted else plan.mean[:, 0]
-    left = (
-        4 * 0.5 / np.sqrt(options.get("num_elites", 1024))
-    )  # four standard errors of samples with a standard deviation of 0.5
+    left = 4 * 0.5 / np.sqrt(options.get("num_elites", 1024))  # four standard errors of samples with a std of 0.5
     assert plan.mean.abs().max() < left + (0 if proposals is None else 0.01)
     assert plan.effective_samples > 0.8 * options.get("num_elites", 1024)
 
@@ -133,7 +131,7 @@ def test_without_costs_the_plan_goes_to_zero(noise, options, shifted, proposals)
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 @pytest.mark.parametrize(("low", "high"), [(-0.2, 0.2), (-0.1, 1.0), (-0.3, 0.05)])
 def test_without_costs_bounds_shift_nothing(noise, low, high):
-    """The mean misses nothing that the bounds cut off on one side: the densities are those of the drawn samples."""
+    """Clamping on one side does not shift the mean, because the densities are those of the drawn samples."""
     mppi = planner(low=low, high=high, num_samples=4096, **noise)
     mean = torch.full((1, 10, 1), high)
     for _ in range(5):
@@ -162,7 +160,7 @@ def test_samples_around_zero_leave_a_distant_warm_start_at_once():
     mean = torch.full((64, 20, 1), 0.8)
     plan = planner(horizon=20, num_samples=64, num_zero_mean=16).plan(torch.zeros(64, 1), mean=mean)
     assert plan.mean.mean().abs() < 0.03
-    assert plan.mean.std() < 0.2  # that of 16 samples: 0.125
+    assert plan.mean.std() < 0.2  # the standard error of 16 samples is 0.125
 
 
 def test_mean_and_proposals_are_projected_on_the_range_of_the_noise():

@@ -1,4 +1,4 @@
-"""The planner checks its inputs at the door and names every fault with the shape that is needed."""
+"""The planner checks its inputs and names every fault with the needed shape."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ B, M, N, H, A, P = 3, 2, 16, 4, 2, 1
 
 
 class Following:
-    """A point that is charged for its distance from a target."""
+    """A point that pays its distance from a target."""
 
     def step(self, state, action):
         return state + action

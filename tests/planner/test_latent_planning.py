@@ -14,7 +14,7 @@ from pompc.planner import MPPI, MPPIConfig
 
 
 def shaken(transitions=0, **options):
-    """An agent after ``transitions``, with random weights: those of a new agent give only zeros as rewards and values."""
+    """Make an agent after ``transitions`` with random weights; a new agent gives only zeros as rewards and values."""
     agent = tiny.agent(**options)
     agent.budget.transitions = transitions
     agent.budget.burst = 0 if transitions > agent.budget.seed_steps else -1  # the burst is over
@@ -24,7 +24,7 @@ def shaken(transitions=0, **options):
 
 
 def inputs(agent, num_envs=2, is_init=None, planner_mean=None):
-    """Inputs of the agent ``[num_envs]``."""
+    """Make inputs of the agent ``[num_envs]``."""
     zeros = torch.zeros(num_envs, agent.horizon, agent.problem.action_dim)
     return TensorDict(
         {
@@ -59,7 +59,7 @@ def test_a_discount_per_environment_equals_planning_with_each_of_them():
 
 @pytest.mark.parametrize("episodic", [False, True])
 def test_a_cost_is_the_negative_return_up_to_the_predicted_end(episodic):
-    """The return step by step from the model: rewards until an end, or else the value at the horizon."""
+    """The model's return has the rewards until an end, and without an end the value at the horizon."""
     agent = shaken(episodic=episodic, planner={"num_iterations": 1})
     model, value = agent.model, lambda state: 5 + state[..., 0]
     state = agent.encode(torch.randn(6, 3))
@@ -84,7 +84,7 @@ def test_a_cost_is_the_negative_return_up_to_the_predicted_end(episodic):
     assert lengths == ({1, 2, 3, 4} if episodic else {4})
 
 
-def test_one_judgement_equals_separate_costs_and_terminations():
+def test_judging_together_equals_separate_costs_and_terminations():
     model = shaken(episodic=True).model
     imagination = Imagination(model)
 
@@ -213,7 +213,7 @@ def test_exploring_adds_noise_of_the_plans_std_to_a_drawn_elite(monkeypatch):
     torch.testing.assert_close(explored.mean(0), torch.ones(2), rtol=0, atol=0.06)
 
 
-def test_evaluation_executes_an_elite_without_noise_and_writes_no_prior():
+def test_evaluation_executes_an_elite_without_noise_and_writes_no_plan():
     agent = shaken()
     td = agent.act(inputs(agent, num_envs=30), explore=False)
     plan = agent._last[2]
@@ -246,7 +246,7 @@ def test_entries_of_an_action_that_the_task_ignores_are_zero(transitions, explor
     td["observation"][:, -1] = torch.arange(6) % 2
     td = agent.act(td, explore=explore)
     assert ((td["action"] == 0) == torch.tensor([[False, True], [False, False]] * 3)).all()
-    if explore:  # the sequences kept begin with what a task can do, and so do all their steps
+    if explore:  # the stored sequences have only the actions of the task, at every step
         assert (td["planned"][::2, ..., 1] == 0).all()
         assert (td["planned"][1::2, ..., 1] != 0).all()
 
@@ -262,7 +262,7 @@ def test_elites_are_drawn_as_often_as_they_weigh():
 
 
 def test_evaluation_leaves_the_plans_of_training_alone():
-    """The planner keeps nothing: another agent's decision in between changes no number."""
+    """The planner keeps no state, so a decision in between changes no number."""
     agent, results = shaken(), []
     for disturbed in (False, True):
         if disturbed:
@@ -304,7 +304,7 @@ def test_centred_products_keep_the_order_of_the_samples(batch):
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
-def test_a_compiled_plan_is_that_of_the_same_numbers():
+def test_a_compiled_plan_equals_the_plan_from_the_same_numbers():
     plans = []
     for compile in (False, True):
         torch.manual_seed(2)

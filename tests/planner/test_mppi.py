@@ -18,7 +18,7 @@ Q, R = np.diag([1.0, 0.1]), np.array([[0.1]])
 
 
 def riccati():
-    """Infinite-horizon gain and cost-to-go of a double integrator."""
+    """Compute the infinite-horizon gain and cost-to-go of a double integrator."""
     p = scipy.linalg.solve_discrete_are(A, B, Q, R)
     return np.linalg.solve(R + B.T @ p @ B, B.T @ p @ A), p
 
@@ -38,7 +38,7 @@ def planner(model=None, **options):
 
 
 class Parametric:
-    """A point that moves by its action and pays its distance to the target its parameters name."""
+    """A point that moves by its action and pays its distance to the target in its parameters."""
 
     def step(self, state, action):
         return state + action
@@ -88,7 +88,7 @@ def test_batched_equals_one_by_one_with_the_same_noise_and_order_does_not_matter
 @pytest.mark.parametrize("discount", [None, torch.tensor([1.0, 0.9, 0.5, 0.0, 0.7])], ids=["shared", "own"])
 @pytest.mark.parametrize("candidates", [None, 3])
 def test_blocks_of_environments_score_as_all_at_once(discount, candidates, monkeypatch):
-    sizes, batch, horizon = [], 5, 4  # as many environments as shared discounts: those must not be cut
+    sizes, batch, horizon = [], 5, 4  # as many environments as shared discounts, which must not be split into blocks
     model = Parametric() if candidates else FunctionModel(lambda x, u: x + u, lambda x, u: x.square().sum(-1))
     mppi = planner(model, horizon=horizon, num_samples=16, num_iterations=2, discount=0.8, adapt_std=True)
     rollout = mppi.scorer.rollout
@@ -109,7 +109,7 @@ def test_blocks_of_environments_score_as_all_at_once(discount, candidates, monke
             torch.testing.assert_close(getattr(plan, name), getattr(plans[0], name))
 
 
-def test_each_candidate_follows_its_own_cost_parameters():
+def test_each_candidate_plans_for_its_cost_parameters():
     options = {"horizon": 2, "init_std": 2.0, "num_samples": 512, "num_iterations": 8, "num_elites": 32}
     mppi = planner(Parametric(), adapt_std=True, temperature=0.1, **options)
     targets = torch.tensor([[[1.0], [-2.0]], [[0.5], [3.0]]])
@@ -188,7 +188,7 @@ PLAIN = {"num_zero_mean": 0, "include_mean": False}
 
 
 def test_the_adapted_std_is_cut_at_its_ceiling():
-    """Half of the samples are proposals at the bounds of 4, which alone decide the standard deviation."""
+    """Half of the samples are proposals at the bounds of 4, and only they set the standard deviation."""
     far = torch.full((1, 1, 256, 8, 1), 4.0)
     far[:, :, ::2] = -4.0
     for ceiling in (0.3, 10.0):

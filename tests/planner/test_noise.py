@@ -1,4 +1,4 @@
-"""Every noise has unit variance at every step and the correlation over time of its name."""
+"""Every noise has unit variance at every step and the named correlation over time."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_correlation_over_time_grows_with_the_exponent():
     assert 0.3 < pink < brown < 1.0
 
 
-def test_power_spectrum_falls_as_named():
+def test_the_power_spectrum_falls_with_the_exponent():
     torch.manual_seed(0)
     series = ColouredNoise(256, 2.0)((2000, 256, 1), CPU)[..., 0]
     window = torch.hann_window(256)

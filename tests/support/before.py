@@ -1,4 +1,4 @@
-"""Short runs of every algorithm and what they write, for comparing the code before and after a change of its structure.
+"""Compare short runs of every algorithm before and after a change of the code's structure.
 
 python tests/support/before.py record DIR     # one metrics.csv per case in DIR
 python tests/support/before.py compare DIR    # run again; say which differ
@@ -21,7 +21,7 @@ RENAMED: dict[str, str] = {
 }
 """Columns of metrics.csv that have a new name: old -> new."""
 DROPPED: set[str] = set()
-"""Columns that are no more, or absent where they were nan."""
+"""Columns that are gone, or that are now absent instead of nan."""
 
 SMALL = ("eval.every=100000", "eval.episodes=1", "eval.video=false", "wandb.mode=disabled", "eval.at_start=false")
 LATENT = (

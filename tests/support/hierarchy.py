@@ -1,4 +1,4 @@
-"""Small agents of the on-policy family on a line, and transitions they collected."""
+"""Small on-policy agents on a line, and transitions that they collect."""
 
 import torch
 from line import Line, LineConfig
@@ -37,6 +37,6 @@ def collect(agent, batches=1):
 
 
 def first_step(agent):
-    """What the agent sees at the start of three episodes that begin at the origin."""
+    """Make the first step of three episodes that begin at the origin."""
     td = TensorDict({"observation": torch.zeros(3, 1), "is_init": torch.ones(3, 1, dtype=torch.bool)}, batch_size=[3])
     return td.update({name: spec.zero(torch.Size([3])) for name, spec in agent.primers().items()})

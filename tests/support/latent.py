@@ -1,4 +1,4 @@
-"""Small agents of the latent family with the same weights and batches every time, and what their updates make of them."""
+"""Small off-policy agents with the same weights and batches every time, and their updates."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ SQUASHED = {"policy": "squashed", "log_std_min": -10.0, "log_std_max": 2.0}
 
 
 def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
-    """A small agent, always with the same weights, for an environment whose episodes end by their time limit."""
+    """Make a small agent, always with the same weights, for episodes that end by their time limit."""
     planner = dataclasses.replace(tdmpc2_planner(), num_samples=32, num_elites=8, num_iterations=2)
     config = config_cls(**{**SIZES, "planner": planner, "discount": 0.9, "batch_size": BATCH, **options})
     problem = Problem(
@@ -28,8 +28,8 @@ def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
     )
     torch.manual_seed(0)
     agent = cls(config, problem)
-    torch.manual_seed(1)  # a learned prior drew numbers, too
-    with torch.no_grad():  # heads that start at zero would hide what depends on values and rewards
+    torch.manual_seed(1)  # a learned prior drew numbers too
+    with torch.no_grad():  # heads at zero would hide all effects of values and rewards
         for part in (agent.critic.heads.linears[-1], agent.model.reward_head[-1]):
             part.weight.normal_(0, 0.3)
         agent.critic.soft_update(1.0)
@@ -37,7 +37,7 @@ def make(cls, config_cls, actions=ACTIONS, terminates=False, **options):
 
 
 def batch(seed=1, actions=ACTIONS):
-    """A batch of sequences with a plan for every step."""
+    """Make a batch of sequences with a plan for every step."""
     generator = torch.Generator().manual_seed(seed)
     shape = (HORIZON + 1, BATCH)
     draw = lambda *size: torch.randn(*shape, *size, generator=generator)  # noqa: E731
@@ -53,7 +53,7 @@ def batch(seed=1, actions=ACTIONS):
 
 
 def updated(agent, updates=3):
-    """Weights and metrics after some updates, every one on random numbers of its own seed."""
+    """Make updates, each from another seed; return weights and metrics."""
     metrics = []
     for index in range(updates):
         torch.manual_seed(100 + index)
@@ -62,7 +62,7 @@ def updated(agent, updates=3):
 
 
 def deterministic(policy):
-    """The policy's draws without noise."""
+    """Make a ``sample`` of the policy without noise."""
     sample = policy.sample
 
     def without_noise(state, *rest):

@@ -10,7 +10,7 @@ from pompc.environment import EnvironmentFamily
 
 
 class LineModel:
-    """Exact model: the action moves the point, the reward is minus its distance, beyond 3 the episode ends."""
+    """The exact model: the action moves the point, the reward is minus its distance, beyond 3 the episode ends."""
 
     state_dim, action_dim, parameter_dim = 1, 1, 1
     nominal = torch.zeros(1)
@@ -41,7 +41,7 @@ class LineModel:
 
 
 class LineEnv(gymnasium.Env):
-    """The point itself; episodes of 20 steps."""
+    """The point on the line, in episodes of 20 steps."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)

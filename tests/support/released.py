@@ -12,7 +12,7 @@ from pompc.environment import EnvironmentFamily, Tasks
 
 
 class Seven(gymnasium.Env):
-    """Seven numbers of which the first three are pushed: the smallest place for the stored weights."""
+    """Seven numbers; the action pushes three. The smallest environment for the stored weights."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (7,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
@@ -29,21 +29,21 @@ class Seven(gymnasium.Env):
 
 
 class Nine(Seven):
-    """With another size of observations and actions."""
+    """The environment with other sizes of observations and actions."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (9,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
 
 
 class Many(Seven):
-    """With as many action entries as the released codes plan longer for."""
+    """The environment with so many action entries that the released codes plan longer."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (20,), np.float32)
 
 
 class Indexed(gymnasium.ObservationWrapper):
-    """A task of several: its index is the last entry."""
+    """One of several tasks; its index is the last entry of an observation."""
 
     def __init__(self, index):
         super().__init__(gymnasium.wrappers.TimeLimit(Seven(), 5))
@@ -56,7 +56,7 @@ class Indexed(gymnasium.ObservationWrapper):
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralConfig:
-    """The number of tasks, and of action entries that all but the first have."""
+    """The number of tasks, and the number of action entries of all but the first task."""
 
     count: int = 2
     others: int = 2
@@ -117,7 +117,7 @@ for name in ("Seven", "Nine", "Many"):
 
 
 def as_released(agent, numbered=False):
-    """The weights of an agent in the layout of the released codes: with named value heads, or with numbered ones."""
+    """Convert an agent's weights to the layout of the released codes, with named or with numbered value heads."""
     renamed = {}
     parts = {"model.dynamics": "_dynamics", "model.reward_head": "_reward", "policy.net": "_pi"}
     parts |= {"model.termination_head": "_termination", "model.encoder.net": "_encoder.state"}

@@ -20,7 +20,7 @@ COAST = np.array([0.0, 0.3], np.float32)
 
 
 def address(server: Any) -> str:
-    """``host:port`` of a stand-in."""
+    """Return ``host:port`` of a stand-in."""
     return f"{server.host}:{server.port}"
 
 
@@ -81,7 +81,7 @@ def replace_world(server: Any, definition: str) -> None:
 
 
 def _mode(synchronous: bool, step: float | None) -> str:
-    """Code for :func:`client`: the world's mode, and seconds per tick."""
+    """Make code for :func:`client`: set the world's mode and the seconds per tick."""
     return (
         "settings = world.get_settings()\n"
         f"settings.synchronous_mode, settings.fixed_delta_seconds = {synchronous}, {step}\n"
@@ -90,12 +90,12 @@ def _mode(synchronous: bool, step: float | None) -> str:
 
 
 SYNCHRONOUS = _mode(True, 0.05)
-# A client that has just come to a synchronous world must not tick it: before its stream is open it misses the answer.
+# A new client must not tick a synchronous world: it misses the answer until its stream is open.
 ASYNCHRONOUS = _mode(False, None)
 
 
 def spawn(role: str, place: int = 3) -> str:
-    """Code for :func:`client`: a car with a role name at one of the map's spawn points."""
+    """Make code for :func:`client`: spawn a car with a role name at one of the map's spawn points."""
     return (
         "car = world.get_blueprint_library().find('vehicle.tesla.model3')\n"
         f"car.set_attribute('role_name', {role!r})\n"
@@ -104,8 +104,8 @@ def spawn(role: str, place: int = 3) -> str:
 
 
 def run_words(directory: Path, servers: list[Any], *overrides: str) -> list[str]:
-    """The arguments of ``pompc`` for a small run of adaptive_hrl on these servers."""
-    where = f"env.servers=[{','.join(map(address, servers))}]"
+    """Make the arguments of ``pompc`` for a small run of adaptive_hrl on these servers."""
+    servers_key = f"env.servers=[{','.join(map(address, servers))}]"
     small = (
         "algo.batch_size=64",
         "algo.minibatch_size=32",
@@ -114,7 +114,7 @@ def run_words(directory: Path, servers: list[Any], *overrides: str) -> list[str]
         "algo.ensemble_size=2",
     )
     plan = ("planner.num_samples=8", "planner.horizon=4", "algo.candidates=2", "algo.virtual_rollouts=16")
-    env = ("env.backend=carla", where, "env.time_limit=1.5", "env.timeout=2", "env.retries=1")
+    env = ("env.backend=carla", servers_key, "env.time_limit=1.5", "env.timeout=2", "env.retries=1")
     evaluation = ("eval.episodes=3", "eval.every=192", "eval.video=false")
     rest = (f"num_envs={len(servers)}", "wandb.mode=disabled", f"run_dir={directory}")
     options = (*small, *plan, *env, *evaluation, *rest, *overrides)
@@ -130,5 +130,5 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def quiet() -> dict[str, str]:
-    """The environment of a subprocess: one thread."""
+    """Make the environment of a subprocess: one thread."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}

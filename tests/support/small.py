@@ -1,4 +1,4 @@
-"""The smallest runs that pass through every part, and a comparison of what they leave behind."""
+"""The smallest runs that pass through every part, and a comparison of their files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pompc.training.loop import Record, train
 from pompc.training.run import run
 from pompc.training.session import Session
 
-# Files that must not depend on where a run was stopped, nor on the machine's speed.
+# These files must depend neither on the stops of a run nor on the machine's speed.
 COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
 
 _RUN = ("steps=128", "num_envs=2", "eval.every=64", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
@@ -38,7 +38,7 @@ ALGORITHMS = {
     "ppo": _LEARNING,
     "mppi": _PLANNER,
 }
-# Episodes end inside batches, so that resets, too, lie before and after every stop.
+# Episodes end inside batches, so resets too lie before and after every stop.
 ENVIRONMENTS = {
     "acrobot": ("env.time_limit=12",),
     "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
@@ -51,7 +51,7 @@ ENVIRONMENTS = {
 
 
 def config(directory: Path, algo: str, env: str, *overrides: str) -> RunSpec:
-    """A run of four batches of 32 transitions in ``directory``."""
+    """Make the configuration of a run of four batches of 32 transitions in ``directory``."""
     small = (*_RUN, "algo.batch_size=32", *ALGORITHMS[algo], *ENVIRONMENTS[env], f"run_dir={directory}")
     return configure(algo, env, [*small, *overrides])
 
@@ -63,7 +63,7 @@ def complete(spec: RunSpec) -> Path:
 
 
 def start_and_stop(spec: RunSpec, records: int, *, save: bool = True) -> list[Record]:
-    """A start that stops after some records: saving as a signal makes it, or not, as a kill does."""
+    """Start a run and stop it after some records, with a saved state (a signal) or without (a kill)."""
     directory = RunDirectory(spec.directory)
     with directory.locked():
         session = Session(spec, directory)
@@ -78,19 +78,19 @@ def start_and_stop(spec: RunSpec, records: int, *, save: bool = True) -> list[Re
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """The contents of the files that two equal runs share."""
+    """Read the files that two equal runs share."""
     return {name: (directory / name).read_bytes() for name in COMPARED}
 
 
 def final_state(directory: Path) -> dict[str, Any]:
-    """The last checkpoint without the time that the run took, and without what its length is."""
+    """Load the last checkpoint without the duration and the length of the run."""
     state = torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
     del state["counters"]["wall_s"], state["logs"]["timing"], state["config"]
     return state
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Paths at which two nested states differ; nan equals nan, and -0.0 differs from 0.0."""
+    """List the paths at which two nested states differ; nan equals nan, and -0.0 differs from 0.0."""
     if isinstance(a, torch.Tensor):
         same = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
         if same and a.is_floating_point():
@@ -110,12 +110,12 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
 
 
 def assert_same(a: Path, b: Path) -> None:
-    """Two run directories hold the same run: the same bytes in every file, the same bits in every tensor."""
+    """Require that two run directories hold the same bytes in every file and the same bits in every tensor."""
     for name in COMPARED:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     assert differences(final_state(a), final_state(b)) == []
 
 
 def environment() -> dict[str, str]:
-    """For subprocesses: one thread, and the modules of the tests."""
+    """Make the environment of a subprocess: one thread, and the modules of the tests."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}

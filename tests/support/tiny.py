@@ -1,4 +1,4 @@
-"""The smallest latent agents, and a world that feeds them."""
+"""The smallest off-policy agents, and a world that feeds them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PROBLEM = {field.name for field in dataclasses.fields(Problem)}
 
 
 def config(planner: dict[str, Any] | None = None, of: type[OffPolicyConfig] = TDMPC2Config, **options: Any) -> Any:
-    """Networks of 16 units, two heads, plans of 2 x 16 samples."""
+    """Make a config with networks of 16 units, two heads, plans of 2 x 16 samples."""
     chosen = dataclasses.replace(tdmpc2_planner(), **{**_PLANNER, **(planner or {})})
     return of(**{**_WIDTHS, **_LEARNING, "planner": chosen, **options})
 
 
 def agent(cls: type[OffPolicyAgent] = TDMPC2, **options: Any) -> Any:
-    """A tiny agent for two environments of three observations and two actions; options of the config or the problem."""
+    """Make an agent for two environments with 3 observations and 2 actions; ``options`` of config or problem."""
     problem = {"observation_dim": 3, "action_dim": 2, "num_envs": 2, "episode_length": 10}
     problem |= {"task_model": lambda: None, "device": torch.device("cpu"), "terminates": False}
     problem |= {name: value for name, value in options.items() if name in _PROBLEM}
@@ -37,15 +37,15 @@ def agent(cls: type[OffPolicyAgent] = TDMPC2, **options: Any) -> Any:
 
 
 def tasks() -> Tasks:
-    """Two tasks that differ in everything."""
+    """Make two tasks that differ in everything."""
     return Tasks(names=("short", "long"), action_dims=(1, 2), episode_lengths=(10, 1000))
 
 
 class World:
-    """Random observations in episodes of a fixed length: what a collector hands to ``learn``, one step at a time.
+    """A collector of random observations in episodes of a fixed length, one step at a time.
 
     Args:
-        agent: whose actions are taken, exploring.
+        agent: the agent that acts, exploring.
         length: steps until an episode is truncated.
     """
 
@@ -66,7 +66,7 @@ class World:
         return TensorDict({**zeros, **first}, batch_size=[self.envs])
 
     def step(self) -> TensorDict:
-        """One transition of every environment ``[num_envs, 1]``."""
+        """Make one transition of every environment ``[num_envs, 1]``."""
         with set_exploration_type(ExplorationType.RANDOM):
             td = self.agent(self.carried.clone())
         self.time += 1
@@ -74,17 +74,17 @@ class World:
         result = {"observation": self._observe(), "done": done, "terminated": torch.zeros_like(done)}
         td["next"] = td["next"].update({**result, "reward": td["observation"][:, :1] + td["action"][:, :1]})
         names = [*self.agent.primers(), "observation"]
-        follow = {name: td["next", name] for name in names} | {"is_init": torch.zeros_like(done)}
-        self.carried = self._reset() if bool(done.any()) else TensorDict(follow, batch_size=[self.envs])
+        going_on = {name: td["next", name] for name in names} | {"is_init": torch.zeros_like(done)}
+        self.carried = self._reset() if bool(done.any()) else TensorDict(going_on, batch_size=[self.envs])
         return td.unsqueeze(1)
 
     def run(self, steps: int) -> list[dict[str, Any]]:
-        """Steps with learning; what every call of ``learn`` returned."""
+        """Step and learn; return the metrics of every call of ``learn``."""
         return [self.agent.learn(self.step()) for _ in range(steps)]
 
 
 def batch(agent: TDMPC2, size: int = 8) -> TensorDict:
-    """A random batch as the replay gives it ``[horizon + 1, size]``."""
+    """Make a random batch in the form of the replay's ``[horizon + 1, size]``."""
     problem, shape = agent.problem, (agent.horizon + 1, size)
     action = torch.rand(*shape, problem.action_dim) * 2 - 1
     entries = {

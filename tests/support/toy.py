@@ -1,4 +1,4 @@
-"""A point on a line and an agent for it: the smallest things that use every part of the contract."""
+"""A point on a line and an agent for it: the smallest pair that uses every part of the contract."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT = 11  # odd, so that episodes end inside batches
 
 
 class PointEnv(EnvBase):
-    """Positions ``[N, 1]`` pushed by the action; random starts from its own generator."""
+    """Positions ``[N, 1]`` pushed by the action; random starts from a separate generator."""
 
     def __init__(self, num_envs: int, seed: int, device: Any) -> None:
         super().__init__(device=device, batch_size=[num_envs])
@@ -113,7 +113,7 @@ class PointGym(gymnasium.Env):
 
 @dataclass(frozen=True, kw_only=True)
 class PointConfig:
-    """No options but one that only makes another configuration."""
+    """One option, which changes nothing but the configuration."""
 
     option: int = 0
 
@@ -170,7 +170,7 @@ class Toy(MPPIRL):
             self.scale.mul_(0.999)
         self.planner.model_steps += len(mean)
         td["action"] = action * (torch.nan if self.config.nan_action else 3.0 if self.config.too_far else 1.0)
-        # a view with strides of its own, as a planner that shifts its plan may write
+        # a view with unusual strides, as a planner that shifts its plan may write
         td["next", "memory"] = torch.stack([td["memory"][:, 1], td["memory"][:, 2] + 1, action[:, 0]]).T
         return td
 
@@ -192,13 +192,13 @@ class Toy(MPPIRL):
 
 
 def register() -> None:
-    """Make ``toy`` and ``point`` known, as an installed package would."""
+    """Register ``toy`` and ``point``, as an installed package would."""
     ALGORITHMS.external = lambda: {"toy": Entry("toy:Toy", "toy")}  # type: ignore[method-assign]
     ENVIRONMENTS.external = lambda: {"point": Entry("toy:Point", "toy")}  # type: ignore[method-assign]
 
 
 def toy_config(directory: Any, *overrides: str) -> Any:
-    """A small run of the toy in ``directory``: 4 environments x 4 steps a batch, 320 steps."""
+    """Make the configuration of a small run in ``directory``: 4 environments x 4 steps a batch, 320 steps."""
     from pompc.config.spec import configure
 
     register()
@@ -207,7 +207,7 @@ def toy_config(directory: Any, *overrides: str) -> Any:
 
 
 def run_toy(output: str, directory: str, *overrides: str) -> None:
-    """A run for a process of its own, its output in a file; ends the process with the exit code of the command line."""
+    """Run in a separate process with the output in a file; end the process with the command line's exit code."""
     from pompc.training.run import run
 
     with open(output, "w") as sys.stdout:

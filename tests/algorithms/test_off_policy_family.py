@@ -1,4 +1,4 @@
-"""The points of the plane that two algorithms of the latent family share come out equal."""
+"""Two off-policy agents give equal numbers at the points of the plane that they share."""
 
 import math
 
@@ -16,7 +16,7 @@ from pompc.errors import UserError
 
 
 def assert_equal(a, b, ignore=()):
-    """Every weight of ``a`` is in ``b``, bit for bit."""
+    """Require that every weight of ``a`` is in ``b``, bit for bit."""
     for name, value in a.items():
         if not name.startswith(ignore):
             assert torch.equal(value, b[name]), name
@@ -29,7 +29,7 @@ class TestLambdaZero:
     def test_every_weight_is_that_of_tdmpc2(self, options):
         reference, expected = updated(make(TDMPC2, TDMPC2Config))
         weights, metrics = updated(make(POMPC, POMPCConfig, kl_weight=0.0, **SQUASHED, **options))
-        assert_equal(reference, weights, ignore="imitation.scale")  # a scale that nothing uses, at its floor
+        assert_equal(reference, weights, ignore="imitation.scale")  # a scale without use, at its floor
         assert all(torch.equal(m["policy_loss"], e["policy_loss"]) for m, e in zip(metrics, expected, strict=True))
 
     def test_a_positive_lambda_is_something_else(self):
@@ -62,7 +62,7 @@ class TestLambdaInfinity:
         assert "return_scale" not in metrics[-1]
 
     def test_the_return_does_not_matter(self):
-        """Other values, same policy."""
+        """Other values leave the policy the same."""
         agents = [make(POMPC, POMPCConfig, kl_weight=math.inf, prior="plan") for _ in range(2)]
         with torch.no_grad():
             agents[1].critic.heads.linears[-1].weight.mul_(-3)
@@ -70,8 +70,8 @@ class TestLambdaInfinity:
         assert torch.equal(*found)
 
     @pytest.mark.parametrize("weight", [0.1, 1.0, 9.0])
-    def test_large_lambda_tends_to_it(self, weight):
-        """The gradient's direction goes from the return's to the divergence's."""
+    def test_a_large_lambda_tends_to_imitation(self, weight):
+        """The direction of the gradient goes from that of the return to that of the divergence."""
 
         def gradient(kl_weight):
             agent = make(POMPC, POMPCConfig, kl_weight=kl_weight, prior="plan", entropy_coef=0.0)
@@ -105,7 +105,7 @@ class TestMonteCarloGate:
         agent.model_loss(data)
         return agent, data
 
-    def test_its_prior_is_the_monte_carlo_kl_without_the_policys_own_entropy(self):
+    def test_its_prior_is_the_monte_carlo_kl_without_the_policys_entropy(self):
         square, data = self.prepared(TDMPCSquare, TDMPCSquareConfig, scale_threshold=0.0)
         pompc, _ = self.prepared(POMPC, POMPCConfig, prior="plan", **SQUASHED)
         torch.manual_seed(4)
@@ -145,7 +145,7 @@ class TestMonteCarloGate:
         assert (two - one).item() == pytest.approx((one - base).item(), rel=1e-3)
 
     def test_the_loss_in_closed_form(self):
-        """Both scales, the floor of the plan's spread and the entropy act; two entries of action."""
+        """Both scales, the floor of the plan's std and the entropy take part; the action has two entries."""
         options = {
             "entropy_coef": 0.1,
             "kl_weight": 2.0,
@@ -186,7 +186,7 @@ class TestMonteCarloGate:
             square.kl_weight.value = weight
             torch.manual_seed(4)
             losses.append(square.policy_loss(data)[0].item())
-        size = 1.5 / 61  # half of the rows play the task of one action, half that of two
+        size = 1.5 / 61  # half of the samples have one action entry, half have two
         expected = size * square.temporal_mean(torch.ones(square.horizon, 1)).item()
         assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
 
