@@ -11,6 +11,11 @@ from pompc.registry import ALGORITHMS, ENVIRONMENTS
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the long tests, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("learning") is None)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)

@@ -26,7 +26,7 @@ def test_a_class_that_decides_who_acts_refuses_the_option(name):
 def test_off_policy_who_acts_is_a_number_or_a_schedule(name):
     assert compose(name, "acrobot", ["policy_share=0.5"])["policy_share"] == 0.5
     schedule = compose(name, "acrobot", ["policy_share={schedule: linear, initial: 0.0, to: 1.0}"])["policy_share"]
-    assert schedule == {"schedule": "linear", "initial": 0.0, "to": 1.0}
+    assert (schedule["schedule"], schedule["initial"], schedule["to"]) == ("linear", 0.0, 1.0)
 
 
 @pytest.mark.parametrize(("name", "dial"), [("ppo", "kl_weight"), ("mppi", "virtual_ratio")])
