@@ -1,21 +1,23 @@
-"""A world model as a planner sees it."""
+"""A model, learned or explicit, as a planner sees it: minus its reward is the cost."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from pompc.models.world_model import WorldModel
+from pompc.models.protocols import Model
 
 
 class Imagination:
-    """Plan in a :class:`WorldModel`: its dynamics, minus its expected reward as the cost, and its terminations.
+    """Plan in a :class:`Model`: its dynamics, minus its reward as the cost, and its terminations.
+
+    The cost has the units of values, which an agent adds at the end of the horizon.
 
     Args:
-        model: the world model. Entries of an action that the task of a state ignores have no effect.
+        model: learned or explicit. Entries of an action that the task of a state ignores have no effect.
     """
 
-    def __init__(self, model: WorldModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class World:
 
 def batch(agent: TDMPC2, size: int = 8) -> TensorDict:
     """A random batch as the replay gives it ``[horizon + 1, size]``."""
-    problem, shape = agent.problem, (agent.horizon + 1, size)
+    problem, shape = agent.problem, (agent.config.sequence_steps + 1, size)
     action = torch.rand(*shape, problem.action_dim) * 2 - 1
     entries = {
         "observation": torch.randn(*shape, problem.observation_dim),
