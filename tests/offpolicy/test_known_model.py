@@ -207,7 +207,7 @@ def test_episodes_shorter_than_a_sequence_are_named_with_the_option():
     assert "no episode of at least 5 steps has ended; lower algo.sequence" in learner.budget.idle_reason(False)
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------------------------
 
 
 def test_an_environment_without_an_explicit_model_is_refused_in_one_line():
@@ -217,12 +217,14 @@ def test_an_environment_without_an_explicit_model_is_refused_in_one_line():
 
 
 def test_images_are_refused_in_one_line():
-    with pytest.raises(UserError, match=r"^algo\.model=known reads flat observations, not images \(9, 64, 64\)") as error:
+    with pytest.raises(
+        UserError, match=r"^algo\.model=known reads flat observations, not images \(9, 64, 64\)"
+    ) as error:
         tiny.agent(model="known", image_shape=(9, 64, 64))
     assert "\n" not in str(error.value)
 
 
-# -- learning ---------------------------------------------------------------------------------------------------------------
+# -- learning --------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -254,23 +256,26 @@ def test_it_brings_the_point_to_the_origin_without_learning_a_model(dials):
 
 @pytest.mark.parametrize("cls", [BMPC, TDMPC2])
 def test_values_become_the_returns_of_a_policy(cls, monkeypatch):
-    """Of one that goes straight to the origin: V(x) and Q(x, 0) have a closed form."""
+    """Of one that goes straight to the origin: V and Q have a closed form."""
     torch.manual_seed(0)
-    learner = agent(cls, discount=0.5, learning_rate=3e-3, target_rate=0.1, dropout=0.0)
+    learner = agent(cls, discount=0.5, learning_rate=3e-3, dropout=0.0, average_target=True)
 
     def straight(state):
         action = (-2 * state).clamp(-1, 1)
         return PolicySample(action, action, torch.zeros_like(action), torch.zeros_like(action))
 
     monkeypatch.setattr(learner.policy, "sample", straight)
-    for _ in range(300):
+    for _ in range(500):
         data = sequences(learner, torch.rand(64, 1) * 4 - 2)
         learner.optimizer_step("model", learner.model_loss(data)[0], data)
         learner.critic.soft_update(0.1)
-    x = STARTS.squeeze(-1).abs()
-    now = -(x - 0.5).clamp_min(0)  # the reward of a step to the origin from each of the starts
-    value = now - 0.5 * (x - 1).clamp_min(0) - 0.25 * (x - 1.5).clamp_min(0)
-    if cls is TDMPC2:
-        value = -x + 0.5 * value
-    found = learner.values.of_action(STARTS, torch.zeros(9, 1)) if cls is TDMPC2 else learner.values.of_state(STARTS)
-    torch.testing.assert_close(found.detach(), value, rtol=0, atol=0.15)
+
+    def value(x):
+        x = x.squeeze(-1).abs()
+        return -sum(0.5**step * (x - 0.5 * (step + 1)).clamp_min(0) for step in range(4))
+
+    pushed = torch.full_like(STARTS, 0.5)
+    then = LineModel().step(STARTS, pushed)
+    expected = {BMPC: value(STARTS), TDMPC2: -then.squeeze(-1).abs() + 0.5 * value(then)}[cls]
+    found = {BMPC: lambda: learner.values.of_state(STARTS), TDMPC2: lambda: learner.values.of_action(STARTS, pushed)}
+    torch.testing.assert_close(found[cls]().detach(), expected, rtol=0, atol=0.15)
