@@ -1,21 +1,23 @@
-"""Present a world model to a planner."""
+"""Present a model, learned or explicit, to a planner."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from pompc.models.world_model import WorldModel
+from pompc.models.protocols import Model
 
 
 class Imagination:
-    """The dynamics, costs and terminations of a :class:`WorldModel`; the cost is minus the expected reward.
+    """Plan in a :class:`Model`: its dynamics, minus its reward as the cost, and its terminations.
+
+    The cost has the units of values, which an agent adds at the end of the horizon.
 
     Args:
-        model: the world model. Entries of an action that the task of a state ignores have no effect.
+        model: learned or explicit. Entries of an action that the task of a state ignores have no effect.
     """
 
-    def __init__(self, model: WorldModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:

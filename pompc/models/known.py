@@ -17,9 +17,11 @@ class KnownModel(nn.Module):
     Attributes:
         input_dim: size of an observation, the networks' input.
         terminates: True; :meth:`outcome` asks the task.
+        tasks: None; an explicit model is of one task.
     """
 
     terminates = True
+    tasks = None
 
     def __init__(self, task: TaskModel) -> None:
         super().__init__()

@@ -6,9 +6,12 @@ compiles, and it runs inside one rollout batch ``[batch, candidate, sample]``.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pompc.models.world_model import TaskEmbedding
 
 
 @runtime_checkable
@@ -77,6 +80,11 @@ class Model(Protocol):
     """
 
     input_dim: int
+
+    @property
+    def tasks(self) -> TaskEmbedding | None:
+        """The tasks it tells apart; ``None`` for a single one."""
+        ...
 
     @property
     def terminates(self) -> bool:

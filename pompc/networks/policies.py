@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +83,8 @@ class LatentPolicy(nn.Module, ABC):
         log_std_min: smallest log-std.
         log_std_max: largest log-std.
         tasks: the tasks of a multi-task policy; ``None`` for one task.
+        inputs: gives what the network sees of a state, ``[..., state] -> [..., input]``. By default that is the state, and
+            with several tasks the latent and the vector of its task.
     """
 
     def __init__(
@@ -93,17 +96,18 @@ class LatentPolicy(nn.Module, ABC):
         log_std_min: float,
         log_std_max: float,
         tasks: TaskEmbedding | None = None,
+        inputs: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.net = mlp([input_dim, hidden, hidden, 2 * action_dim])
         self.log_std_range = (log_std_min, log_std_max)
-        self._tasks = [tasks]  # a list hides its parameters from this module: they belong to the world model
+        # Lists hide the parameters from this module: they belong to the world model.
+        self._tasks, self._inputs = [tasks], [inputs or tasks or nn.Identity()]
         initialise(self.net)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[..., state]`` to the mean (see :meth:`mean_of`) and the log-std, both ``[..., action]``."""
-        tasks = self._tasks[0]
-        raw, squeezed = self.net(state if tasks is None else tasks(state)).chunk(2, dim=-1)
+        raw, squeezed = self.net(self._inputs[0](state)).chunk(2, dim=-1)
         low, high = self.log_std_range
         log_std = low + 0.5 * (high - low) * (torch.tanh(squeezed) + 1)
         mask = self._mask(state)

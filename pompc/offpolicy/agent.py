@@ -12,9 +12,8 @@ from torchrl.data import TensorSpec
 
 from pompc.agent import MPPIRL
 from pompc.dials import Dials, disagreement
-from pompc.models.protocols import TerminalValue
+from pompc.models.protocols import Model, TerminalValue
 from pompc.models.rollout import rollout_policy
-from pompc.models.world_model import WorldModel
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
@@ -68,18 +67,19 @@ class OffPolicyAgent(MPPIRL):
         self.dials = Dials(config, policy_share=config.policy_share)
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
-        self.model: WorldModel = parts.make_world_model(config, problem)
+        self.model_kind = parts.MODELS[config.model]
+        self.model: Model = self.model_kind.make(config, problem)
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
-        self.critic = parts.make_critic_of(config, self.model, self.values.input_dim(self.model, problem))
-        self.ranges, self.terminations = RangeWatch(self.model.two_hot), TerminationWatch(self.model.terminates)
+        self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
+        self.ranges, self.terminations = RangeWatch(self.critic.two_hot), TerminationWatch(self.model.terminates)
         self.return_scale = RunningScale(config.scale_rate)
         self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
         self.prior: Prior = StoredPlan()
         self.planner = parts.make_planner(config, problem, self.model, self.discount)
         self.horizon = self.planner.config.horizon
         extras = ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
-        self.replay = parts.make_replay(config, problem, self.horizon, extras)
+        self.replay = parts.make_replay(config, problem, extras)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
         self.budget = UpdateBudget.of(config, problem)
@@ -247,8 +247,8 @@ class OffPolicyAgent(MPPIRL):
     # -- hooks of the losses -----------------------------------------------------------------------------------------
 
     def model_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the summed loss of model and values, and metrics. See :func:`pompc.offpolicy.losses.model_loss`."""
-        return losses.model_loss(self, batch)
+        """Sum the losses of model and values; the sum, and each by name. See :mod:`pompc.offpolicy.losses`."""
+        return self.model_kind.loss(self, batch)
 
     def value_target(self, batch: TensorDictBase) -> Tensor:
         """Make value targets ``[horizon, batch]`` from a batch with ``encoded [horizon + 1, batch, state]``."""

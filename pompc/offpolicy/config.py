@@ -59,8 +59,9 @@ class OffPolicyConfig(AgentConfig):
     Attributes:
         policy_share: share of the steps in which the policy acts instead of the planner, while collecting.
         policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
-        planner: options of the planner; ``horizon`` is also the length of the training sequences, and its discount is
-            ``discount`` below.
+        model: ``learned`` (a latent world model) or ``known`` (the environment's explicit model; nothing of it is learned).
+        sequence: transitions of a training sequence; null takes ``planner.horizon``.
+        planner: options of the planner; its discount is ``discount`` below.
         model_size: millions of parameters, one of the published sizes.
         encoder_dim: hidden width of the encoder; null takes the size's, as for the next four.
         encoder_layers: layers of the encoder.
@@ -117,6 +118,8 @@ class OffPolicyConfig(AgentConfig):
 
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1
+    model: Literal["learned", "known"] = "learned"
+    sequence: PositiveInt | None = None
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=tdmpc2_planner)
     model_size: Literal[1, 5, 19, 48, 317] = 5
     encoder_dim: PositiveInt | None = None
@@ -195,6 +198,11 @@ class OffPolicyConfig(AgentConfig):
         names = [entry.name for entry in dataclasses.fields(ModelSize)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return dataclasses.replace(SIZES[self.model_size], **given)
+
+    @property
+    def sequence_steps(self) -> int:
+        """Transitions of a training sequence."""
+        return self.planner.horizon if self.sequence is None else self.sequence
 
     def discount_for(self, episode_length: int | None) -> float:
         """Derive the discount from the episode's length ``T``: ``(T/d - 1) / (T/d)``, clipped (TD-MPC2, appendix).

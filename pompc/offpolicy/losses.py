@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pompc.metrics import term_metrics
+from pompc.models.world_model import WorldModel
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -21,7 +22,7 @@ def temporal_mean(terms: Tensor, decay: float) -> Tensor:
     return (terms.flatten(1).mean(1) * weights).mean()
 
 
-def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+def world_model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum latent consistency, reward, value and termination losses along an open-loop rollout (TD-MPC2, equation 3).
 
     Args:
@@ -32,12 +33,9 @@ def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, di
     Returns:
         The weighted sum, and every loss by name.
     """
-    config, model = agent.config, agent.model
-    observation, action = batch["observation"], batch["action"][:-1]
-    state = model.encode(observation[0])
-    with torch.no_grad():
-        batch["encoded"] = torch.cat([state.detach().unsqueeze(0), model.encode(observation[1:])])
-        target = agent.value_target(batch)
+    config, model = agent.config, cast(WorldModel, agent.model)
+    action, state = batch["action"][:-1], model.encode(batch["observation"][0])
+    target = encoded_target(agent, batch, state)
     agent.ranges.note(rewards=batch["reward"][:-1], values=target)
     states = [state]
     for now in action:
@@ -46,11 +44,7 @@ def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, di
     error = (model.latent(states[1:]) - model.latent(batch["encoded"][1:])).square()
     reward = model.two_hot.cross_entropy(model.reward_logits(states[:-1], action), batch["reward"][:-1].squeeze(-1))
     losses = {"consistency_loss": agent.temporal_mean(error), "reward_loss": agent.temporal_mean(reward)}
-    losses["value_loss"] = value_loss(agent, states[:-1], action, target)
-    mixed = losses["value_loss"]
-    if (virtual := agent.virtual_batch(batch)) is not None:
-        losses["virtual_loss"] = value_loss(agent, virtual["state"], virtual["action"], virtual["target"])
-        mixed = torch.lerp(mixed, losses["virtual_loss"], agent.virtual_ratio.value)
+    mixed = mixed_value_loss(agent, batch, states[:-1], target, losses)
     total = (
         config.consistency_coef * losses["consistency_loss"]
         + config.reward_coef * losses["reward_loss"]
@@ -65,6 +59,54 @@ def model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, di
     return total, {name: loss.detach() for name, loss in losses.items()}
 
 
+def known_model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+    """Learn the values alone, of the observed states: an explicit model has nothing to learn.
+
+    Arguments and result as of :func:`world_model_loss`; ``batch["state"]`` is ``batch["encoded"]``.
+    """
+    target = encoded_target(agent, batch, agent.model.encode(batch["observation"][0]))
+    agent.ranges.note(values=target)
+    losses: dict[str, Tensor] = {}
+    total = agent.config.value_coef * mixed_value_loss(agent, batch, batch["encoded"][:-1], target, losses)
+    batch["state"] = batch["encoded"]
+    return total, {name: loss.detach() for name, loss in losses.items()}
+
+
+@torch.no_grad()
+def encoded_target(agent: OffPolicyAgent, batch: TensorDictBase, first: Tensor) -> Tensor:
+    """Encode a batch of sequences and make its value targets.
+
+    Args:
+        agent: encodes, and says what the target is.
+        batch: gains ``encoded [horizon + 1, batch, state]``.
+        first: its encoded first observations ``[batch, state]``.
+
+    Returns:
+        Targets ``[horizon, batch]``.
+    """
+    batch["encoded"] = torch.cat([first.detach().unsqueeze(0), agent.model.encode(batch["observation"][1:])])
+    return agent.value_target(batch)
+
+
+def mixed_value_loss(
+    agent: OffPolicyAgent, batch: TensorDictBase, states: Tensor, target: Tensor, losses: dict[str, Tensor]
+) -> Tensor:
+    """Mix the value losses on real and on virtual targets by rho.
+
+    Args:
+        agent: its critic learns.
+        batch: with ``encoded``.
+        states: of the real targets ``[horizon, batch, state]``.
+        target: real targets ``[horizon, batch]``.
+        losses: gains ``value_loss`` and, with virtual data, ``virtual_loss``.
+    """
+    mixed = losses["value_loss"] = value_loss(agent, states, batch["action"][:-1], target)
+    if (virtual := agent.virtual_batch(batch)) is not None:
+        losses["virtual_loss"] = value_loss(agent, virtual["state"], virtual["action"], virtual["target"])
+        mixed = torch.lerp(mixed, losses["virtual_loss"], agent.virtual_ratio.value)
+    return mixed
+
+
 def value_loss(agent: OffPolicyAgent, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
     """Compare all value heads with ``target [time, batch]``: their mean cross-entropy, weighted over time."""
     return agent.temporal_mean(agent.critic.loss(agent.values.inputs(state, action), target).transpose(0, 1))
@@ -77,8 +119,8 @@ def policy_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, d
     scales of the return and of the divergence. At infinite lambda only the divergence is left.
 
     Args:
-        agent: the agent whose policy learns.
-        batch: the batch after :func:`model_loss`.
+        agent: its policy learns.
+        batch: after the loss of the model, with ``state``.
 
     Returns:
         The loss, and metrics of its terms.

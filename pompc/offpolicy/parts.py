@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from tensordict import TensorDictBase
+from torch import Tensor, nn
 
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
 from pompc.models.imagination import Imagination
+from pompc.models.known import KnownModel
+from pompc.models.protocols import Model
 from pompc.models.world_model import TaskEmbedding, WorldModel
 from pompc.networks.critics import Critic, make_critic
 from pompc.networks.layers import INITIALISERS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.twohot import TwoHot
+from pompc.offpolicy import losses
 from pompc.planner import MPPI
 from pompc.problem import Problem
 from pompc.system.precision import warn_of_slow_products
 from pompc.system.process import require_compiler, require_memory
 
 if TYPE_CHECKING:
+    from pompc.offpolicy.agent import OffPolicyAgent
     from pompc.offpolicy.config import OffPolicyConfig
 
 
@@ -33,7 +40,7 @@ def make_world_model(config: OffPolicyConfig, problem: Problem) -> WorldModel:
         problem.action_dim,
         config.size,
         simnorm_group=config.simnorm_group,
-        two_hot=TwoHot(config.num_bins, config.bin_low, config.bin_high),
+        two_hot=_two_hot(config),
         episodic=config.episodic_for(problem.terminates),
         tasks=_task_embedding(config, problem),
     )
@@ -48,7 +55,48 @@ def _task_embedding(config: OffPolicyConfig, problem: Problem) -> TaskEmbedding 
     return TaskEmbedding(masks, discounts, config.task_dim)
 
 
-def make_policy(config: OffPolicyConfig, problem: Problem, model: WorldModel) -> LatentPolicy:
+def _two_hot(config: OffPolicyConfig) -> TwoHot:
+    return TwoHot(config.num_bins, config.bin_low, config.bin_high)
+
+
+def make_known_model(config: OffPolicyConfig, problem: Problem) -> KnownModel:
+    """Take the environment's explicit model.
+
+    Raises:
+        UserError: there is none, or observations are images.
+    """
+    if problem.image_shape is not None:
+        raise UserError(
+            f"algo.model=known reads flat observations, not images {problem.image_shape}: take algo.model=learned, or the "
+            "environment without images"
+        )
+    try:
+        return KnownModel(problem.task_model())
+    except UserError as error:
+        raise UserError(f"algo.model=known: {error}, or algo.model=learned") from error
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """How an off-policy agent gets its model, and learns it.
+
+    Attributes:
+        make: builds the model that fits an environment.
+        loss: of the model and of the values on a batch, as :func:`pompc.offpolicy.losses.world_model_loss`.
+    """
+
+    make: Callable[[OffPolicyConfig, Problem], Model]
+    loss: Callable[[OffPolicyAgent, TensorDictBase], tuple[Tensor, dict[str, Tensor]]]
+
+
+MODELS = {
+    "learned": ModelKind(make_world_model, losses.world_model_loss),
+    "known": ModelKind(make_known_model, losses.known_model_loss),
+}
+"""Kinds of models by the name that ``algo.model`` takes."""
+
+
+def make_policy(config: OffPolicyConfig, problem: Problem, model: Model) -> LatentPolicy:
     """Build a policy over the states of a model."""
     return POLICIES[config.policy](
         model.input_dim,
@@ -57,24 +105,25 @@ def make_policy(config: OffPolicyConfig, problem: Problem, model: WorldModel) ->
         log_std_min=config.log_std_min,
         log_std_max=config.log_std_max,
         tasks=model.tasks,
+        inputs=model.inputs,
     )
 
 
-def make_critic_of(config: OffPolicyConfig, model: WorldModel, input_dim: int) -> Critic:
-    """Build the value ensemble over inputs of size ``input_dim``."""
+def make_critic_of(config: OffPolicyConfig, input_dim: int) -> Critic:
+    """Build the value ensemble over inputs of a size."""
     return make_critic(
         input_dim,
         config.size.mlp_dim,
         config.size.ensemble_size,
-        model.two_hot,
+        _two_hot(config),
         dropout=config.dropout,
         initialiser=INITIALISERS[config.critic_init],
         random_value_scale=config.random_value_scale,
     )
 
 
-def make_planner(config: OffPolicyConfig, problem: Problem, model: WorldModel, discount: float) -> MPPI:
-    """Make the planner over a world model."""
+def make_planner(config: OffPolicyConfig, problem: Problem, model: Model, discount: float) -> MPPI:
+    """Make the planner over a model."""
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
     warn_of_slow_products(options.matmul_precision, problem.device)
@@ -95,13 +144,13 @@ def fuse(agent: nn.Module, compiled: bool, device: torch.device) -> None:
     fuse_activations(agent)
 
 
-def model_optimizer(config: OffPolicyConfig, model: WorldModel, critic: Critic) -> torch.optim.Optimizer:
-    """Make Adam for the world model and the value heads; the encoder learns more slowly."""
-    encoder = list(model.encoder.parameters())
+def model_optimizer(config: OffPolicyConfig, model: nn.Module, critic: Critic) -> torch.optim.Optimizer:
+    """Make Adam for the model and the value heads; the model's ``encoder``, if it has one, learns more slowly."""
+    encoder = [parameter for name, parameter in model.named_parameters() if name.startswith("encoder.")]
     slow = {id(parameter) for parameter in encoder}
     others = [p for p in (*model.parameters(), *critic.heads.parameters()) if id(p) not in slow]
     groups = [{"params": encoder, "lr": config.learning_rate * config.encoder_lr_scale}, {"params": others}]
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.Adam([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
 
 
 def policy_optimizer(config: OffPolicyConfig, policy: nn.Module) -> torch.optim.Optimizer:
@@ -109,8 +158,8 @@ def policy_optimizer(config: OffPolicyConfig, policy: nn.Module) -> torch.optim.
     return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
 
 
-def make_replay(config: OffPolicyConfig, problem: Problem, horizon: int, extras: tuple[str, ...]) -> SliceReplay:
-    """Make a replay of sequences of ``horizon`` transitions.
+def make_replay(config: OffPolicyConfig, problem: Problem, extras: tuple[str, ...]) -> SliceReplay:
+    """Make a replay of sequences of ``config.sequence_steps`` transitions.
 
     An episode can be sampled after its end, so the replay must still hold its first steps then.
 
@@ -123,7 +172,7 @@ def make_replay(config: OffPolicyConfig, problem: Problem, horizon: int, extras:
             f"algo.buffer_size={config.buffer_size} cannot hold an episode of {length} steps of each of {envs} "
             f"environments: raise it to at least {envs * (length + 1)}"
         )
-    return SliceReplay(config.buffer_size, envs, horizon, device=problem.device, extras=extras)
+    return SliceReplay(config.buffer_size, envs, config.sequence_steps, device=problem.device, extras=extras)
 
 
 def require_replay_memory(config: OffPolicyConfig, problem: Problem) -> None:

@@ -39,7 +39,8 @@ class StoredPlan:
 
     def divergence(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Measure ``KL(policy || plan)`` of the states that have a plan ``[horizon, batch]``, averaged over the action."""
-        return agent.policy.divergence(sample[: agent.horizon], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+        mean, std = batch["plan_mean"][:-1], batch["plan_std"][:-1]
+        return agent.policy.divergence(sample[: len(mean)], mean, std)
 
     def divergence_next(self, agent: OffPolicyAgent, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """See :meth:`Prior.divergence_next`."""

@@ -47,7 +47,7 @@ class Reanalyzer:
         if not self.due(agent.updates):
             return
         assert agent.planner is not None
-        chosen = (slice(agent.horizon), slice(self.sequences))
+        chosen = (slice(-1), slice(self.sequences))
         state = agent.model.encode(batch["observation"][chosen])
         flat = state.flatten(0, 1)
         plan = agent.planner.plan(

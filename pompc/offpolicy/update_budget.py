@@ -46,7 +46,7 @@ class UpdateBudget:
             config.pretrain_updates,
             config.update_to_data,
             num_envs=problem.num_envs,
-            shortest_episode=config.planner.horizon,
+            shortest_episode=config.sequence_steps,
         )
 
     @property
@@ -97,7 +97,7 @@ class UpdateBudget:
         if not can_sample:
             return (
                 f"in {self.transitions:,} transitions no episode of at least {self._shortest_episode} steps has ended; "
-                "lower planner.horizon, or, if episodes do not end, give the environment a time limit"
+                "lower algo.sequence (null: planner.horizon), or, if episodes do not end, give the environment a time limit"
             )
         return "the run ended before the first update was due; raise steps or algo.update_to_data"
 

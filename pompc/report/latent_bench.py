@@ -100,7 +100,7 @@ def plan(agent: Any, observation: Tensor) -> Tensor:
 
 def random_batch(agent: Any) -> TensorDict:
     """Make a batch of random sequences for an update: ``[time, batch, ...]``."""
-    shape = (agent.horizon + 1, agent.config.batch_size)
+    shape = (agent.config.sequence_steps + 1, agent.config.batch_size)
     device = agent.problem.device
     entries = {"observation": OBSERVATION, "action": ACTION, "reward": 1, "plan_mean": ACTION, "plan_std": ACTION}
     data = {name: torch.rand(*shape, dim, device=device) for name, dim in entries.items()}

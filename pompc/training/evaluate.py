@@ -128,7 +128,9 @@ def _round(
                 return played
         finally:
             env.close()
-    raise Unavailable(f"the evaluation was broken off {ROUNDS} times: check the simulator or server that the environment depends on")
+    raise Unavailable(
+        f"the evaluation was broken off {ROUNDS} times: check the simulator or server that the environment depends on"
+    )
 
 
 def _first_episodes(

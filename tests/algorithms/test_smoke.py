@@ -64,6 +64,19 @@ def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 20
 
 
+@pytest.mark.parametrize("env", [name for name in ENVIRONMENTS if name not in WITHOUT_MODEL])
+@pytest.mark.parametrize("algo", LATENT)
+def test_a_few_steps_of_the_latent_family_on_the_explicit_model(algo, env, tmp_path):
+    """A finite lambda: the policy also learns from the return, for state values through the model's equations."""
+    overrides = ("algo.model=known", "kl_weight=1.0", "virtual_ratio=0.5")
+    complete(config(tmp_path, algo, env, *overrides, "steps=48", "eval.episodes=1", "eval.every=1000"))
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    for name in ("value_loss", "virtual_loss", "policy_loss", "policy_grad_norm"):
+        assert math.isfinite(float(last[name])), name
+    assert "consistency_loss" not in last
+
+
 @pytest.fixture
 def _rendering():
     try:

@@ -84,8 +84,8 @@ class World:
 
 
 def batch(agent: TDMPC2, size: int = 8) -> TensorDict:
-    """Make a random batch in the form of the replay's ``[horizon + 1, size]``."""
-    problem, shape = agent.problem, (agent.horizon + 1, size)
+    """Make a random batch in the form of the replay's ``[sequence + 1, size]``."""
+    problem, shape = agent.problem, (agent.config.sequence_steps + 1, size)
     action = torch.rand(*shape, problem.action_dim) * 2 - 1
     entries = {
         "observation": torch.randn(*shape, problem.observation_dim),

@@ -96,7 +96,7 @@ def test_a_run_that_learned_nothing_says_so_and_why(algo, start, tmp_path):
     out = start("one_step_episodes", algo, *LATENT)
     assert out[-1] == (
         "finished, but nothing was learned: in 300 transitions no episode of at least 3 steps has ended; lower "
-        "planner.horizon, or, if episodes do not end, give the environment a time limit: "
+        "algo.sequence (null: planner.horizon), or, if episodes do not end, give the environment a time limit: "
         f"{tmp_path / 'eval.csv'}"
     )
 

@@ -7,6 +7,7 @@ from small import assert_same, complete, config, differences, files, final_state
 from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
+KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
     pytest.param("adaptive_hrl", "acrobot", HELD, id="adaptive_hrl-acrobot-held"),
@@ -28,6 +29,8 @@ RUNS = [
     pytest.param("adaptive_pompc", "lunar_lander", (), id="adaptive_pompc-lunar_lander"),
     pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
+    pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
+    pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
 ]
 
 
