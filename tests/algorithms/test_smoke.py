@@ -13,7 +13,7 @@ from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
-LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
+OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 
 def test_every_algorithm_and_environment_is_tested():
@@ -30,7 +30,7 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in LATENT])
+@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in OFF_POLICY])
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
     if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
@@ -50,7 +50,7 @@ def test_a_few_steps(algo, env, tmp_path):
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", LATENT)
+@pytest.mark.parametrize("algo", OFF_POLICY)
 def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     """A run makes random steps, then the burst of updates, then planned steps with an update each."""
     repeat = 2 if env.startswith("dmc/") else 1
@@ -64,9 +64,13 @@ def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 20
 
 
-@pytest.mark.parametrize("env", [name for name in ENVIRONMENTS if name not in WITHOUT_MODEL])
-@pytest.mark.parametrize("algo", LATENT)
-def test_a_few_steps_of_the_latent_family_on_the_explicit_model(algo, env, tmp_path):
+WITH_MODEL = [name for name in ENVIRONMENTS if name not in WITHOUT_MODEL]
+
+
+@pytest.mark.parametrize(
+    ("algo", "env"), [(algo, WITH_MODEL[i % len(WITH_MODEL)]) for i, algo in enumerate(OFF_POLICY)]
+)
+def test_a_few_steps_of_an_off_policy_agent_on_the_explicit_model(algo, env, tmp_path):
     """A finite lambda: the policy also learns from the return, for state values through the model's equations."""
     overrides = ("algo.model=known", "kl_weight=1.0", "virtual_ratio=0.5")
     complete(config(tmp_path, algo, env, *overrides, "steps=48", "eval.episodes=1", "eval.every=1000"))
