@@ -25,7 +25,13 @@ _LEARNING = ("algo.minibatch_size=16", "algo.epochs=1", "algo.hidden_sizes=[16]"
 _LATENT = (
     *("algo.encoder_dim=16", "algo.mlp_dim=16", "algo.latent_dim=16", "algo.ensemble_size=3", "algo.num_proposals=4"),
     *("planner.num_samples=16", "planner.num_elites=4", "planner.num_iterations=2"),
-    *("algo.seed_steps=26", "algo.pretrain_updates=20", "algo.log_every=16", "algo.batch_size=16"),
+    *(
+        "algo.seed_steps=26",
+        "algo.pretrain_updates=20",
+        "algo.update_to_data=0.5",
+        "algo.log_every=16",
+        "algo.batch_size=16",
+    ),
 )
 _REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
 ALGORITHMS = {

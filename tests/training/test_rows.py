@@ -153,8 +153,8 @@ def test_rows_of_off_policy_agents_end_at_multiples_of_log_every(envs, expected,
     assert "model_loss" not in table[0]
     assert math.isfinite(table[-1]["model_loss"])
     assert [record.step for record in seen if record.step and not record.metrics] == [expected[1]]
-    began = {2: 28, 3: 27}[envs]  # afterwards one update per transition
-    assert small.final_state(tmp_path)["training"]["updates"] == 20 + expected[-1] - began
+    began = {2: 28, 3: 27}[envs]  # afterwards one update per two transitions
+    assert small.final_state(tmp_path)["training"]["updates"] == 20 + (expected[-1] - began) // 2
 
 
 def test_the_evaluation_before_training_can_be_spared(tmp_path):
