@@ -42,6 +42,11 @@ class AgentConfig(Options):
         check_setting("kl_weight", self.kl_weight)
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
 
+    @property
+    def dials(self) -> dict[str, Setting]:
+        """The settings of the agent's dials by name."""
+        return {"kl_weight": self.kl_weight, "virtual_ratio": self.virtual_ratio}
+
     def refuse_dials(self, reason: str) -> None:
         """Refuse dials above zero.
 
@@ -51,14 +56,14 @@ class AgentConfig(Options):
         Raises:
             UserError: a dial is above zero.
         """
-        for name, setting in (("kl_weight", self.kl_weight), ("virtual_ratio", self.virtual_ratio)):
+        for name, setting in self.dials.items():
             if highest_value(setting) > 0:
                 raise UserError(f"{name} must be 0: {reason}")
 
     @property
     def follows_disagreement(self) -> bool:
         """Whether a dial moves by the disagreement of the value heads."""
-        return any(map(asks_uncertainty, (self.kl_weight, self.virtual_ratio)))
+        return any(map(asks_uncertainty, self.dials.values()))
 
     def require_ensemble(self, heads: int) -> None:
         """Refuse a single value head if a dial moves by disagreement.
@@ -76,18 +81,21 @@ class Dials:
     """The dials of one agent: they move together, are logged together and saved together.
 
     Args:
-        config: the settings.
-        further: settings of dials that only some agents have, by name. A dial that never rises above 0 is left out.
-
-    Attributes:
-        kl_weight: lambda.
-        virtual_ratio: rho.
+        config: the settings, :attr:`AgentConfig.dials`.
     """
 
-    def __init__(self, config: AgentConfig, **further: Setting) -> None:
-        self.kl_weight, self.virtual_ratio = make_dial(config.kl_weight), make_dial(config.virtual_ratio)
-        self._all = {"kl_weight": self.kl_weight, "virtual_ratio": self.virtual_ratio}
-        self._all |= {name: make_dial(setting) for name, setting in further.items() if highest_value(setting) > 0}
+    def __init__(self, config: AgentConfig) -> None:
+        self._all = {name: make_dial(setting) for name, setting in config.dials.items()}
+
+    @property
+    def kl_weight(self) -> Dial:
+        """Lambda."""
+        return self._all["kl_weight"]
+
+    @property
+    def virtual_ratio(self) -> Dial:
+        """Rho."""
+        return self._all["virtual_ratio"]
 
     def find(self, name: str) -> Dial | None:
         """Return the dial of this name; ``None`` if the agent does not have it."""

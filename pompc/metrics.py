@@ -48,11 +48,16 @@ def mean_metrics(results: Sequence[Mapping[str, Any]], last: tuple[str, ...] = (
         results: the metrics of each call, which may differ in what they report.
         last: metrics that are counts or settings, whose last value is taken.
     """
+    return {name: _mean(values[-1:] if name in last else values) for name, values in by_name(results).items()}
+
+
+def by_name(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Collect the values that several calls report of every metric, in order."""
     found: dict[str, list[Any]] = {}
     for metrics in results:
         for name, value in metrics.items():
             found.setdefault(name, []).append(value)
-    return {name: _mean(values[-1:] if name in last else values) for name, values in found.items()}
+    return found
 
 
 def _mean(values: list[Any]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
+from pompc.offpolicy.config import OffPolicyConfig
 from pompc.schedules import SCHEDULES, ScheduleConfig, highest_value, make_dial
 
 
@@ -111,7 +112,7 @@ def test_state_round_trip(name):
 
 
 def test_a_constant_is_that_of_the_configuration_whatever_a_checkpoint_had():
-    trained, played = Dials(AgentConfig(kl_weight=1.0)), Dials(AgentConfig(kl_weight=2.0), policy_share=1.0)
+    trained, played = Dials(AgentConfig(kl_weight=1.0)), Dials(OffPolicyConfig(kl_weight=2.0, policy_share=1.0))
     played.load_state_dict(trained.state_dict())
     assert played.metrics() == {"kl_weight": 2.0, "virtual_ratio": 0.0, "policy_share": 1.0}
 
@@ -169,9 +170,12 @@ def test_a_dial_that_moves_by_disagreement_needs_two_heads(schedule):
 
 
 def test_the_dials_of_an_agent_move_together_and_come_back_from_a_checkpoint():
-    config = AgentConfig(kl_weight=ScheduleConfig(schedule="exp", initial=1.0, decay=0.5), virtual_ratio=0.25)
-    further = {"policy_share": ScheduleConfig(schedule="linear", initial=0.0, to=1.0, over=10, clock="steps")}
-    dials, other = Dials(config, **further), Dials(config, **further)
+    config = OffPolicyConfig(
+        kl_weight=ScheduleConfig(schedule="exp", initial=1.0, decay=0.5),
+        virtual_ratio=0.25,
+        policy_share=ScheduleConfig(schedule="linear", initial=0.0, to=1.0, over=10, clock="steps"),
+    )
+    dials, other = Dials(config), Dials(config)
     assert dials.move
     assert not Dials(AgentConfig(kl_weight=3.0)).move
     dials.update(0.1, steps=4)

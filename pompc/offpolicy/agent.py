@@ -11,7 +11,8 @@ from torch import Tensor
 from torchrl.data import TensorSpec
 
 from pompc.agent import MPPIRL
-from pompc.dials import Dials, disagreement
+from pompc.dials import disagreement
+from pompc.metrics import by_name
 from pompc.models.protocols import Model, TerminalValue
 from pompc.models.rollout import rollout_policy
 from pompc.networks.optimizer_step import optimizer_step
@@ -64,7 +65,6 @@ class OffPolicyAgent(MPPIRL):
 
     def __init__(self, config: OffPolicyConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.dials = Dials(config, policy_share=config.policy_share)
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
@@ -187,12 +187,11 @@ class OffPolicyAgent(MPPIRL):
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the pending updates; return their mean metrics."""
-        found: dict[str, list[Tensor]] = {}
+        made = []
         for _ in range(min(self.pending_updates, max(self.config.log_every, self.problem.num_envs))):
-            metrics = self.update(*self.replay.sample(self.config.batch_size), in_burst=self.budget.in_burst)
+            made.append(self.update(*self.replay.sample(self.config.batch_size), in_burst=self.budget.in_burst))
             self.budget.spend()
-            for name, value in metrics.items():
-                found.setdefault(name, []).append(value)
+        found = by_name(made)  # averaged on the device, which is not waited for
         return {name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in found.items()}
 
     def update(

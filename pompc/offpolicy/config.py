@@ -20,7 +20,7 @@ from pompc.dials import AgentConfig
 from pompc.errors import UserError
 from pompc.models.config import SIZES, ModelSize
 from pompc.planner.config import MPPIConfig
-from pompc.schedules import ScheduleConfig, check_setting
+from pompc.schedules import ScheduleConfig, Setting, check_setting, highest_value
 
 WIDE_ACTION = 20
 ORDERED = (("bin_low", "bin_high"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max"))
@@ -191,6 +191,12 @@ class OffPolicyConfig(AgentConfig):
                 f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
                 "(planner.num_samples)"
             )
+
+    @property
+    def dials(self) -> dict[str, Setting]:
+        """Add the share of the policy, if it ever has one."""
+        mixture = {"policy_share": self.policy_share} if highest_value(self.policy_share) > 0 else {}
+        return {**super().dials, **mixture}
 
     @property
     def size(self) -> ModelSize:

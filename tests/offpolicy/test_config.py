@@ -79,6 +79,10 @@ def test_without_a_time_limit_a_discount_must_be_given():
             r"planner\.min_std must be positive, not 0\.0",
         ),
         (
+            {"policy_share": ScheduleConfig(), "ensemble_size": 1},
+            r"algo\.ensemble_size=1: .* needs at least 2 of them",
+        ),
+        (
             {"virtual_ratio": ScheduleConfig(), "ensemble_size": 1},
             r"algo\.ensemble_size=1: .* needs at least 2 of them",
         ),
