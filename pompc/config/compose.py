@@ -22,7 +22,7 @@ from pompc.config.run_options import RunConfig
 from pompc.config.schema import build, group
 from pompc.config.values import plain
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, ENVIRONMENTS, nearest, parse_environment
+from pompc.registry import ALGORITHMS, ENVIRONMENTS, Registry, nearest, parse_environment
 
 GROUPS = ("algo", "env", "preset")
 
@@ -49,17 +49,12 @@ def compose(
             chosen[key] = value.strip()
         else:
             rest.append(text)
-    for key, registry, find in (
-        ("algo", ALGORITHMS, ALGORITHMS.__getitem__),
-        ("env", ENVIRONMENTS, parse_environment),
-    ):
-        if not chosen[key]:
-            raise UserError(f"no {registry.kind} given: add --{key} NAME; there are: {', '.join(registry)}")
-        find(str(chosen[key]))
-    family, arguments = parse_environment(str(chosen["env"]))
-    options = layout(str(chosen["algo"]), family)
+    algo = _given(chosen["algo"], "algo", ALGORITHMS)
+    ALGORITHMS[algo]  # a wrong algorithm is named before a missing environment
+    family, arguments = parse_environment(_given(chosen["env"], "env", ENVIRONMENTS))
+    options = layout(algo, family)
     parsed = _parsed(rest, options)
-    values = _compose_groups(options, str(chosen["algo"]), family, chosen["preset"])
+    values = _compose_groups(options, algo, family, chosen["preset"])
     values["env"] |= arguments
     return _with(values, parsed, options)
 
@@ -73,6 +68,12 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 def presets() -> list[str]:
     """List the names of the presets."""
     return sorted(path.stem for path in (_directory() / "preset").glob("*.yaml"))
+
+
+def _given(name: str | None, key: str, registry: Registry) -> str:
+    if not name:
+        raise UserError(f"no {registry.kind} given: add --{key} NAME; there are: {', '.join(registry)}")
+    return name
 
 
 def _parsed(overrides: Sequence[str], options: Group) -> list[texts.Override]:

@@ -155,11 +155,7 @@ def _bare(hint: Any) -> Any:
 
 def _stripped(hint: Any) -> Any:
     """Take every ``Annotated`` out of an annotation."""
-    return _parse({"hint": hint})
-
-
-def _parse(annotations: dict[str, Any]) -> Any:
-    probe = type("Probe", (), {"__annotations__": annotations})
+    probe = type("Probe", (), {"__annotations__": {"hint": hint}})
     return get_type_hints(probe)["hint"]
 
 

@@ -18,7 +18,7 @@ from pompc.training.acting import acting
 from pompc.training.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from pompc.agent import MPPIRL
     from pompc.environment import EnvironmentFamily
@@ -54,7 +54,7 @@ def record_episode(
         UserError: the environment gives no frames.
         Stopped: ``stop`` was requested.
     """
-    stop = stop or StopRequest()
+    stop, summary = stop or StopRequest(), {}
     stop.check()
     path.parent.mkdir(parents=True, exist_ok=True)
     env = family.make(render_mode="rgb_array")
@@ -66,8 +66,8 @@ def record_episode(
             acting(agent, seed),
             closing(writer),
         ):  # as a block itself, the writer leaves its encoder running after an error
-            summary = {"return": 0.0}
-            for frame in _frames(env, agent, seed, device, family.info_keys, summary):
+            for frame, facts in _frames(env, agent, seed, device):
+                summary |= {key: float(facts[key]) for key in ("return", *family.info_keys) if key in facts}
                 writer.append_data(_even(frame))
                 stop.check()
     except BaseException:
@@ -79,16 +79,14 @@ def record_episode(
 
 
 def _frames(
-    env: gymnasium.Env,
-    agent: MPPIRL,
-    seed: int,
-    device: torch.device | str,
-    info_keys: Sequence[str],
-    summary: dict[str, float],
-) -> Iterator[np.ndarray]:
-    """Yield frames ``[height, width, 3]`` uint8, each of the state from which its plan was made; sum the episode up."""
+    env: gymnasium.Env, agent: MPPIRL, seed: int, device: torch.device | str
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield frames ``[height, width, 3]`` uint8, each of the state from which its plan was made.
+
+    With a frame comes the ``info`` of the step before it, and under ``return`` the sum of the rewards so far.
+    """
     overlay = getattr(env.unwrapped, "overlay", None)
-    observation, _ = env.reset(seed=seed)
+    (observation, _), info, total = env.reset(seed=seed), {}, 0.0
     carried = {name: spec.zero(torch.Size([1])) for name, spec in agent.primers().items()}
     for index in range(MAX_FRAMES):
         td = TensorDict({**carried, **_inputs(observation, index == 0)}, batch_size=[1], device=device)
@@ -96,12 +94,11 @@ def _frames(
         plan = agent.overlay(td)
         if overlay is not None and plan is not None:
             overlay(*plan)
-        yield _render(env)
+        yield _render(env), {**info, "return": total}
         observation, reward, terminated, truncated, info = env.step(td["action"][0].cpu().numpy())
-        summary["return"] += float(reward)
-        summary.update({key: float(info[key]) for key in info_keys if key in info})
+        total += float(reward)
         if terminated or truncated:
-            yield _render(env)
+            yield _render(env), {**info, "return": total}
             return
         carried = {name: td["next", name] for name in carried}
 
