@@ -37,8 +37,12 @@ def require_carla():
         pytest.skip(f"needs the CARLA client 0.9.16, not {found}", allow_module_level=True)
 
 
+ATTEMPTS = 6
+"""Runs of a body whose client aborts. On two busy cores one run in 18 of a body with four new worlds aborted (25 in 441)."""
+
+
 class ClientAborted(AssertionError):
-    """The client aborted its process while the world changed, as it does about once in 250 times (`loader`)."""
+    """The client aborted its process while the world changed, a fault of the client's (`loader`)."""
 
 
 def renew(server):
@@ -53,11 +57,14 @@ def in_client(body):
 
     @functools.wraps(body)
     def test(server):
-        try:
-            run(body, server)
-        except ClientAborted:
-            renew(server)
-            run(body, server)
+        for attempt in range(ATTEMPTS):
+            try:
+                run(body, server)
+                return
+            except ClientAborted:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                renew(server)
 
     test.body = body
     del test.__wrapped__  # or pytest would look for fixtures named client and world
