@@ -24,6 +24,8 @@ from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
 from pompc.data.holding import count_down, is_held
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
+from pompc.model_learning.config import ExplicitModelConfig
+from pompc.model_learning.make import explicit_model
 from pompc.models import KnownModel, TerminalValue
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
@@ -44,7 +46,7 @@ from pompc.schedules import ScheduleConfig, highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveHRLConfig(OnPolicyConfig):
+class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
     """Options of :class:`AdaptiveHRL` beside those of on-policy learning.
 
     Attributes:
@@ -109,10 +111,10 @@ class AdaptiveHRL(OnPolicyAgent):
     Config = AdaptiveHRLConfig
 
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
-        task = problem.task_model()
+        task = explicit_model(config, config.model, problem)
         start = task.nominal if config.start_at_nominal else None
         super().__init__(config, problem, policy_dim=task.parameter_dim, initial_mean=start)
-        self.task, self.model = task, KnownModel(task)
+        self.task, self.model = task, self.adopt(KnownModel(task))
         self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
         self.mix = MIXES[config.mix]
         self.virtual_buffer = VirtualBuffer(config.virtual_rollouts, config.virtual_window)
@@ -196,6 +198,10 @@ class AdaptiveHRL(OnPolicyAgent):
             tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
 
     # -- learning ----------------------------------------------------------------------------------------------------
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        """Make one update, then let the learned parts of the model learn; so its errors are measured on new data."""
+        return {**super().learn(data), **self.learned_parts.learn(data)}
 
     def policy_keys(self) -> tuple[str, ...]:
         """Add ``decided``, whether a step made a decision, and the candidates if the policy loss uses them."""

@@ -6,20 +6,21 @@ In the plane of the two dials it is the origin without a policy: lambda = 0, rho
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from pompc.agent import MPPIRL
 from pompc.config.options import PositiveInt, Top
-from pompc.dials import AgentConfig
+from pompc.model_learning.config import ExplicitModelConfig
+from pompc.model_learning.make import explicit_model
 from pompc.planner import MPPI, MPPIConfig
 from pompc.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPIAgentConfig(AgentConfig):
+class MPPIAgentConfig(ExplicitModelConfig):
     """Options of :class:`MPPIAgent`.
 
     Attributes:
@@ -36,7 +37,7 @@ class MPPIAgentConfig(AgentConfig):
 
 
 class MPPIAgent(MPPIRL):
-    """Plan on the environment's explicit model with the nominal cost parameters; learn nothing.
+    """Plan on the environment's explicit model with the nominal cost parameters; only learned parts of it learn.
 
     Args:
         config: options.
@@ -47,7 +48,7 @@ class MPPIAgent(MPPIRL):
 
     def __init__(self, config: MPPIAgentConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.task = problem.task_model()
+        self.task = self.adopt(explicit_model(config, config.model, problem))
         self.planner = MPPI(config.planner, self.task, self.task, self.task.action_dim, device=problem.device)
 
     def encode(self, observation: Tensor) -> Tensor:
@@ -59,11 +60,12 @@ class MPPIAgent(MPPIRL):
         nominal = self.task.parameters(self.task.nominal).expand(len(tensordict), 1, -1)
         return TensorDict({"parameters": nominal}, batch_size=[len(tensordict), 1])
 
-    def learn(self, data: TensorDictBase) -> dict[str, float]:
-        """Count the call; there is nothing to learn."""
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        """Count the call, and let the learned parts of the model learn."""
         self.updates += 1
         return {
             "reward": data["next", "reward"].mean().item(),
             "terminated": data["next", "terminated"].float().mean().item(),
             "model_steps": float(self.model_steps),
+            **self.learned_parts.learn(data),
         }

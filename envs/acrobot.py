@@ -236,6 +236,12 @@ class AcrobotModel:
         links = swing(tuple(links), action[..., 0].clamp(-1.0, 1.0), torch)
         return torch.stack([*links, (held + 1) * in_goal(links, self.goal, torch)], -1)
 
+    def difference(self, state: Tensor, origin: Tensor) -> Tensor:
+        """Subtract, both angles by the shorter way round: ``[..., 5]``, ``[..., 5]`` -> ``[..., 5]``."""
+        apart = state - origin
+        angles = apart[..., :2]
+        return torch.cat([angles - 2 * math.pi * torch.round(angles / (2 * math.pi)), apart[..., 2:]], -1)
+
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Solved or in the danger disc: -> bool ``[...]``."""
         return self._solved(next_state) | self._danger(next_state)

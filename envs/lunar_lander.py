@@ -43,6 +43,8 @@ class LunarLanderConfig(Options):
         mismatch: the model's mass and inertia are ``1 + mismatch`` times the real ones, so that it believes in less
             thrust; -0.5 to 1 is sensible, 0 is exact.
         torque_coupling: false makes the model ignore that the side engines turn the lander.
+        planner_sees_zones: false hides the zones from the model's cost, rewards and terminations; the observation still
+            tells where they are.
     """
 
     section = "env"
@@ -55,6 +57,7 @@ class LunarLanderConfig(Options):
     turbulence: float = 0.0
     mismatch: Annotated[float, Gt(-1), Lt(math.inf)] = 0.0
     torque_coupling: bool = True
+    planner_sees_zones: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,6 +152,7 @@ class LunarLanderModel:
         self.config = config
         self.nominal = torch.tensor([0.0, -1.0, 0.0, 0.0], device=device)
         self._zones = torch.tensor(config.zones, dtype=torch.float32, device=device).reshape(-1, 3)
+        self._avoided = self._zones if config.planner_sees_zones else self._zones[:0]
         self._body = LanderBody(config.action_repeat, config.mismatch, config.torque_coupling)
 
     def state(self, observation: Tensor) -> Tensor:
@@ -207,9 +211,9 @@ class LunarLanderModel:
         return _crashed(state) | (self._clearance(state).amin(-1) < 0)
 
     def _clearance(self, state: Tensor) -> Tensor:
-        """Distance to every zone's edge, then one far distance so that there is always a minimum."""
-        offset = state[..., None, :2] - self._zones[:, :2]
-        distance = offset.square().sum(-1).add(1e-12).sqrt() - self._zones[:, 2]
+        """Distance to the edge of every zone that the model knows, then one far distance so that there is always a minimum."""
+        offset = state[..., None, :2] - self._avoided[:, :2]
+        distance = offset.square().sum(-1).add(1e-12).sqrt() - self._avoided[:, 2]
         return torch.nn.functional.pad(distance, (0, 1), value=10.0)
 
 

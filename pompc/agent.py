@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -15,10 +15,13 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import UserError
+from pompc.model_learning.parts import LearnedParts
 from pompc.models.protocols import Dynamics, TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
 from pompc.schedules import Dial
+
+M = TypeVar("M")
 
 # TorchRL announces every storage in the middle of the progress bar.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
@@ -45,6 +48,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         counts: metrics that are counts or settings; a row of metrics.csv has their last value, not their mean.
         updates: learning updates so far.
         steps: environment steps learned from so far, action repeat counted.
+        learned_parts: learned parts of an explicit model; :meth:`learn` calls their ``learn``.
         greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
     """
 
@@ -61,6 +65,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.planner: MPPI | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates, self.steps = 0, 0
+        self.learned_parts = LearnedParts()
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
         self._checked: set[bool] = set()  # the values of ``explore`` for which a decision wrote all primers
         self.in_keys = ["observation"]
@@ -239,6 +244,11 @@ class MPPIRL(TensorDictModuleBase, ABC):
         """Add transitions ``[num_envs, time]`` to :attr:`steps`; :meth:`learn` calls it."""
         self.steps += data.numel() * self.problem.action_repeat
 
+    def adopt(self, model: M) -> M:
+        """Return a model; if it has learned parts, keep them among the weights and in checkpoints."""
+        self.learned_parts = LearnedParts(model)
+        return model
+
     @property
     def dynamics(self) -> Dynamics | None:
         """The dynamics that the planner rolls out; ``None`` without a planner."""
@@ -263,6 +273,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
             "updates": self.updates,
             "steps": self.steps,
             "model_steps": self.model_steps,
+            "learned_parts": self.learned_parts.training_state(replay=replay),
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
@@ -271,5 +282,6 @@ class MPPIRL(TensorDictModuleBase, ABC):
         for name, saved in state.get("optimizers", {}).items():
             self.optimizers[name].load_state_dict(saved)
         self.updates, self.steps = state["updates"], state["steps"]
+        self.learned_parts.load_training_state(state.get("learned_parts", {}))
         if self.planner is not None:
             self.planner.model_steps = state["model_steps"]

@@ -26,6 +26,7 @@ class Problem:
         tasks: the tasks of a multi-task environment; ``None`` for one task.
         action_repeat: environment steps per action.
         terminates: whether an episode can end before its time limit; ``None`` if that is not known.
+        info_keys: scalars that every step reports (:attr:`~pompc.environment.EnvironmentFamily.info_keys`).
     """
 
     observation_dim: int
@@ -38,3 +39,4 @@ class Problem:
     tasks: Tasks | None = None
     action_repeat: int = 1
     terminates: bool | None = None
+    info_keys: tuple[str, ...] = ()

@@ -88,6 +88,8 @@ class RacingModel:
         low, high = torch.tensor(LOW, device=device), torch.tensor(HIGH, device=device)
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
         self._one = ops.constant(1.0)
+        places = torch.tensor([0, *range(CAR_SIZE, CAR_SIZE + config.num_opponents)], device=device)
+        self._lap = torch.zeros(self.state_dim, device=device).index_fill(0, places, self.road.length)
         self.nominal = (torch.tensor(NOMINAL, device=device) - self._centre) / self._half_range
 
     def state(self, observation_: Tensor) -> Tensor:
@@ -121,6 +123,11 @@ class RacingModel:
         fixed = CAR_SIZE + self.opponents  # from here on nothing changes: the opponents' offsets and speeds
         places = torch.add(entries[CAR_SIZE:fixed], entries[fixed + self.opponents :], alpha=self.config.control_step)
         return torch.stack((*car, *places.unbind(0), *entries[fixed:].unbind(0))).movedim(0, -1)
+
+    def difference(self, state: Tensor, origin: Tensor) -> Tensor:
+        """Subtract states ``[..., state]``, positions along the track by the shorter way round (``Periodic``)."""
+        apart = state - origin
+        return apart - self._lap * torch.round(apart / self.road.length)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Whether ``next_state`` breaks a rule: bool ``[...]``. The stall rule needs a memory and is left out."""

@@ -63,6 +63,15 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Periodic(Protocol):
+    """A model whose state has entries that repeat: angles, the place on a loop."""
+
+    def difference(self, state: Tensor, origin: Tensor) -> Tensor:
+        """Subtract by the shorter way round: ``state [..., state]``, ``origin [..., state]`` -> ``[..., state]``."""
+        ...
+
+
 class TerminalValue(Protocol):
     """The value (a return, larger is better) a planner adds at the end of its horizon."""
 

@@ -68,7 +68,7 @@ class OffPolicyAgent(MPPIRL):
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
-        self.model: Model = self.model_kind.make(config, problem)
+        self.model: Model = self.adopt(self.model_kind.make(config, problem))
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
@@ -183,7 +183,8 @@ class OffPolicyAgent(MPPIRL):
         self.replay.extend(data)
         self.budget.add(data.numel(), can_sample=self.replay.num_starts > 0)
         self.terminations.note(data)
-        return {**self.catch_up(), **self.dials.metrics(), "updates": self.updates}
+        model = self.learned_parts.learn(data)
+        return {**model, **self.catch_up(), **self.dials.metrics(), "updates": self.updates}
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the pending updates; return their mean metrics."""

@@ -16,8 +16,8 @@ from pompc.config.options import (
     Share,
     Top,
 )
-from pompc.dials import AgentConfig
 from pompc.errors import UserError
+from pompc.model_learning.config import LearnedPartsConfig
 from pompc.models.config import SIZES, ModelSize
 from pompc.planner.config import MPPIConfig
 from pompc.schedules import ScheduleConfig, Setting, check_setting, highest_value
@@ -53,13 +53,14 @@ PolicyShare = Annotated[Share | ScheduleConfig, Top()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig(AgentConfig):
+class OffPolicyConfig(LearnedPartsConfig):
     """Options of :class:`~pompc.offpolicy.agent.OffPolicyAgent`; the defaults are TD-MPC2's.
 
     Attributes:
         policy_share: share of the steps in which the policy acts instead of the planner, while collecting.
         policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
-        model: ``learned`` (a latent world model) or ``known`` (the environment's explicit model; nothing of it is learned).
+        model: ``learned`` (a latent world model), ``known`` (the environment's explicit model) or ``residual`` (that model,
+            of which a network learns the error).
         sequence: transitions of a training sequence; null takes ``planner.horizon``.
         planner: options of the planner; its discount is ``discount`` below.
         model_size: millions of parameters, one of the published sizes.
@@ -118,7 +119,7 @@ class OffPolicyConfig(AgentConfig):
 
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1
-    model: Literal["learned", "known"] = "learned"
+    model: Literal["learned", "known", "residual"] = "learned"
     sequence: PositiveInt | None = None
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=tdmpc2_planner)
     model_size: Literal[1, 5, 19, 48, 317] = 5
@@ -175,6 +176,10 @@ class OffPolicyConfig(AgentConfig):
         for low, high in ORDERED:
             if not getattr(self, low) < getattr(self, high):
                 raise UserError(f"algo.{low}={getattr(self, low)} must be below algo.{high}={getattr(self, high)}")
+        if self.margins == "learned" == self.model:
+            raise UserError(
+                "algo.margins=learned needs an explicit model: take algo.model=known or residual, or algo.margins=task"
+            )
         if self.planner.min_std <= 0:
             raise UserError(f"planner.min_std must be positive, not {self.planner.min_std}: divergences divide by it")
         self.require_ensemble(self.size.ensemble_size)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
+from pompc.model_learning.make import explicit_model
 from pompc.models.imagination import Imagination
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
@@ -60,20 +61,20 @@ def _two_hot(config: OffPolicyConfig) -> TwoHot:
 
 
 def make_known_model(config: OffPolicyConfig, problem: Problem) -> KnownModel:
-    """Take the environment's explicit model.
+    """Take the environment's explicit model, with the learned parts that the config asks for.
 
     Raises:
         UserError: there is none, or observations are images.
     """
     if problem.image_shape is not None:
         raise UserError(
-            f"algo.model=known reads flat observations, not images {problem.image_shape}: take algo.model=learned, or the "
-            "environment without images"
+            f"algo.model={config.model} reads flat observations, not images {problem.image_shape}: take "
+            "algo.model=learned, or the environment without images"
         )
     try:
-        return KnownModel(problem.task_model())
+        return KnownModel(explicit_model(config, config.model, problem))
     except UserError as error:
-        raise UserError(f"algo.model=known: {error}, or algo.model=learned") from error
+        raise UserError(f"algo.model={config.model}: {error}, or algo.model=learned") from error
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class ModelKind:
 MODELS = {
     "learned": ModelKind(make_world_model, losses.world_model_loss),
     "known": ModelKind(make_known_model, losses.known_model_loss),
+    "residual": ModelKind(make_known_model, losses.known_model_loss),
 }
 """Kinds of models by the name that ``algo.model`` takes."""
 

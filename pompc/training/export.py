@@ -9,7 +9,7 @@ from pompc.training import checkpoint
 from pompc.training.play import find_checkpoint
 
 PLAYS = ("manifest", "config", "agent")
-LEARNS = ("replay", "optimizers")  # of the training state: what acting never reads
+LEARNS = ("replay", "optimizers", "learned_parts")  # of the training state: what acting never reads
 MAX_BYTES = 1_000_000
 
 
