@@ -15,6 +15,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 
 from pompc.data import carried
 from pompc.dials import AgentConfig, Dials
+from pompc.filter import make_filter
 from pompc.models.protocols import Dynamics, TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
@@ -46,6 +47,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         updates: learning updates so far.
         steps: environment steps learned from so far, action repeat counted.
         greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
+        filter: the safety filter between decision and environment; ``None`` if it is off.
         policy_alone: whether evaluations act by the bare policy (:meth:`act_by_policy`).
     """
 
@@ -61,6 +63,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.problem = problem
         self.dials = Dials(config)
         self.planner: MPPI | None = None
+        self.filter = make_filter(config.filter, problem)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates, self.steps = 0, 0
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
@@ -90,6 +93,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
         explore = exploration_type() == ExplorationType.RANDOM
         alone = self.policy_alone and not explore
         tensordict = self._act_alone(tensordict) if alone else self.act(tensordict, explore)
+        if self.filter is not None:
+            tensordict = self.filter(tensordict, explore)
         if explore not in self._checked:
             carried.require_written(tensordict, self.primers(), type(self).__name__)
             self._checked.add(explore)
@@ -146,11 +151,12 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return cls.act_by_policy is not MPPIRL.act_by_policy
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Return the specs of the planner state carried in the TensorDict, without the batch dimension."""
+        """Return the specs of what planner and filter carry in the TensorDict, without the batch dimension."""
+        specs = {} if self.filter is None else self.filter.primers()
         if self.planner is None:
-            return {}
+            return specs
         shape = (self.planner.config.horizon, self.planner.action_dim)
-        return {"planner_mean": Unbounded(shape, device=self.problem.device)}
+        return {"planner_mean": Unbounded(shape, device=self.problem.device), **specs}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
         """Return the plan behind the last action of environment 0, for a video.
