@@ -217,15 +217,16 @@ class AcrobotModel:
         links = state.unbind(-1)[:4]
         if not self.config.danger:
             return links[0] < math.inf  # true, in the shape of the state
-        low = energy(links, torch) < self._least_energy
         (x, height), (across, up) = tip(links, torch), tip_speed(links, torch)
-        return low | ((x - self.config.danger[0]) * across + (height - self.config.danger[1]) * up >= 0)
+        return self._energy_is_low(state) | (
+            (x - self.config.danger[0]) * across + (height - self.config.danger[1]) * up >= 0
+        )
 
-    @property
-    def _least_energy(self) -> float:
-        """Least energy with which the tip comes as high as the lowest point of the disc [J]."""
+    def _energy_is_low(self, state: Tensor) -> Tensor:
+        """Whether the tip cannot come as high as the lowest point of the disc: bool ``[...]``. Damping keeps that so."""
         height = self.config.danger[1] - self.config.danger[2]
-        return GRAVITY * (0.5 * height + max(-1.0, height - 1.0))
+        least = GRAVITY * (0.5 * height + max(-1.0, height - 1.0))
+        return energy(state.unbind(-1)[:4], torch) < least
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 3]`` in [-1, 1] -> target angles (upright +- half a turn, straight +- half a turn) and energy weight.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pompc.models.protocols import Model
+from pompc.models.protocols import Constrained, Model
 
 
 class Imagination:
@@ -15,10 +15,14 @@ class Imagination:
 
     Args:
         model: learned or explicit. Entries of an action that the task of a state ignores have no effect.
+
+    Attributes:
+        margins: the model's, if it is :class:`~pompc.models.protocols.Constrained`; then this object is. Otherwise None.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.margins = model.margins if isinstance(model, Constrained) else None
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """See :class:`~pompc.models.protocols.Dynamics`."""

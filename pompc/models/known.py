@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pompc.models.protocols import TaskModel
+from pompc.models.protocols import Constrained, TaskModel
 
 
 class KnownModel(nn.Module):
@@ -18,6 +18,7 @@ class KnownModel(nn.Module):
         input_dim: size of an observation, the networks' input.
         terminates: True; :meth:`outcome` asks the task.
         tasks: None; an explicit model is of one task.
+        margins: the task's, if it is :class:`~pompc.models.protocols.Constrained`; then this model is. Otherwise None.
     """
 
     terminates = True
@@ -26,6 +27,7 @@ class KnownModel(nn.Module):
     def __init__(self, task: TaskModel) -> None:
         super().__init__()
         self.task = task
+        self.margins = task.margins if isinstance(task, Constrained) else None
         self.input_dim = task.observe(torch.zeros(task.state_dim, device=task.nominal.device)).shape[-1]
 
     def encode(self, observation: Tensor) -> Tensor:

@@ -36,6 +36,11 @@ class MPPIConfig(Options):
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero while a finite sample is left. The planner's inputs must
             be finite all the same.
+        violation_cost: cost of breaking a constraint of the model by 1 in a step, in units of its margin: metres, or the
+            task's. It is discounted like every cost.
+        tighten: safety margin, in the same units: a constraint counts as broken below it.
+        hard: drop the samples that break a constraint. If all do, the least violation leads. The plan is then one that
+            keeps the constraints, if a sample does.
         compile: compile rollout and cost with ``torch.compile`` into one graph. This needs a C++ compiler, and the first
             plan takes seconds, more for a long horizon.
         matmul_precision: of matrix products while planning. ``highest`` is float32, ``high`` TF32 on devices that have it,
@@ -64,6 +69,9 @@ class MPPIConfig(Options):
     control_cost: Share = 0.0
     stochastic: bool = False
     drop_nonfinite: bool = False
+    violation_cost: NonNegativeFloat = 0.0
+    tighten: NonNegativeFloat = 0.0
+    hard: bool = False
     compile: bool = False
     matmul_precision: Literal["highest", "high", "medium", "centred"] = "highest"
 
@@ -71,11 +79,20 @@ class MPPIConfig(Options):
         super().__post_init__()
         self._check_std()
         self._check_numbers_of_samples()
+        if self.tighten and not self.constrained:
+            raise UserError(
+                f"planner.tighten={self.tighten} tightens nothing: give planner.hard=true, or a planner.violation_cost"
+            )
         if self.control_cost and self.adapt_std and self.min_std == 0:
             raise UserError(
                 "planner.control_cost divides by the standard deviation, which planner.adapt_std may take to 0: raise "
                 "planner.min_std"
             )
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the planner heeds the margins of its model."""
+        return self.hard or self.violation_cost > 0
 
     def _check_std(self) -> None:
         largest = max(self.init_std, default=0.0) if isinstance(self.init_std, (tuple, list)) else self.init_std

@@ -8,6 +8,7 @@ from torch import Tensor
 from pompc.models.protocols import Cost, Dynamics, TerminalValue
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
+from pompc.planner.constraints import Hard
 from pompc.planner.importance import Importance
 from pompc.planner.noise import NOISES
 from pompc.planner.plan import Plan
@@ -23,7 +24,7 @@ class MPPI:
 
     Args:
         config: options.
-        dynamics: the model to roll out; it may also end episodes (``Terminating``).
+        dynamics: the model to roll out; it may also end episodes (``Terminating``) and have constraints (``Constrained``).
         cost: the cost to minimise; it may be the same object as the dynamics.
         action_dim: size of an action.
         low: lower bound of the actions, a number or ``[action]``.
@@ -35,8 +36,8 @@ class MPPI:
         model_steps: steps of the dynamics so far.
 
     Raises:
-        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, or ``compile``
-            finds no C++ compiler.
+        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``compile`` finds no
+            C++ compiler, or the dynamics lack the margins that an option needs.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class MPPI:
         self.noise = NOISES[config.noise](config)
         covariance = self.noise.covariance(config.horizon)
         self.importance = Importance(config, covariance, self.device) if config.control_cost else None
+        self.hard = Hard(config) if config.hard else None
         self.model_steps = 0
 
     @property
@@ -79,6 +81,7 @@ class MPPI:
         terminal_value: TerminalValue | None = None,
         discount: Tensor | None = None,
         noise: Tensor | None = None,
+        margins: bool = False,
     ) -> Plan:
         """Plan from every state.
 
@@ -93,12 +96,13 @@ class MPPI:
             terminal_value: value of the last state (a return), subtracted from the cost.
             discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
+            margins: measure the margins of the samples even if no option needs them.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
 
         Raises:
-            UserError: an argument has a wrong shape, type or device, or there are too many proposals.
+            UserError: an argument has a wrong shape, type or device, there are too many proposals, or no margins.
             NonFiniteError: an argument is not finite, or a cost is not finite and ``drop_nonfinite`` is off or no finite
                 sample is left.
         """
@@ -118,24 +122,30 @@ class MPPI:
             mean, proposals = self._reachable(mean, std, given.proposals)
             drawn = self.sample(mean, std, proposals, fresh)
             actions = torch.clamp(drawn, self.low, self.high)
-            states, costs = self.scorer(given, actions, terminal_value, probe)
+            scored = self.scorer(given, actions, terminal_value, probe, margins)
             self.model_steps += actions[..., 0].numel()
+            costs, weighed = (scored.costs, scored.costs) if self.hard is None else self.hard.drop(scored)
             if self.importance is None:
                 log_ratio = None
-                mean, std, weights = self.update(actions, costs, mean, std)
+                mean, std, weights = self.update(actions, weighed, mean, std)
             else:
                 log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
-                mean, std, weights = self.update(drawn, costs, mean, std, log_ratio)
+                mean, std, weights = self.update(drawn, weighed, mean, std, log_ratio)
                 mean = torch.clamp(mean, self.low, self.high)
+        if self.hard is not None:
+            alone = self.scorer(given, mean.unsqueeze(2), terminal_value, None)
+            self.model_steps += mean[..., 0].numel()
+            mean = self.hard.executable(mean, self.hard.kept(alone).squeeze(2), actions, scored, weighed)
         return Plan(
             mean=mean,
             std=std,
             actions=actions,
-            states=states,
+            states=scored.states,
             costs=costs,
             weights=weights,
             soft_value=soft_value(costs, self.config.temperature, log_ratio),
             effective_samples=effective_sample_size(weights),
+            margin=scored.margin,
             batch_size=[len(given.state), given.candidates],
         )
 

@@ -20,6 +20,8 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
         weights: weights ``[..., sample]`` that sum to one; with a control cost they include the importance ratios.
         soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost, of the base density.
         effective_samples: effective sample size ``[...]``.
+        margin: least margin of each sample over steps and constraints, until its episode ends ``[..., sample]``; ``None``
+            unless the planner heeds constraints or was asked for margins.
     """
 
     mean: Tensor
@@ -30,3 +32,4 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
     weights: Tensor
     soft_value: Tensor
     effective_samples: Tensor
+    margin: Tensor | None = None

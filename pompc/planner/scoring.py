@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pompc.errors import NonFiniteError, UserError
-from pompc.models.protocols import Cost, Dynamics, Judge, TerminalValue, Terminating
+from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, TerminalValue, Terminating
 from pompc.planner.config import MPPIConfig
+from pompc.planner.constraints import Scored, measure, until_end, without_margins
 from pompc.planner.inputs import Inputs, Probe
 from pompc.planner.weights import until_termination
 from pompc.system.precision import matmul_precision
@@ -25,7 +26,7 @@ class Scorer:
 
     Args:
         config: options of the planner.
-        dynamics: the model to roll out; it may also end episodes (``Terminating``).
+        dynamics: the model to roll out; it may also end episodes (``Terminating``) and have constraints (``Constrained``).
         cost: the cost to sum; it may be the same object as the dynamics.
         device: device of the plans.
 
@@ -33,7 +34,8 @@ class Scorer:
         discounts: factor of every step and of the last state, from ``config.discount``: ``[horizon + 1]``.
 
     Raises:
-        UserError: ``config.compile`` is set and there is no C++ compiler.
+        UserError: ``config.compile`` is set and there is no C++ compiler, or ``config`` asks for constraints that the
+            dynamics do not have.
     """
 
     def __init__(self, config: MPPIConfig, dynamics: Dynamics, cost: Cost, device: torch.device) -> None:
@@ -43,6 +45,9 @@ class Scorer:
         self.device = device
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device)
         self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
+        self._margins = dynamics.margins if isinstance(dynamics, Constrained) else None
+        if config.constrained:
+            self._require_margins("planner.hard" if config.hard else "planner.violation_cost")
         self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
         self._score = self._score_block
         if config.compile:
@@ -52,27 +57,42 @@ class Scorer:
             self._score = torch.compile(self._score_block, dynamic=False)
 
     def __call__(
-        self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, probe: Probe
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        given: Inputs,
+        actions: Tensor,
+        terminal_value: TerminalValue | None,
+        probe: Probe | None,
+        margins: bool = False,
+    ) -> Scored:
         """Score the samples of a plan.
 
         Args:
             given: checked inputs of the plan.
             actions: ``[batch, candidate, sample, horizon, action]``.
             terminal_value: value of the last state, a return.
-            probe: tells non-finite inputs from non-finite costs.
+            probe: tells non-finite inputs from non-finite costs; ``None`` lets costs be what they are.
+            margins: measure the margins even if no option needs them.
 
         Returns:
-            Trajectories ``[batch, candidate, sample, horizon + 1, state]`` and costs ``[batch, candidate, sample]``;
-            the cost of a dropped sample is infinite.
+            The trajectories and costs of all samples, and their margins if they are measured.
 
         Raises:
-            UserError: the dynamics, the cost or the value returned another shape than needed.
+            UserError: the dynamics, the cost, the margins or the value returned another shape than needed, or there are no
+                margins.
             NonFiniteError: an input is not finite, or a cost is not finite and may not be dropped.
         """
+        if margins:
+            self._require_margins("plan(margins=True)")
         with matmul_precision(self.config.matmul_precision):
-            states, charges = self._score_in_blocks(given, actions, terminal_value)
-        return states, self._finite_costs(charges, probe)
+            states, charges, *measured = self._score_in_blocks(
+                given, actions, terminal_value, margins or self.config.constrained
+            )
+        scored = Scored(states, charges.sum(-1), *measured)
+        return scored if probe is None else scored._replace(costs=self._finite_costs(charges, scored, probe))
+
+    def _require_margins(self, asked: str) -> None:
+        if self._margins is None:
+            raise without_margins(asked)
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Roll the dynamics out from ``state [batch, state]``.
@@ -102,7 +122,7 @@ class Scorer:
         terminal_value: TerminalValue | None = None,
         discount: Tensor | None = None,
     ) -> Tensor:
-        """Charge every step and the last state, discounted; nothing is charged after a termination.
+        """Charge every step, the last state and violations, discounted; nothing is charged after a termination.
 
         Args:
             states: trajectories ``[batch, candidate, sample, horizon + 1, state]``.
@@ -117,6 +137,18 @@ class Scorer:
         Raises:
             UserError: the cost or the value did not return one number per state.
         """
+        return self._evaluate(states, actions, parameters, terminal_value, discount, self.config.constrained)[0]
+
+    def _evaluate(
+        self,
+        states: Tensor,
+        actions: Tensor,
+        parameters: Tensor | None,
+        terminal_value: TerminalValue | None,
+        discount: Tensor | None,
+        margins: bool,
+    ) -> tuple[Tensor, ...]:
+        """Charge trajectories as :meth:`evaluate`, then return the least margin and the sum of violations if asked to."""
         discounts = self.discounts
         if discount is not None:
             discounts = discount.view(-1, 1, 1, 1) ** torch.arange(self.config.horizon + 1, device=self.device)
@@ -128,8 +160,16 @@ class Scorer:
             final = final - terminal_value(last)
         _require_returned("cost.running", running, now.shape[:-1])
         _require_returned("cost.terminal less the terminal value", final, last.shape[:-1])
+        measured = ()
+        if self._margins is not None and margins:
+            margin, violation = measure(self._margins, self.config.tighten, now, actions.movedim(-2, 0), then)
+            running = running + self.config.violation_cost * violation  # a margin that is no number spoils the cost
+            measured = (
+                until_end(margin, terminated, torch.inf).amin(0),
+                until_end(violation, terminated, 0.0).sum(0),
+            )
         charges = torch.cat([running, final.unsqueeze(0)]).movedim(0, -1) * discounts
-        return until_termination(charges, None if terminated is None else terminated.movedim(0, -1))
+        return until_termination(charges, None if terminated is None else terminated.movedim(0, -1)), *measured
 
     def _judge_separately(
         self, now: Tensor, actions: Tensor, then: Tensor, parameters: Tensor | None
@@ -139,24 +179,23 @@ class Scorer:
         return running, None if self._terminated is None else self._terminated(now, actions, then)
 
     def _score_in_blocks(
-        self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None
-    ) -> tuple[Tensor, Tensor]:
+        self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, margins: bool
+    ) -> tuple[Tensor, ...]:
         """Score all environments at once, or on a CPU as many at a time as its caches hold."""
         batch = len(given.state)
         entries = actions[..., 0, 0].numel() * given.state.shape[-1]
         blocks = min(math.ceil(entries / BLOCK_ON_CPU), batch) if self.device.type == "cpu" else 1
         if blocks <= 1:
-            return self._score(given.state, actions, given.parameters, terminal_value, given.discount)
+            return self._score(given.state, actions, given.parameters, terminal_value, given.discount, margins)
         size = math.ceil(batch / blocks)
         optional = [repeat(None) if x is None else x.split(size) for x in (given.parameters, given.discount)]
         scored = [
-            self._score(state, acted, parameters, terminal_value, discount)
+            self._score(state, acted, parameters, terminal_value, discount, margins)
             for state, acted, parameters, discount in zip(
                 given.state.split(size), actions.split(size), *optional, strict=False
             )
         ]
-        states, charges = zip(*scored, strict=True)
-        return torch.cat(states), torch.cat(charges)
+        return tuple(torch.cat(blocks) for blocks in zip(*scored, strict=True))
 
     def _score_block(
         self,
@@ -165,14 +204,15 @@ class Scorer:
         parameters: Tensor | None,
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+        margins: bool,
+    ) -> tuple[Tensor, ...]:
         """Roll one block out and charge it; ``torch.compile`` makes one graph of this method."""
         states = self.rollout(state, actions)
-        return states, self.evaluate(states, actions, parameters, terminal_value, discount)
+        return states, *self._evaluate(states, actions, parameters, terminal_value, discount, margins)
 
-    def _finite_costs(self, charges: Tensor, probe: Probe) -> Tensor:
-        """Sum charges to costs ``[batch, candidate, sample]``; the cost of a dropped sample is infinite."""
-        costs = charges.sum(-1)
+    def _finite_costs(self, charges: Tensor, scored: Scored, probe: Probe) -> Tensor:
+        """Return the costs ``[batch, candidate, sample]`` if they are finite; the cost of a dropped sample is infinite."""
+        costs = scored.costs
         if math.isfinite(costs.sum() + probe.total):  # the only place where a plan waits for the device
             return costs
         probe.raise_if_nonfinite()
@@ -185,8 +225,10 @@ class Scorer:
         if len(bad) == 0:
             raise NonFiniteError("planner cost", "the sum over the horizon overflows")
         batch, candidate, sample, step = bad[0].tolist()
+        measured = scored.violation is None or math.isfinite(scored.violation[batch, candidate, sample])
         raise NonFiniteError(
-            "planner cost", f"environment {batch}, candidate {candidate}, sample {sample}, step {step}"
+            "planner cost" if measured else "planner margin",
+            f"environment {batch}, candidate {candidate}, sample {sample}, step {step}",
         )
 
 
