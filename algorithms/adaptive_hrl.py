@@ -114,7 +114,7 @@ class AdaptiveHRL(OnPolicyAgent):
         task = explicit_model(config, config.model, problem)
         start = task.nominal if config.start_at_nominal else None
         super().__init__(config, problem, policy_dim=task.parameter_dim, initial_mean=start)
-        self.task, self.model = task, self.adopt(KnownModel(task))
+        self.task, self.model = task, self.learned_parts.adopt(KnownModel(task))
         self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
         self.mix = MIXES[config.mix]
         self.virtual_buffer = VirtualBuffer(config.virtual_rollouts, config.virtual_window)

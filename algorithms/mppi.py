@@ -48,7 +48,7 @@ class MPPIAgent(MPPIRL):
 
     def __init__(self, config: MPPIAgentConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.task = self.adopt(explicit_model(config, config.model, problem))
+        self.task = self.learned_parts.adopt(explicit_model(config, config.model, problem))
         self.planner = MPPI(config.planner, self.task, self.task, self.task.action_dim, device=problem.device)
 
     def encode(self, observation: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ from pompc.config.options import Options, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-from .acrobot_body import MAX_SPEED, UPRIGHT_ENERGY, energy, swing, tip
+from .acrobot_body import GRAVITY, MAX_SPEED, UPRIGHT_ENERGY, energy, swing, tip, tip_speed
+
+DAMPING = 1.0  # N m per rad/s, of the braking torque
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,29 @@ class AcrobotModel:
         square = (x - self.config.danger[0]) ** 2 + (height - self.config.danger[1]) ** 2
         # The difference of the roots as a quotient: its sign is exactly that of the environment's test.
         return ((square - radius**2) / ((square + 1e-12).sqrt() + radius)).unsqueeze(-1)
+
+    def brake(self, state: Tensor) -> Tensor:
+        """Damp the swing with the torque against the second joint's speed: ``[..., 5]`` -> ``[..., 1]``."""
+        return (-DAMPING * state[..., 3:4]).clamp(-1.0, 1.0)
+
+    def at_rest(self, state: Tensor) -> Tensor:
+        """Whether the tip cannot come to the danger disc by itself, or moves away from it: -> bool ``[...]``.
+
+        The second is a heuristic. It lets the links swing past the disc: their torque cannot stop them near it.
+        """
+        links = state.unbind(-1)[:4]
+        if not self.config.danger:
+            return links[0] < math.inf  # true, in the shape of the state
+        (x, height), (across, up) = tip(links, torch), tip_speed(links, torch)
+        return self._energy_is_low(state) | (
+            (x - self.config.danger[0]) * across + (height - self.config.danger[1]) * up >= 0
+        )
+
+    def _energy_is_low(self, state: Tensor) -> Tensor:
+        """Whether the tip cannot come as high as the lowest point of the disc: bool ``[...]``. Damping keeps that so."""
+        height = self.config.danger[1] - self.config.danger[2]
+        least = GRAVITY * (0.5 * height + max(-1.0, height - 1.0))
+        return energy(state.unbind(-1)[:4], torch) < least
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 3]`` in [-1, 1] -> target angles (upright +- half a turn, straight +- half a turn) and energy weight.

@@ -57,6 +57,16 @@ def tip(state: tuple, xp: ModuleType) -> tuple:
     return xp.sin(theta1) + xp.sin(theta1 + theta2), -xp.cos(theta1) - xp.cos(theta1 + theta2)
 
 
+def tip_speed(state: tuple, xp: ModuleType) -> tuple:
+    """Velocity of the tip across and up [m/s]."""
+    theta1, theta2, speed1, speed2 = state
+    both, turning = theta1 + theta2, speed1 + speed2
+    return (
+        xp.cos(theta1) * speed1 + xp.cos(both) * turning,
+        xp.sin(theta1) * speed1 + xp.sin(both) * turning,
+    )
+
+
 def energy(state: tuple, xp: ModuleType) -> Any:
     """Kinetic and potential energy [J], 0 with both links level; constant without torque."""
     theta1, theta2, speed1, speed2 = state

@@ -6,6 +6,7 @@ System, cost, bounds and the planner's wrong model are those of a published exam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -19,9 +20,10 @@ from pompc.config.options import Finite, NonNegativeFloat, Options, PositiveInt,
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-from .linear_closed_form import ACTION_WEIGHT, PLANT, STATE_WEIGHT, WRONG, LinearQuadratic
+from .linear_closed_form import ACTION_WEIGHT, PLANT, STATE_WEIGHT, WRONG, LinearQuadratic, TerminalSet
 
 Point = tuple[Finite, Finite]
+ROUNDED = 1 - 1e-4  # the model computes in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +168,12 @@ class LinearModel:
 
     def __init__(self, config: LinearConfig, device: torch.device | str = "cpu") -> None:
         self.config = config
-        system = PLANT.towards(WRONG, config.mismatch)
+        self._system = system = PLANT.towards(WRONG, config.mismatch)
+        self._limits = (config.planner_offset, config.low, config.high)
         self.a, self.b = (torch.tensor(m, dtype=torch.float32, device=device) for m in system.matrices)
         self.p = torch.tensor(LinearQuadratic.solve(system, config.terminal_discount).p, dtype=torch.float32).to(device)
         self.offset, self.low, self.high = (
-            torch.tensor(values, dtype=torch.float32, device=device)
-            for values in (config.planner_offset, config.low, config.high)
+            torch.tensor(values, dtype=torch.float32, device=device) for values in self._limits
         )
         self.nominal = torch.zeros(self.parameter_dim, device=device)
 
@@ -200,6 +202,30 @@ class LinearModel:
     def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Distances of the next state to its bounds, at least 0 within them: -> ``[..., 4]``, the lower bounds first."""
         return torch.cat([next_state - self.low, self.high - next_state], -1)
+
+    @cached_property
+    def _rest(self) -> tuple[Tensor, Tensor, Tensor, float, float]:
+        """Centre ``[2]``, gain ``[2]``, P ``[2, 2]``, control and level of the terminal set."""
+        found = TerminalSet.solve(self._system, *(np.array(x) for x in self._limits))
+        centre, gain, p = (
+            torch.tensor(x, dtype=torch.float32, device=self.a.device) for x in (found.centre, found.gain[0], found.p)
+        )
+        return centre, gain, p, found.control, found.level * ROUNDED
+
+    def brake(self, state: Tensor) -> Tensor:
+        """Steer to an equilibrium within the bounds, by the optimal linear feedback: ``[..., 2]`` -> ``[..., 1]``.
+
+        Raises:
+            UserError: there is no such equilibrium.
+        """
+        centre, gain, _, control, _ = self._rest
+        return (control + ((state - centre) * gain).sum(-1, keepdim=True)).clamp(-1.0, 1.0)
+
+    def at_rest(self, state: Tensor) -> Tensor:
+        """Whether braking keeps the states in their bounds for ever without clipping the control: -> bool ``[...]``."""
+        centre, _, p, _, level = self._rest
+        x1, x2 = (state - centre).unbind(-1)
+        return p[0, 0] * x1.square() + 2 * p[0, 1] * x1 * x2 + p[1, 1] * x2.square() <= level
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 7]`` in [-1, 1] -> weights of x1^2, x2^2, u^2, two slopes, weight of violations, back-off.

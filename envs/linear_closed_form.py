@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import block_diag, solve_discrete_are, solve_discrete_lyapunov
+from scipy.optimize import linprog
 
 from pompc.errors import UserError
 
@@ -135,6 +136,74 @@ def policy_cost_matrix(system: System, gain: np.ndarray, discount: float) -> np.
             f"the gain {gain.ravel().tolist()} does not stabilise the system (spectral radius {radius:.3f})"
         )
     return solve_discrete_lyapunov(closed.T, Q + gain.T @ R @ gain)
+
+
+@dataclass(frozen=True)
+class TerminalSet:
+    """States ``(x - centre)' P (x - centre) <= level`` that ``u = control + K (x - centre)`` keeps in bounds for ever.
+
+    Attributes:
+        centre: an equilibrium within the bounds ``[2]``.
+        control: the control that holds it.
+        gain: K ``[1, 2]``, the optimal one without bounds.
+        p: P ``[2, 2]``, the cost of that gain, which falls in every step.
+        level: the largest one at which all states are in their bounds and all controls in [-1, 1].
+    """
+
+    centre: np.ndarray
+    control: float
+    gain: np.ndarray
+    p: np.ndarray
+    level: float
+
+    @classmethod
+    def solve(cls, system: System, offset: np.ndarray, low: np.ndarray, high: np.ndarray) -> TerminalSet:
+        """Take the equilibrium that is farthest from all bounds, and the largest ellipsoid around it.
+
+        Args:
+            system: A and B.
+            offset: added to the state in every step ``[2]``.
+            low: lower bounds of the states ``[2]``.
+            high: upper bounds of the states ``[2]``.
+
+        Raises:
+            UserError: no equilibrium lies inside the bounds.
+        """
+        a, b = system.matrices
+        centre, control = _equilibrium(a, b, offset, low, high)
+        gain = LinearQuadratic.solve(system, 1.0).gain
+        p = policy_cost_matrix(system, gain, 1.0)
+        normals = np.vstack([np.eye(2), gain])
+        room = np.append(np.minimum(centre - low, high - centre), 1.0 - abs(control))
+        reach = np.einsum("ij,jk,ik->i", normals, np.linalg.inv(p), normals)
+        return cls(centre=centre, control=control, gain=gain, p=p, level=float((room**2 / reach).min()))
+
+
+def _equilibrium(
+    a: np.ndarray, b: np.ndarray, offset: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Find state ``[2]`` and control that stay as they are, with the largest least distance to their bounds.
+
+    Distances are relative to half the width of the bounds, so that the problem is a linear program in (x, u, distance).
+    """
+    width = np.append((high - low) / 2, 1.0)
+    middle = np.append((high + low) / 2, 0.0)
+    sides = np.vstack([np.hstack([sign * np.eye(3), width[:, None]]) for sign in (1.0, -1.0)])
+    stays = np.hstack([np.eye(2) - a, -b, np.zeros((2, 1))])
+    found = linprog(
+        [0.0, 0.0, 0.0, -1.0],
+        A_ub=sides,
+        b_ub=np.concatenate([width + middle, width - middle]),
+        A_eq=stays,
+        b_eq=offset,
+        bounds=[(None, None)] * 4,
+    )
+    if not found.success or found.x[3] <= 0:
+        raise UserError(
+            f"no control holds the linear system between env.low={low.tolist()} and env.high={high.tolist()}: "
+            "widen them, or leave filter.enabled out"
+        )
+    return found.x[:2], float(found.x[2])
 
 
 def _check(discount: float, *, noisy: bool) -> None:

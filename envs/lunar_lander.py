@@ -23,9 +23,10 @@ from pompc.config.options import Options, PositiveFloat, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-from .lunar_lander_body import BEARABLE, SPEED_UNITS, LanderBody, impact, throttle
+from .lunar_lander_body import BEARABLE, SPEED_UNITS, LanderBody, hover, hovers, impact, throttle
 
 PAD = 0.2  # |x| up to which the ground is the landing pad
+HOVER_MARGIN = 0.05  # observation units that a hovering lander keeps from everything
 FIELD = 1.0 - 2.0**-24  # the greatest |x| in float32 that is not out of the field
 CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
 
@@ -189,6 +190,18 @@ class LunarLanderModel:
         side = FIELD - next_state[..., 0].abs()
         return torch.cat([self._clearance(next_state)[..., :-1], torch.stack([side, _softness(next_state)], -1)], -1)
 
+    def brake(self, state: Tensor) -> Tensor:
+        """Hover, a heuristic: ``[..., 8]`` -> ``[..., 2]``. A lander on its legs stays there, without engines."""
+        return torch.where((state[..., 6:7] + state[..., 7:8]) >= 0.5, -torch.ones_like(state[..., :2]), hover(state))
+
+    def at_rest(self, state: Tensor) -> Tensor:
+        """Whether the lander stands, or is slow, upright and a little away from everything: -> bool ``[...]``.
+
+        A heuristic: hovering drifts.
+        """
+        standing = state[..., 6] + state[..., 7] >= 0.5
+        return standing | (hovers(state) & (self.margins(state, state, state).amin(-1) >= HOVER_MARGIN))
+
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 4]`` in [-1, 1] -> subgoal x in +-0.8, y in [0, 1.2], descent rate in [0.05, 0.45], zone weight.
 
@@ -221,7 +234,7 @@ class LunarLanderModel:
         return _crashed(state) | (self._clearance(state).amin(-1) < 0)
 
     def _clearance(self, state: Tensor) -> Tensor:
-        """Distance to the edge of every zone that the model knows, then one far distance so that there is always a minimum."""
+        """Distance to the edge of every known zone, then one far distance so that there is always a minimum."""
         offset = state[..., None, :2] - self._avoided[:, :2]
         distance = offset.square().sum(-1).add(1e-12).sqrt() - self._avoided[:, 2]
         return torch.nn.functional.pad(distance, (0, 1), value=10.0)

@@ -20,6 +20,9 @@ LANDER_CENTRE = 0.1013  # m, the point whose velocity the observation reports
 MAIN_IMPULSE = 13.0 * 4 / 30  # N s per frame at full throttle
 SIDE_IMPULSE = 0.6 * 12 / 30  # N s per frame
 GRAVITY = 10.0  # m/s^2
+HOVER_TILT, HOVER_LEAN = 1.0, 0.3  # rad per unit of speed across, rad at most
+HOVER_TURN, HOVER_GAIN, HOVER_TIME = 0.5, 10.0, 0.3  # spin per rad, side power per spin, s to stop a fall
+HOVER_SPEED, HOVER_ANGLE = 0.1, 0.25  # observation units; rad and units of spin
 BEARABLE = 0.28  # impact that the legs bear: dropped onto the pad, Box2D's lander survives about so much
 
 
@@ -80,6 +83,26 @@ def impact(vx: Tensor, vy: Tensor, angle: Tensor) -> Tensor:
         angle: from upright ``[...]`` [rad]; at 0.2 rad Box2D's legs bear a vertical speed of about 0.16 only.
     """
     return vy.abs() / SPEED_UNITS[1] + 0.6 * angle.abs() + 0.3 * vx.abs() / SPEED_UNITS[0]
+
+
+def hover(state: Tensor) -> Tensor:
+    """Stop in the air: tilt against the drift, hold the height by the main engine. ``[..., 8]`` -> ``[..., 2]``."""
+    _, _, vx, vy, angle, spin = state.unbind(-1)[:6]
+    tilt = (HOVER_TILT * vx).clamp(-HOVER_LEAN, HOVER_LEAN)
+    side = (spin - HOVER_TURN * (tilt - angle)) * HOVER_GAIN
+    wanted = GRAVITY - vy * SPEED_UNITS[1] / HOVER_TIME
+    power = wanted * FRAME * MASS / MAIN_IMPULSE
+    main = torch.where(
+        power > 0.25, (2.0 * power - 1.0).clamp(0.01, 1.0), -1.0
+    )  # the engine gives half its power or more
+    return torch.stack([main, side.clamp(-1.0, 1.0)], -1)
+
+
+def hovers(state: Tensor) -> Tensor:
+    """Whether the lander is slow and upright, so that :func:`hover` holds it: bool ``[...]``."""
+    _, _, vx, vy, angle, spin = state.unbind(-1)[:6]
+    slow = torch.maximum(vx.abs(), vy.abs()) < HOVER_SPEED
+    return slow & (angle.abs() < HOVER_ANGLE) & (spin.abs() < HOVER_ANGLE)
 
 
 def throttle(action: Tensor) -> tuple[Tensor, Tensor]:

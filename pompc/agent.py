@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -13,15 +13,14 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
+from pompc.data import carried
 from pompc.dials import AgentConfig, Dials
-from pompc.errors import UserError
+from pompc.filter import make_filter
 from pompc.model_learning.parts import LearnedParts
 from pompc.models.protocols import Dynamics, TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
 from pompc.schedules import Dial
-
-M = TypeVar("M")
 
 # TorchRL announces every storage in the middle of the progress bar.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
@@ -50,12 +49,15 @@ class MPPIRL(TensorDictModuleBase, ABC):
         steps: environment steps learned from so far, action repeat counted.
         learned_parts: learned parts of an explicit model; :meth:`learn` calls their ``learn``.
         greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
+        filter: the safety filter between decision and environment; ``None`` if it is off.
+        policy_alone: whether evaluations act by the bare policy (:meth:`act_by_policy`).
     """
 
     Config: ClassVar[type]
     takes_images: ClassVar[bool] = False
     counts: ClassVar[tuple[str, ...]] = ("updates", "kl_weight", "virtual_ratio", "model_steps")
     greedy: bool = False
+    policy_alone: bool = False
 
     def __init__(self, config: AgentConfig, problem: Problem) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.problem = problem
         self.dials = Dials(config)
         self.planner: MPPI | None = None
+        self.filter = make_filter(config.filter, problem)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.updates, self.steps = 0, 0
         self.learned_parts = LearnedParts()
@@ -91,21 +94,19 @@ class MPPIRL(TensorDictModuleBase, ABC):
         up to the planner's samples.
         """
         explore = exploration_type() == ExplorationType.RANDOM
-        tensordict = self.act(tensordict, explore)
+        alone = self.policy_alone and not explore
+        tensordict = self._act_alone(tensordict) if alone else self.act(tensordict, explore)
+        if self.filter is not None:
+            tensordict = self.filter(tensordict, explore)
         if explore not in self._checked:
-            self._require_carried(tensordict)
+            carried.require_written(tensordict, self.primers(), type(self).__name__)
             self._checked.add(explore)
         return tensordict
 
-    def _require_carried(self, tensordict: TensorDictBase) -> None:
-        """Refuse an ``act`` that did not write all :meth:`primers`: a warm start would be lost silently."""
-        written = tensordict.get("next", {})
-        for key in self.primers():
-            if key not in written:
-                raise UserError(
-                    f"{type(self).__name__}.act must write ('next', {key!r}), which primers() carries to the next step: "
-                    f"write it, or set it to tensordict[{key!r}] to keep it"
-                )
+    def _act_alone(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Act by the policy and carry the planner's state on, unused; there is no plan to draw."""
+        self._last = None
+        return carried.keep(self.act_by_policy(tensordict), self.primers())
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Make one decision: candidates of cost parameters, one plan over all of them, one candidate to execute.
@@ -139,12 +140,26 @@ class MPPIRL(TensorDictModuleBase, ABC):
             self.record(tensordict, plan, candidates, chosen)
         return tensordict
 
+    def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write ``action [batch, action]``, the policy's mean, without planning; for ``eval.policy=true``.
+
+        Raises:
+            NotImplementedError: the agent has no policy over actions; :meth:`has_policy` says so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no policy over actions")
+
+    @classmethod
+    def has_policy(cls) -> bool:
+        """Say whether the agent can act by a bare policy, that is, overrides :meth:`act_by_policy`."""
+        return cls.act_by_policy is not MPPIRL.act_by_policy
+
     def primers(self) -> dict[str, TensorSpec]:
-        """Return the specs of the planner state carried in the TensorDict, without the batch dimension."""
+        """Return the specs of what planner and filter carry in the TensorDict, without the batch dimension."""
+        specs = {} if self.filter is None else self.filter.primers()
         if self.planner is None:
-            return {}
+            return specs
         shape = (self.planner.config.horizon, self.planner.action_dim)
-        return {"planner_mean": Unbounded(shape, device=self.problem.device)}
+        return {"planner_mean": Unbounded(shape, device=self.problem.device), **specs}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
         """Return the plan behind the last action of environment 0, for a video.
@@ -243,11 +258,6 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def count_steps(self, data: TensorDictBase) -> None:
         """Add transitions ``[num_envs, time]`` to :attr:`steps`; :meth:`learn` calls it."""
         self.steps += data.numel() * self.problem.action_repeat
-
-    def adopt(self, model: M) -> M:
-        """Return a model; if it has learned parts, keep them among the weights and in checkpoints."""
-        self.learned_parts = LearnedParts(model)
-        return model
 
     @property
     def dynamics(self) -> Dynamics | None:

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
+from pompc.config.filter_options import FilterConfig
 from pompc.config.options import Options, Share, Top
 from pompc.errors import UserError
 from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, highest_value, make_dial
@@ -26,16 +27,18 @@ VirtualRatio = Annotated[Share | ScheduleConfig, Top()]
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(Options):
-    """The two dials of every agent.
+    """The two dials and the safety filter of every agent.
 
     Attributes:
         kl_weight: lambda, the pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
         virtual_ratio: rho, the share of the planner's own rollouts in value learning.
+        filter: the safety filter between the agent and the environment.
     """
 
     section = "algo"
     kl_weight: KLWeight = 0.0
     virtual_ratio: VirtualRatio = 0.0
+    filter: Annotated[FilterConfig, Top()] = field(default_factory=FilterConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

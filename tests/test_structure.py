@@ -22,7 +22,7 @@ LAYERS = [
     "registry config",
     "dials schedules metrics",
     "networks models planner",
-    "agent problem environment data model_learning",
+    "agent filter problem environment data model_learning",
     "onpolicy offpolicy",
     "training convert report",
     "cli handlers listing __main__ testing",

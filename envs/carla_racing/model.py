@@ -39,6 +39,8 @@ PASS_LENGTH, PASS_WIDTH = 9.0, 2.9  # m: half axes of the ellipse kept free arou
 EFFORT = 0.02  # of full control, and of turning the wheels by RATE_SCALE in a step
 FAILURE_COST = 300.0  # more than any plan can save by ending early
 TERMINAL_WEIGHT = 5.0
+CREEPING, CREEP_TIME = 0.5, 1.0  # m/s that count as standing, s in which such a car certainly stands
+SOLID = 3  # margins of edge, zone and spin, before those of the opponents
 
 
 def planner_parameters(config: CarlaRacingConfig) -> VehicleParameters:
@@ -150,6 +152,19 @@ class RacingModel:
         car, opponents = self._unpack(next_state)
         *own, collisions = margins(self.road, car, look_round(self.road, car, opponents))
         return torch.cat((torch.stack(own), collisions)).movedim(0, -1)
+
+    def brake(self, state: Tensor) -> Tensor:
+        """Brake fully with straight wheels, since steering costs the grip to brake: -> ``[..., 2]``."""
+        return torch.stack((torch.zeros_like(state[..., 0]), torch.full_like(state[..., 0], -1.0)), -1)
+
+    def at_rest(self, state: Tensor) -> Tensor:
+        """Whether the car creeps, does not drive, and is as far from every solid fault as it creeps: -> bool ``[...]``.
+
+        Braking keeps that so. Opponents do not count, since they would run into a standing car from behind.
+        """
+        speed = state[..., 3]
+        solid = self.margins(state, state, state)[..., :SOLID].amin(-1)
+        return (speed < CREEPING) & (state[..., 7] <= 0.0) & (solid >= CREEP_TIME * speed)
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """High-level action ``[..., 4]`` in [-1, 1] -> lateral target (m), speed target (m/s), two weights."""

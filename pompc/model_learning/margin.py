@@ -51,9 +51,10 @@ class LearnedMargin(LearnedPart):
     def __init__(self, task: TaskModel, options: ModelLearningConfig, num_envs: int) -> None:
         network = MarginNetwork(task, options.hidden_sizes)
         super().__init__(task, network, options, num_envs=num_envs, slice_steps=1)
+        self.margins = self.learned  # in the place of the task's
 
-    def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """See :class:`~pompc.models.protocols.Constrained`; it depends on the next state alone: -> ``[..., 1]``."""
+    def learned(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Compute the ``margins``, see :class:`~pompc.models.protocols.Constrained`; of the next state alone: ``[..., 1]``."""
         return 0.5 - torch.sigmoid(self.network(self.task.observe(next_state)))
 
     def labelled(self, data: TensorDictBase) -> TensorDictBase:

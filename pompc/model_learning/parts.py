@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tensordict import TensorDictBase
 from torch import Tensor, nn
@@ -11,24 +11,29 @@ from torch import Tensor, nn
 from pompc.model_learning.part import LearnedPart
 from pompc.models.known import KnownModel
 
+M = TypeVar("M")
+
 
 class LearnedParts(nn.Module):
-    """Hold the networks of a model's learned parts for an agent, and let the parts learn.
-
-    Args:
-        model: any model; by default, and for one without learned parts, there is nothing to hold.
+    """Hold the networks of a model's learned parts for an agent, and let the parts learn; empty until :meth:`adopt`.
 
     Attributes:
         parts: the learned parts, the outermost first.
     """
 
-    def __init__(self, model: object = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        inner, self.parts = model.task if isinstance(model, KnownModel) else model, []
+        self.parts: list[LearnedPart] = []
+        self.networks = nn.ModuleDict()
+
+    def adopt(self, model: M) -> M:
+        """Take over the learned parts of a model, if it has any; return the model."""
+        inner = model.task if isinstance(model, KnownModel) else model
         while isinstance(inner, LearnedPart):
             self.parts.append(inner)
+            self.networks[inner.name] = inner.network
             inner = inner.task
-        self.networks = nn.ModuleDict({part.name: part.network for part in self.parts})
+        return model
 
     def learn(self, data: TensorDictBase) -> dict[str, Tensor]:
         """Learn from new transitions ``[num_envs, time]``; return the metrics of all parts."""

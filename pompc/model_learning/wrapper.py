@@ -5,17 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pompc.models.protocols import Judge, Periodic, TaskModel
+from pompc.models.protocols import Constrained, Judge, Periodic, Safe, TaskModel
 
 
 class TaskWrapper:
     """A :class:`~pompc.models.protocols.TaskModel` that passes everything on to another one.
 
-    A subclass replaces some of it. It has the optional methods (``judge``, ``difference``) that ``task`` has, so a planner
-    treats both alike.
+    A subclass replaces some of it. It has the optional methods that ``task`` has, so a planner treats both alike.
 
     Args:
         task: the explicit model to pass on to.
+
+    Attributes:
+        margins: of :class:`~pompc.models.protocols.Constrained`; ``None`` if the task has none.
+        judge: of :class:`~pompc.models.protocols.Judge`, if the task has it.
+        brake: of :class:`~pompc.models.protocols.Safe`, likewise; also ``at_rest``.
+        difference: of :class:`~pompc.models.protocols.Periodic`; plain subtraction if the task has none.
     """
 
     def __init__(self, task: TaskModel) -> None:
@@ -23,8 +28,11 @@ class TaskWrapper:
         self.state_dim, self.action_dim, self.parameter_dim = task.state_dim, task.action_dim, task.parameter_dim
         self.nominal = task.nominal
         self.difference = task.difference if isinstance(task, Periodic) else torch.sub
+        self.margins = task.margins if isinstance(task, Constrained) else None
         if isinstance(task, Judge):
             self.judge = task.judge
+        if isinstance(task, Safe):
+            self.brake, self.at_rest = task.brake, task.at_rest
 
     def state(self, observation: Tensor) -> Tensor:
         """See :class:`~pompc.models.protocols.TaskModel`."""

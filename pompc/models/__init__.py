@@ -7,7 +7,17 @@ from pompc.system.lazy import lazy
 if TYPE_CHECKING:
     from pompc.models.functions import FunctionModel
     from pompc.models.known import KnownModel
-    from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, Model, TaskModel, TerminalValue, Terminating
+    from pompc.models.protocols import (
+        Constrained,
+        Cost,
+        Dynamics,
+        Judge,
+        Model,
+        Safe,
+        TaskModel,
+        TerminalValue,
+        Terminating,
+    )
     from pompc.models.rollout import rollout_policy
 
 __all__ = [
@@ -18,6 +28,7 @@ __all__ = [
     "Judge",
     "KnownModel",
     "Model",
+    "Safe",
     "TaskModel",
     "TerminalValue",
     "Terminating",
@@ -31,7 +42,7 @@ __getattr__ = lazy(
         "KnownModel": "pompc.models.known",
         "rollout_policy": "pompc.models.rollout",
         **dict.fromkeys(
-            ("Constrained", "Cost", "Dynamics", "Judge", "Model", "TaskModel", "TerminalValue", "Terminating"),
+            ("Constrained", "Cost", "Dynamics", "Judge", "Model", "Safe", "TaskModel", "TerminalValue", "Terminating"),
             "pompc.models.protocols",
         ),
     },

@@ -63,6 +63,22 @@ class Constrained(Protocol):
 
 
 @runtime_checkable
+class Safe(Dynamics, Constrained, Protocol):
+    """A model that knows how to come to rest, and which states are at rest: what a safety filter needs."""
+
+    def brake(self, state: Tensor) -> Tensor:
+        """Brake: the action of a manoeuvre that ends at rest, ``[..., state]`` -> ``[..., action]`` in [-1, 1]."""
+        ...
+
+    def at_rest(self, state: Tensor) -> Tensor:
+        """Tell whether a state is at rest: bool ``[...]``.
+
+        The filter's guarantee needs a set that braking never leaves and in which every constraint is kept.
+        """
+        ...
+
+
+@runtime_checkable
 class Judge(Protocol):
     """A model that computes cost and termination of a step together, because they share most of their work."""
 

@@ -19,22 +19,20 @@ from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
-from pompc.offpolicy.acting import act_randomly, make_who_acts, mask_actions, near_the_action
+from pompc.offpolicy.acting import act_by_policy, act_randomly, make_who_acts, mask_actions, near_the_action
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
-from pompc.offpolicy.virtual import virtual_sequences
+from pompc.offpolicy.virtual import NEGLIGIBLE, virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
 from pompc.planner.weights import systematic_resample
 from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
-
-NEGLIGIBLE = 1e-3  # a smaller share of virtual data counts as zero, which a decaying ratio never reaches
 
 
 class OffPolicyAgent(MPPIRL):
@@ -68,7 +66,7 @@ class OffPolicyAgent(MPPIRL):
         self.greedy = config.greedy_evaluation
         self.discount = config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
-        self.model: Model = self.adopt(self.model_kind.make(config, problem))
+        self.model: Model = self.learned_parts.adopt(self.model_kind.make(config, problem))
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
@@ -104,6 +102,10 @@ class OffPolicyAgent(MPPIRL):
         else:
             tensordict = self.who_acts(self, tensordict, explore, super().act)
         return mask_actions(self.model.tasks, tensordict)
+
+    def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Take the policy's mean. See :meth:`MPPIRL.act_by_policy`."""
+        return act_by_policy(self, tensordict)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
@@ -183,8 +185,7 @@ class OffPolicyAgent(MPPIRL):
         self.replay.extend(data)
         self.budget.add(data.numel(), can_sample=self.replay.num_starts > 0)
         self.terminations.note(data)
-        model = self.learned_parts.learn(data)
-        return {**model, **self.catch_up(), **self.dials.metrics(), "updates": self.updates}
+        return {**self.learned_parts.learn(data), **self.catch_up(), **self.dials.metrics(), "updates": self.updates}
 
     def catch_up(self) -> dict[str, Tensor]:
         """Make at most ``log_every`` of the pending updates; return their mean metrics."""

@@ -11,6 +11,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
+NEGLIGIBLE = 1e-3
+"""A smaller share of virtual data counts as zero, which a decaying ratio never reaches."""
+
 
 @torch.no_grad()
 def virtual_sequences(agent: OffPolicyAgent, state: Tensor, planned: Tensor) -> TensorDict:

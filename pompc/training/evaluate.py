@@ -17,6 +17,7 @@ from pompc.data.broken import broken_envs
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
 from pompc.training.acting import acting
+from pompc.training.filtered import FilteredEpisodes
 from pompc.training.stopping import EVALUATING, StopRequest
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class EvalResult:
     Attributes:
         episodes: a dictionary per episode: ``reward`` (the return), ``success`` (0/1), ``cost`` (sum), ``length`` (agent
             steps), then the last value of each other info key; nan if the environment does not say. If episodes can be cut
-            it has ``cut`` (0/1), and the return of a cut episode is that of its steps until then.
+            it has ``cut`` (0/1), and the return of a cut episode is that of its steps until then. With a safety filter it
+            has what :class:`~pompc.training.filtered.FilteredEpisodes` measures.
     """
 
     episodes: list[dict[str, float]]
@@ -142,6 +144,7 @@ def _first_episodes(
     """
     num_envs = env.batch_size.numel()
     records: dict[int, dict[str, float]] = {}
+    filtered = None if agent.filter is None else FilteredEpisodes(agent.filter)
     success, cost = torch.zeros(num_envs, dtype=torch.bool), torch.zeros(num_envs, dtype=torch.float64)
     carried = env.reset()
     for step in range(1, limit.steps + 1):
@@ -154,12 +157,15 @@ def _first_episodes(
             success |= after["success"].squeeze(-1) > 0.5
         if "cost" in info_keys:
             cost += after["cost"].double().nansum(dim=-1)  # nan: this step reported none
+        if filtered is not None:
+            filtered.add(stepped)
         done = after["done"].squeeze(-1)
         ends = torch.ones_like(done) if limit.cuts and step == limit.steps else done
         for index in ends.nonzero().flatten().tolist():
             if index not in records:
-                cut = {CUT: float(not done[index])} if limit.cuts else {}
-                records[index] = _record(after[index], bool(success[index]), float(cost[index]), info_keys) | cut
+                more = {CUT: float(not done[index])} if limit.cuts else {}
+                more |= {} if filtered is None else filtered.of(index)
+                records[index] = _record(after[index], bool(success[index]), float(cost[index]), info_keys) | more
         if len(records) == num_envs:
             return [records[index] for index in range(num_envs)]
     raise UserError(

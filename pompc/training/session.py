@@ -21,6 +21,7 @@ from pompc.training import checkpoint
 from pompc.training.assemble import assemble
 from pompc.training.directory import RunDirectory
 from pompc.training.evaluate import UNLIMITED_STEPS, EvalResult, evaluate
+from pompc.training.filtered import filter_statistics
 from pompc.training.logger import CSVLog, WandbLog
 from pompc.training.seeding import load_random_state, random_state, seed_everything
 from pompc.training.stopping import RECORDING, SAVING, StopRequest
@@ -93,7 +94,8 @@ class Session:
         data = _ends(batches, self.family.info_keys)
         steps = data.numel() * self.family.action_repeat
         self.counters.step += steps
-        row = {"step": self.counters.step, **episode_statistics(data, self.family.info_keys), **metrics, **count(data)}
+        statistics = {**episode_statistics(data, self.family.info_keys), **filter_statistics(batches)}
+        row = {"step": self.counters.step, **statistics, **metrics, **count(data)}
         self.logs["metrics"].write(row)
         now = time.perf_counter()
         self.counters.wall_s += now - self._tick
