@@ -51,6 +51,21 @@ _CLASSES = {
         way="baseline",
         acts="policy",
     ),
+    "subgoal": Entry(
+        "pompc.algorithms.subgoal:Subgoal",
+        "PPO over the planner's cost parameters, warm-started by the plan's end",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="hierarchical",
+    ),
+    "dtc": Entry(
+        "pompc.algorithms.dtc:DTC",
+        "PPO that sees a plan as its reference and is rewarded for tracking it",
+        explicit_model=True,
+        way="preprocessing",
+        architecture="parallel",
+        acts="policy",
+    ),
     "mppi": Entry(
         "pompc.algorithms.mppi:MPPIAgent",
         "the planner alone with its nominal cost: the baseline without learning",
@@ -59,7 +74,19 @@ _CLASSES = {
     ),
 }
 
-_SETTINGS: dict[str, Entry] = {}
+_SETTINGS: dict[str, Entry] = {
+    "hrl_mpc": _CLASSES["adaptive_hrl"].named(
+        "adaptive_hrl",
+        "PPO over the planner's cost parameters from real data alone, one candidate: rho = 0",
+        {
+            "virtual_ratio": 0.0,
+            "planner.num_samples": 256,
+            "algo.candidates": 1,
+            "algo.ensemble_size": 1,
+            "algo.bootstrap": 1.0,
+        },
+    ),
+}
 """Published systems that are settings of an algorithm above."""
 
 ALGORITHMS = Registry("algorithm", "pompc.algorithms", {**_CLASSES, **_SETTINGS})
