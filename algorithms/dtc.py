@@ -10,7 +10,7 @@ The paper's observation, reward and planning rate were not at hand: all of them 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -122,7 +122,7 @@ class DTC(OnPolicyAgent):
             The same transitions, with the environment's reward as ``("next", "task_reward")`` and the tracking in [0, 1] as
             ``("next", "tracking")``, both ``[num_envs, time, 1]``.
         """
-        after, view = data["next"].copy(), data["view"]
+        after, view = cast(TensorDictBase, data["next"]).copy(), data["view"]
         observation = after["observation"]
         seen = self.reference.view(observation, after["reference"], after["planner_mean"])
         # The next step may have made a new plan; at an end there is only the old one.

@@ -19,7 +19,6 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 from pompc.config.options import Top
 from pompc.dials import KLWeight, VirtualRatio
 from pompc.errors import UserError
@@ -27,6 +26,8 @@ from pompc.models.protocols import Aiming
 from pompc.planner import MPPIConfig, Plan
 from pompc.problem import Problem
 from pompc.schedules import ScheduleConfig
+
+from .adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
 
 
 def warm_start(steps: int) -> ScheduleConfig:

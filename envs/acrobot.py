@@ -258,9 +258,9 @@ class AcrobotModel:
 
         The box of theta1 begins and ends at hanging, so that the two sides of hanging are its opposite ends.
         """
-        theta1, theta2 = state[..., 0], state[..., 1]
-        first = torch.remainder(theta1, 2 * math.pi) / math.pi - 1
-        return torch.stack([first, theta2 / math.pi, self.nominal[2].expand_as(theta1)], -1)
+        from_box = torch.stack([state[..., 0], state[..., 1] + math.pi], -1)
+        targets = torch.remainder(from_box, 2 * math.pi) / math.pi - 1
+        return torch.cat([targets, self.nominal[2:].expand_as(targets[..., :1])], -1)
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Distance to the target pose and to the upright energy, and the danger disc: -> ``[...]``."""

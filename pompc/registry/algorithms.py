@@ -51,6 +51,12 @@ _CLASSES = {
         way="baseline",
         acts="policy",
     ),
+    "mppi": Entry(
+        "pompc.algorithms.mppi:MPPIAgent",
+        "the planner alone with its nominal cost: the baseline without learning",
+        explicit_model=True,
+        way="baseline",
+    ),
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",
@@ -65,12 +71,6 @@ _CLASSES = {
         way="preprocessing",
         architecture="parallel",
         acts="policy",
-    ),
-    "mppi": Entry(
-        "pompc.algorithms.mppi:MPPIAgent",
-        "the planner alone with its nominal cost: the baseline without learning",
-        explicit_model=True,
-        way="baseline",
     ),
 }
 

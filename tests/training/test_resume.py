@@ -7,7 +7,7 @@ from small import assert_same, complete, config, differences, files, final_state
 from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
-SOURCE = ("algo.virtual_source=executed", "virtual_ratio=0.5", "algo.decision_steps=3")
+SOURCE = ("algo.virtual_source=executed", "virtual_ratio=0.5", "algo.decision_steps=3", "algo.virtual_rollouts=16")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
