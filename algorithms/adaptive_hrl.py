@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from annotated_types import Ge
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
@@ -32,7 +31,7 @@ from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candid
 from pompc.onpolicy.config import OnPolicyConfig
 from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
 from pompc.onpolicy.virtual_buffer import VirtualBuffer
-from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
+from pompc.onpolicy.virtual_sources import OF_ONE_CANDIDATE, VIRTUAL_SOURCES
 from pompc.onpolicy.virtual_targets import (
     bootstrapped_share,
     model_errors,
@@ -53,14 +52,16 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
         kl_weight: lambda, the pull of the policy to the planner's distribution over candidates.
         virtual_ratio: rho, the share of virtual data in value learning.
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
-        candidates: high-level actions per step, ``M``. One is executed, the others give virtual data.
+        candidates: high-level actions per step, ``M``. One is executed, the others give virtual data; a single one needs
+            ``virtual_ratio`` 0 or ``virtual_source`` ``executed``.
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         decision_steps: steps for which a high-level action is kept; the planner still plans in every step.
         execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: start the policy's mean at the environment's nominal high-level action.
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
-        virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
-        virtual_count: rollouts per candidate for ``weighted``.
+        virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal`` of
+            the other candidates, or ``executed``.
+        virtual_count: rollouts per candidate for ``weighted`` and ``executed``.
         virtual_rollouts: rollouts that one update adds to the virtual buffer, at most. All that the buffer holds become
             targets.
         virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer after every update.
@@ -76,14 +77,14 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=MPPIConfig)
     ensemble_size: int = 5
     bootstrap: float = 0.8
-    candidates: Annotated[int, Ge(2)] = 4
+    candidates: PositiveInt = 4
     selector: Literal["uniform", "argmin_cost", "softmax_value"] = "uniform"
     initial_std: float = 0.3
     decision_steps: PositiveInt = 5
     execute_steps: PositiveInt = 1
     start_at_nominal: bool = True
     terminal_value_weight: Finite = 0.0
-    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal"] = "weighted"
+    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal", "executed"] = "weighted"
     virtual_count: PositiveInt = 2
     virtual_rollouts: PositiveInt = 2048
     virtual_window: PositiveInt = 1
@@ -98,6 +99,29 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
         if self.planner.stochastic and self.execute_steps > 1:
             raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
         self.require_ensemble(self.ensemble_size)
+        if self.candidates == 1:
+            self._require_no_others()
+
+    @property
+    def uses_returns(self) -> dict[str, bool]:
+        """Which options compare candidates by their model returns, by the option's key."""
+        returns = self.selector == "softmax_value"
+        return {
+            "kl_weight": highest_value(self.kl_weight) > 0,
+            "virtual_policy": self.virtual_policy,
+            "selector": returns,
+        }
+
+    def _require_no_others(self) -> None:
+        """Refuse options that need a candidate beside the executed one."""
+        if highest_value(self.virtual_ratio) > 0 and self.virtual_source not in OF_ONE_CANDIDATE:
+            raise UserError(
+                f"algo.candidates=1 leaves algo.virtual_source={self.virtual_source} no rollouts: take "
+                "algo.virtual_source=executed, virtual_ratio=0 or more candidates"
+            )
+        needing = [key for key, used in {**self.uses_returns, "selector": self.selector != "uniform"}.items() if used]
+        if needing:
+            raise UserError(f"algo.candidates=1: {needing[0]} compares candidates and needs at least 2 of them")
 
 
 class AdaptiveHRL(OnPolicyAgent):
@@ -113,14 +137,13 @@ class AdaptiveHRL(OnPolicyAgent):
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
         task = explicit_model(config, config.model, problem)
         start = task.nominal if config.start_at_nominal else None
-        super().__init__(config, problem, policy_dim=task.parameter_dim, initial_mean=start)
+        super().__init__(config, problem, task.parameter_dim, initial_mean=start)
         self.task, self.model = task, self.learned_parts.adopt(KnownModel(task))
         self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
         self.mix = MIXES[config.mix]
         self.virtual_buffer = VirtualBuffer(config.virtual_rollouts, config.virtual_window)
         self.source = VIRTUAL_SOURCES[config.virtual_source]
-        needs = (config.virtual_policy, highest_value(config.kl_weight) > 0, config.selector == "softmax_value")
-        self.needs_returns = any(needs)
+        self.needs_returns = any(config.uses_returns.values())
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
@@ -160,7 +183,7 @@ class AdaptiveHRL(OnPolicyAgent):
         assert candidates is not None
         held = count_down(tensordict, "decision_left", self.config.decision_steps)
         chosen = super().select(tensordict, plan, candidates, explore)
-        if explore:
+        if explore and self.config.candidates > 1:
             if self.needs_returns:
                 rewards, final = model_return(plan, self.model, self.mean_value, discount=self.config.discount)
                 candidates["rewards"], candidates["final_value"] = rewards, final

@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pompc.registry import ALGORITHMS
+from pompc.schedules import SCHEDULES
 
 INFINITY = 300.0  # where the axis shows it
 WINGS = {"pompc.offpolicy": ("learns a model from a replay", "#0b6fa4"), "pompc.onpolicy": ("PPO-based", "#c2410c")}
@@ -51,8 +52,10 @@ def algorithms() -> list[Point]:
 
 
 def ends_of(dial: Any) -> tuple[float, float]:
-    """First and last value of a dial: a number, or a schedule that falls to its floor."""
-    return (dial.initial, dial.minimum) if hasattr(dial, "schedule") else (dial, dial)
+    """First and last value of a dial: a number, a schedule that falls to its floor, or one that goes to a value."""
+    if not hasattr(dial, "schedule"):
+        return (dial, dial)
+    return (dial.initial, dial.to if SCHEDULES[dial.schedule].rises else dial.minimum)
 
 
 def wing_of(cls: type) -> tuple[str, str]:

@@ -242,6 +242,15 @@ class AcrobotModel:
         a = high_action.clamp(-1.0, 1.0)
         return torch.stack([math.pi * (1 + a[..., 0]), math.pi * a[..., 1], 20.0 * 10.0 ** a[..., 2]], -1)
 
+    def aim(self, state: Tensor) -> Tensor:
+        """``[..., 5]`` -> the high-level action ``[..., 3]`` with the pose of a state as its target pose.
+
+        The box of theta1 begins and ends at hanging, so that the two sides of hanging are its opposite ends.
+        """
+        from_box = torch.stack([state[..., 0], state[..., 1] + math.pi], -1)
+        targets = torch.remainder(from_box, 2 * math.pi) / math.pi - 1
+        return torch.cat([targets, self.nominal[2:].expand_as(targets[..., :1])], -1)
+
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Distance to the target pose and to the upright energy, and the danger disc: -> ``[...]``."""
         danger = self.DANGER_COST * self._danger(next_state)

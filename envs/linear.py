@@ -239,6 +239,15 @@ class LinearModel:
         solid = 0.5 * self.config.violation_weight * 10.0**violation
         return torch.stack([*weights, *slopes, solid, self.BACK_OFF * back_off], -1)
 
+    def aim(self, state: Tensor) -> Tensor:
+        """``[..., 2]`` -> the high-level action ``[..., 7]`` whose slopes put the least stage cost at a state.
+
+        Weights are nominal, and so the terminal cost still pulls to the origin.
+        """
+        slopes = (-2 * STATE_WEIGHT / self.SLOPE * state).clamp(-1.0, 1.0)
+        weights, rest = (self.nominal[part].expand(*state.shape[:-1], -1) for part in (slice(3), slice(5, 7)))
+        return torch.cat([weights, slopes, rest], -1)
+
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Charge the state that the step leaves, and its control: -> ``[...]``."""
         phi = self.parameters(self.nominal) if parameters is None else parameters

@@ -210,6 +210,11 @@ class LunarLanderModel:
         x, y, rate, weight = high_action.clamp(-1.0, 1.0).unbind(-1)
         return torch.stack([0.8 * x, 0.6 + 0.6 * y, 0.25 + 0.2 * rate, 3.0 * 10.0**weight], -1)
 
+    def aim(self, state: Tensor) -> Tensor:
+        """``[..., 8]`` -> the high-level action ``[..., 4]`` with the place of a state as its subgoal."""
+        place = torch.stack([state[..., 0] / 0.8, (state[..., 1] - 0.6) / 0.6], -1).clamp(-1.0, 1.0)
+        return torch.cat([place, self.nominal[2:].expand_as(place)], -1)
+
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Distance to the subgoal, to the wanted descent and to upright, closeness to zones, effort: -> ``[...]``."""
         main, side = throttle(action)

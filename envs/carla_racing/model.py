@@ -171,6 +171,12 @@ class RacingModel:
         boxed = self._centre + self._half_range * high_action.clamp(-1.0, 1.0)
         return torch.cat((boxed[..., :2], boxed[..., 2:].exp()), -1)
 
+    def aim(self, state: Tensor) -> Tensor:
+        """``state [..., state]`` -> the high-level action ``[..., 4]`` whose targets are its offset and its speed."""
+        car = Car(*state[..., :CAR_SIZE].unbind(-1))
+        targets = (torch.stack((car.n, car.vx), -1) - self._centre[:2]) / self._half_range[:2]
+        return torch.cat((targets.clamp(-1.0, 1.0), self.nominal[2:].expand_as(targets)), -1)
+
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor) -> Tensor:
         """Cost of a step ``[...]``: of the next state, of the control, and a constant for breaking a rule."""
         return self.judge(state, action, next_state, parameters)[0]

@@ -187,3 +187,15 @@ class TaskModel(Dynamics, Cost, Terminating, Protocol):
     def parameters(self, high_action: Tensor) -> Tensor:
         """Squash a high-level action ``[..., parameter]`` into the box of cost parameters ``[..., parameter]``."""
         ...
+
+
+@runtime_checkable
+class Aiming(Protocol):
+    """A task model that can name the high-level action that sends its planner to a state."""
+
+    def aim(self, state: Tensor) -> Tensor:
+        """Invert ``TaskModel.parameters``: ``state [..., state]`` -> high-level action ``[..., parameter]`` in [-1, 1].
+
+        Entries that are no targets are nominal, and a target out of the box is the nearest in it.
+        """
+        ...

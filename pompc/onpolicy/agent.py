@@ -14,17 +14,15 @@ from pompc.agent import MPPIRL
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dials import relative_variance
-from pompc.metrics import mean_metrics, term_metrics
+from pompc.metrics import mean_metrics
 from pompc.networks.actor_critic import GaussianActor, ValueEnsemble
 from pompc.networks.clipped_loss import make_clipped_loss
 from pompc.networks.ensembles import bootstrap_mask, fit_metrics, masked_huber
 from pompc.networks.optimizer_step import optimizer_step
+from pompc.onpolicy import losses
 from pompc.onpolicy.config import OnPolicyConfig
-from pompc.onpolicy.mixing import Mix
+from pompc.onpolicy.mixing import Groups, Mix, mixed
 from pompc.problem import Problem
-
-Groups = list[tuple[float, TensorDictBase]]
-"""The data of a gradient step on the values: weights, and samples with ``observation``, ``value_target``, ``mask``."""
 
 
 class OnPolicyAgent(MPPIRL):
@@ -38,6 +36,7 @@ class OnPolicyAgent(MPPIRL):
         problem: the environment.
         policy_dim: size of the policy's output.
         initial_mean: policy mean at the start ``[policy_dim]``.
+        input_dim: size of what the networks see; ``None`` for the observation.
 
     Attributes:
         mix: how real and virtual transitions share a gradient step on the values,
@@ -47,13 +46,20 @@ class OnPolicyAgent(MPPIRL):
     mix: Callable[[float, int], Mix] | None = None
 
     def __init__(
-        self, config: OnPolicyConfig, problem: Problem, policy_dim: int, initial_mean: Tensor | None = None
+        self,
+        config: OnPolicyConfig,
+        problem: Problem,
+        policy_dim: int,
+        *,
+        initial_mean: Tensor | None = None,
+        input_dim: int | None = None,
     ) -> None:
         super().__init__(config, problem)
         start = {"initial_std": config.initial_std, "initial_mean": initial_mean}
-        self.actor = GaussianActor(problem.observation_dim, policy_dim, config.hidden_sizes, **start)
-        self.values = ValueEnsemble(config.ensemble_size, problem.observation_dim, config.hidden_sizes)
-        self.normaliser = RunningMoments(problem.observation_dim)
+        input_dim = problem.observation_dim if input_dim is None else input_dim
+        self.actor = GaussianActor(input_dim, policy_dim, config.hidden_sizes, **start)
+        self.values = ValueEnsemble(config.ensemble_size, input_dim, config.hidden_sizes)
+        self.normaliser = RunningMoments(input_dim)
         self.return_scale = ReturnScale(problem.num_envs, config.discount)
         self.to(problem.device)
         self.clipped_loss = make_clipped_loss(
@@ -173,7 +179,7 @@ class OnPolicyAgent(MPPIRL):
         for order in epochs:
             for index in order.tensor_split(-(-len(real) // self.config.minibatch_size)):
                 batch = real[index]
-                yield batch, [(1.0, batch)] if virtual is None else self._mixed(batch, virtual, ratio)
+                yield batch, [(1.0, batch)] if virtual is None else self._mixed(batch, virtual)
 
     def step(self, batch: TensorDict, groups: Groups) -> dict[str, float]:
         """Take one gradient step on the policy and one on the values.
@@ -219,24 +225,15 @@ class OnPolicyAgent(MPPIRL):
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Compute the clipped surrogate plus lambda times the planner's pull; called by :meth:`step`.
 
+        See :func:`pompc.onpolicy.losses.policy_loss`.
+
         Args:
             batch: real transitions ``[sample]``; may be empty.
 
         Returns:
             The loss, and the metrics of this batch.
         """
-        if len(batch) == 0:
-            return 0.0 * self.actor.log_std.sum(), {}
-        losses = self.clipped_loss(batch)
-        loss = losses["loss_objective"] + losses["loss_entropy"]
-        names = {"clip_fraction": "clip_fraction", "policy_kl": "kl_approx", "entropy": "entropy"}
-        metrics = {name: losses[key].item() for name, key in names.items()}
-        if self.kl_weight.value > 0:
-            terms = {"return": -losses["loss_objective"], "kl": self.planner_kl(batch).mean()}
-            loss = loss + self.kl_weight.value * terms["kl"]
-            found = term_metrics(terms, self.actor.parameters(), gradients=True)
-            metrics |= {name: value.item() for name, value in found.items()}
-        return loss, metrics
+        return losses.policy_loss(self, batch)
 
     def planner_kl(self, batch: TensorDictBase) -> Tensor:
         """Compute the policy's divergence from the planner ``[sample]``; called by :meth:`policy_loss` if lambda > 0."""
@@ -277,16 +274,10 @@ class OnPolicyAgent(MPPIRL):
             group["lr"] = rate
         return rate
 
-    def _mixed(self, batch: TensorDict, virtual: TensorDictBase, ratio: float) -> Groups:
-        """Replace or accompany real transitions ``[sample]`` by virtual ones drawn at random, as :attr:`mix` says."""
+    def _mixed(self, batch: TensorDict, virtual: TensorDictBase) -> Groups:
+        """Make the groups of a gradient step from real transitions ``[sample]`` and virtual ones ``[transition]``."""
         assert self.mix is not None
-        mix, groups = self.mix(ratio, len(batch)), []
-        if mix.real > 0:
-            groups.append((mix.real_weight, batch[: mix.real]))
-        if mix.virtual > 0:
-            drawn = torch.randint(len(virtual), (mix.virtual,), device=self.problem.device)
-            groups.append((mix.virtual_weight, virtual[drawn]))
-        return groups
+        return mixed(self.mix(self.virtual_ratio.value, len(batch)), batch, virtual, self.problem.device)
 
     def _with_mask(self, samples: TensorDictBase) -> TensorDict:
         """Draw the samples each member of the ensemble learns from: ``mask [sample, member]``."""

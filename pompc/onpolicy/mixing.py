@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
+
+Groups = list[tuple[float, TensorDictBase]]
+"""The data of a gradient step on the values: weights, and samples with ``observation``, ``value_target``, ``mask``."""
 
 
 class Mix(NamedTuple):
@@ -41,6 +45,24 @@ MIXES: dict[str, Callable[[float, int], Mix]] = {"sampling": mix_by_sampling, "l
 
 Neither changes the number of gradient steps, nor the policy's minibatches.
 """
+
+
+def mixed(mix: Mix, batch: TensorDictBase, virtual: TensorDictBase, device: torch.device) -> Groups:
+    """Replace or accompany real transitions ``[sample]`` by virtual ones drawn at random.
+
+    Args:
+        mix: how many of either kind, and their weights.
+        batch: real transitions.
+        virtual: virtual transitions to draw from ``[transition]``.
+        device: of the data.
+    """
+    groups = []
+    if mix.real > 0:
+        groups.append((mix.real_weight, batch[: mix.real]))
+    if mix.virtual > 0:
+        drawn = torch.randint(len(virtual), (mix.virtual,), device=device)
+        groups.append((mix.virtual_weight, virtual[drawn]))
+    return groups
 
 
 def equal_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:

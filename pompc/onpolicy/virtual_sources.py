@@ -55,6 +55,17 @@ def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Ten
     return plan.states[drawn].flatten(1, 2), plan.actions[drawn].flatten(1, 2)
 
 
+def executed(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
+    """Resample ``count`` samples of the executed candidate, as :func:`weighted` does of the others.
+
+    The rollouts begin with the decision that the real transition has, so their targets are those of the policy's own
+    decision: a model-based value expansion over the horizon.
+    """
+    envs = torch.arange(len(chosen), device=chosen.device)
+    drawn = (envs.unsqueeze(1), chosen.unsqueeze(1), systematic_resample(plan.weights[envs, chosen], count))
+    return plan.states[drawn], plan.actions[drawn]
+
+
 def nominal(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
     """Roll out the mean plan of every candidate that was not executed: ``M - 1`` rollouts."""
     mean = plan.mean[others(plan, chosen)]
@@ -68,5 +79,8 @@ VIRTUAL_SOURCES: dict[str, VirtualSource] = {
     "others_plus_rest": others_plus_rest,
     "weighted": weighted,
     "nominal": nominal,
+    "executed": executed,
 }
 """Sources by the name that ``algo.virtual_source`` takes."""
+OF_ONE_CANDIDATE = ("executed",)
+"""Sources that need no candidate beside the executed one."""

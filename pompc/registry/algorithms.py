@@ -66,9 +66,36 @@ _CLASSES = {
         paper="Williams et al. 2017",
         way="baseline",
     ),
+    "subgoal": Entry(
+        "pompc.algorithms.subgoal:Subgoal",
+        "PPO over the planner's cost parameters, warm-started by the plan's end",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="hierarchical",
+    ),
+    "dtc": Entry(
+        "pompc.algorithms.dtc:DTC",
+        "PPO that sees a plan as its reference and is rewarded for tracking it",
+        explicit_model=True,
+        way="preprocessing",
+        architecture="parallel",
+        acts="policy",
+    ),
 }
 
-_SETTINGS: dict[str, Entry] = {}
+_SETTINGS: dict[str, Entry] = {
+    "hrl_mpc": _CLASSES["adaptive_hrl"].named(
+        "adaptive_hrl",
+        "PPO over the planner's cost parameters from real data alone, one candidate: rho = 0",
+        {
+            "virtual_ratio": 0.0,
+            "planner.num_samples": 256,
+            "algo.candidates": 1,
+            "algo.ensemble_size": 1,
+            "algo.bootstrap": 1.0,
+        },
+    ),
+}
 """Published systems that are settings of an algorithm above."""
 
 ALGORITHMS = Registry("algorithm", "pompc.algorithms", {**_CLASSES, **_SETTINGS})

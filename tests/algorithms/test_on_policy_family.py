@@ -116,6 +116,7 @@ def test_a_decision_is_kept_for_decision_steps_while_the_planner_replans():
         {"virtual_source": "all"},
         {"virtual_source": "others_plus_rest", "mix": "loss"},
         {"virtual_source": "nominal", "kl_weight": 0.1},
+        {"virtual_source": "executed", "candidates": 1, "decision_steps": 4},
         {"virtual_policy": True, "execute_steps": 2, "decision_steps": 4},
         {"virtual_policy": True, "decision_steps": 16, "minibatch_size": 4},  # leaves minibatches without a decision
         {"selector": "softmax_value", "terminal_value_weight": 1.0, "virtual_window": 3},
@@ -198,13 +199,24 @@ def test_mppi_plans_with_the_nominal_cost_and_learns_nothing():
         MPPIAgentConfig(batch_size=0)
 
 
+ONE = {"candidates": 1, "virtual_ratio": 0.0}
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
         ({"selector": "best"}, "uniform, argmin_cost"),
         ({"virtual_source": "some"}, "weighted"),
         ({"mix": "half"}, "one of loss, sampling"),
-        ({"candidates": 1}, "at least 2"),
+        ({"candidates": 0}, "algo.candidates must be positive"),
+        ({"candidates": 1}, "algo.candidates=1 leaves algo.virtual_source=weighted no.*algo.virtual_source=executed"),
+        ({"candidates": 1, "virtual_source": "all"}, "algo.virtual_source=executed"),
+        ({"candidates": 1, "virtual_source": "nominal"}, "algo.virtual_source=executed"),
+        ({"candidates": 1, "virtual_source": "others_plus_rest"}, "algo.virtual_source=executed"),
+        ({**ONE, "virtual_policy": True}, "algo.candidates=1: virtual_policy compares candidates"),
+        ({**ONE, "kl_weight": 0.1}, "algo.candidates=1: kl_weight compares candidates"),
+        ({**ONE, "selector": "argmin_cost"}, "algo.candidates=1: selector compares candidates"),
+        ({**ONE, "selector": "softmax_value"}, "algo.candidates=1: selector compares candidates"),
         ({"virtual_ratio": 1.2}, "virtual_ratio"),
         ({"virtual_weight": "some"}, "one of news, equal"),
         ({"virtual_gae_lambda": 1.1}, "algo.virtual_gae_lambda"),

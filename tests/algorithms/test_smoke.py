@@ -12,7 +12,7 @@ from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
-PLANS_ON_A_MODEL = ("adaptive_hrl", "mppi")
+PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi")
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from line import LineModel
 
-from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES, others
+from pompc.onpolicy.virtual_sources import OF_ONE_CANDIDATE, VIRTUAL_SOURCES, others
 from pompc.planner import MPPI, MPPIConfig
 
 
@@ -23,7 +23,8 @@ def planned():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("all", 4 * 16), ("others_plus_rest", 5 * 16 - 1), ("weighted", 4 * 3), ("nominal", 4)]
+    ("name", "count"),
+    [("all", 4 * 16), ("others_plus_rest", 5 * 16 - 1), ("weighted", 4 * 3), ("nominal", 4), ("executed", 3)],
 )
 def test_sources_give_the_rollouts_they_name(planned, name, count):
     planner, plan, chosen = planned
@@ -40,6 +41,23 @@ def test_the_executed_candidate_is_left_out(planned):
     assert envs.flatten().tolist() == [0, 1, 2]
     for env in range(3):
         assert candidates[env].tolist() == [c for c in range(5) if c != chosen[env]]
+
+
+def test_executed_rollouts_are_drawn_by_weight_from_the_executed_candidate_alone(planned):
+    planner, plan, chosen = planned
+    states, actions = VIRTUAL_SOURCES["executed"](plan, chosen, planner, 4000)
+    envs = torch.arange(3)
+    torch.testing.assert_close(actions.mean(1), plan.mean[envs, chosen], atol=5e-3, rtol=0)
+    for env in range(3):
+        own = plan.states[env, chosen[env]]
+        assert (states[env].unsqueeze(1) == own).flatten(2).all(-1).any(1).all()
+
+
+def test_one_candidate_is_enough_for_the_sources_that_say_so():
+    planner = MPPI(MPPIConfig(horizon=4, num_samples=16), Line(), Line(), 1)
+    plan, chosen = planner.plan(torch.randn(3, 1), parameters=torch.randn(3, 1, 1)), torch.zeros(3, dtype=torch.long)
+    for name in OF_ONE_CANDIDATE:
+        assert VIRTUAL_SOURCES[name](plan, chosen, planner, 2)[0].shape[1] > 0
 
 
 def test_weighted_rollouts_are_drawn_by_the_planners_weights(planned):

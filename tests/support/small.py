@@ -42,6 +42,9 @@ ALGORITHMS = {
     "pompc": (*_LATENT, *_REANALYZE),
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
     "ppo": _LEARNING,
+    "hrl_mpc": (*_PLANNER, *_LEARNING),
+    "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),
+    "dtc": (*_PLANNER, *_LEARNING, "planner.horizon=4", "algo.plan_every=2", "algo.reference_steps=[1,2]"),
     "mppi": _PLANNER,
 }
 # Episodes end inside batches, so resets too lie before and after every stop.

@@ -7,12 +7,17 @@ from small import assert_same, complete, config, differences, files, final_state
 from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
+SOURCE = ("algo.virtual_source=executed", "virtual_ratio=0.5", "algo.decision_steps=3", "algo.virtual_rollouts=16")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
     pytest.param("adaptive_hrl", "acrobot", HELD, id="adaptive_hrl-acrobot-held"),
     pytest.param("adaptive_hrl", "carla_racing", (), id="adaptive_hrl-carla_racing"),
     pytest.param("adaptive_hrl", "carla_racing", HELD, id="adaptive_hrl-carla_racing-held"),
+    pytest.param("hrl_mpc", "acrobot", SOURCE, id="hrl_mpc-acrobot-executed"),
+    pytest.param("subgoal", "lunar_lander", ("kl_weight.over=64",), id="subgoal-lunar_lander"),
+    pytest.param("dtc", "acrobot", (), id="dtc-acrobot"),
+    pytest.param("dtc", "carla_racing", ("algo.residual=true",), id="dtc-carla_racing-residual"),
     pytest.param("ppo", "acrobot", (), id="ppo-acrobot"),
     pytest.param("ppo", "carla_racing", (), id="ppo-carla_racing"),
     pytest.param("ppo", "dmc/cartpole-swingup", ("steps=256",), id="ppo-dmc"),
