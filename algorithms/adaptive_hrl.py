@@ -25,6 +25,7 @@ from pompc.data.holding import count_down, is_held
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
 from pompc.models import KnownModel, TerminalValue
+from pompc.networks.ensembles import log_mean_exp
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
 from pompc.onpolicy.config import OnPolicyConfig
@@ -57,6 +58,8 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: start the policy's mean at the environment's nominal high-level action.
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
+        optimism: kappa in that value, ``log(mean(exp(kappa * value))) / kappa`` over the ensemble, in units of the return's
+            standard deviation. 0 is the mean, ``.inf`` the largest value; a negative one is caution.
         virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal``.
         virtual_count: rollouts per candidate for ``weighted``.
         virtual_rollouts: rollouts that one update adds to the virtual buffer, at most. All that the buffer holds become
@@ -81,6 +84,7 @@ class AdaptiveHRLConfig(OnPolicyConfig):
     execute_steps: PositiveInt = 1
     start_at_nominal: bool = True
     terminal_value_weight: Finite = 0.0
+    optimism: float = 0.0
     virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal"] = "weighted"
     virtual_count: PositiveInt = 2
     virtual_rollouts: PositiveInt = 2048
@@ -96,6 +100,12 @@ class AdaptiveHRLConfig(OnPolicyConfig):
         if self.planner.stochastic and self.execute_steps > 1:
             raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
         self.require_ensemble(self.ensemble_size)
+        if self.optimism:
+            self.require_heads(self.ensemble_size, "algo.optimism, which weighs value heads against each other,")
+            if self.terminal_value_weight == 0:
+                raise UserError(
+                    "algo.optimism has no effect on a planner without values: set algo.terminal_value_weight"
+                )
 
 
 class AdaptiveHRL(OnPolicyAgent):
@@ -151,7 +161,8 @@ class AdaptiveHRL(OnPolicyAgent):
         if self.config.terminal_value_weight == 0:
             return None
         factor = self.config.terminal_value_weight / self.return_scale.factor
-        return lambda state: factor * self.mean_value(self.model.inputs(state))
+        observed, optimism = self.model.inputs, self.config.optimism
+        return lambda state: factor * log_mean_exp(self.values(self.normaliser(observed(state))), optimism)
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
         """Choose a candidate per environment: the held decision, or a new one for the next ``decision_steps``."""
