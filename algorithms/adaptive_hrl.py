@@ -26,12 +26,13 @@ from pompc.errors import UserError
 from pompc.model_learning.config import ExplicitModelConfig
 from pompc.model_learning.make import explicit_model
 from pompc.models import KnownModel, TerminalValue
+from pompc.networks.ensembles import log_mean_exp
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
-from pompc.onpolicy.config import OnPolicyConfig
+from pompc.onpolicy.candidates_config import CandidatesConfig
 from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
 from pompc.onpolicy.virtual_buffer import VirtualBuffer
-from pompc.onpolicy.virtual_sources import OF_ONE_CANDIDATE, VIRTUAL_SOURCES
+from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.onpolicy.virtual_targets import (
     bootstrapped_share,
     model_errors,
@@ -41,27 +42,23 @@ from pompc.onpolicy.virtual_targets import (
 )
 from pompc.planner import MPPI, MPPIConfig, Plan
 from pompc.problem import Problem
-from pompc.schedules import ScheduleConfig, highest_value
+from pompc.schedules import ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
-    """Options of :class:`AdaptiveHRL` beside those of on-policy learning.
+class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
+    """Options of :class:`AdaptiveHRL` beside those of on-policy learning and of candidates.
 
     Attributes:
         kl_weight: lambda, the pull of the policy to the planner's distribution over candidates.
         virtual_ratio: rho, the share of virtual data in value learning.
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
-        candidates: high-level actions per step, ``M``. One is executed, the others give virtual data; a single one needs
-            ``virtual_ratio`` 0 or ``virtual_source`` ``executed``.
-        selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         decision_steps: steps for which a high-level action is kept; the planner still plans in every step.
         execute_steps: controls of a plan that are executed before the next plan.
         start_at_nominal: start the policy's mean at the environment's nominal high-level action.
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
-        virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal`` of
-            the other candidates, or ``executed``.
-        virtual_count: rollouts per candidate for ``weighted`` and ``executed``.
+        optimism: kappa in that value, ``log(mean(exp(kappa * value))) / kappa`` over the ensemble, in units of the return's
+            standard deviation. 0 is the mean, ``.inf`` the largest value; a negative one is caution.
         virtual_rollouts: rollouts that one update adds to the virtual buffer, at most. All that the buffer holds become
             targets.
         virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer after every update.
@@ -69,7 +66,6 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
         virtual_weight: weight of a virtual transition in that minibatch: ``news`` (what its target says beyond the value
             function, in units of a real target) or ``equal``.
         virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
-        virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
         planner_kl_temperature: temperature of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
 
@@ -77,21 +73,17 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=MPPIConfig)
     ensemble_size: int = 5
     bootstrap: float = 0.8
-    candidates: PositiveInt = 4
-    selector: Literal["uniform", "argmin_cost", "softmax_value"] = "uniform"
     initial_std: float = 0.3
     decision_steps: PositiveInt = 5
     execute_steps: PositiveInt = 1
     start_at_nominal: bool = True
     terminal_value_weight: Finite = 0.0
-    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal", "executed"] = "weighted"
-    virtual_count: PositiveInt = 2
+    optimism: float = 0.0
     virtual_rollouts: PositiveInt = 2048
     virtual_window: PositiveInt = 1
     mix: Literal["loss", "sampling"] = "loss"
     virtual_weight: Literal["news", "equal"] = "news"
     virtual_gae_lambda: Share | None = None
-    virtual_policy: bool = False
     planner_kl_temperature: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
@@ -99,29 +91,12 @@ class AdaptiveHRLConfig(ExplicitModelConfig, OnPolicyConfig):
         if self.planner.stochastic and self.execute_steps > 1:
             raise UserError("planner.stochastic draws one action: it needs algo.execute_steps=1")
         self.require_ensemble(self.ensemble_size)
-        if self.candidates == 1:
-            self._require_no_others()
-
-    @property
-    def uses_returns(self) -> dict[str, bool]:
-        """Which options compare candidates by their model returns, by the option's key."""
-        returns = self.selector == "softmax_value"
-        return {
-            "kl_weight": highest_value(self.kl_weight) > 0,
-            "virtual_policy": self.virtual_policy,
-            "selector": returns,
-        }
-
-    def _require_no_others(self) -> None:
-        """Refuse options that need a candidate beside the executed one."""
-        if highest_value(self.virtual_ratio) > 0 and self.virtual_source not in OF_ONE_CANDIDATE:
-            raise UserError(
-                f"algo.candidates=1 leaves algo.virtual_source={self.virtual_source} no rollouts: take "
-                "algo.virtual_source=executed, virtual_ratio=0 or more candidates"
-            )
-        needing = [key for key, used in {**self.uses_returns, "selector": self.selector != "uniform"}.items() if used]
-        if needing:
-            raise UserError(f"algo.candidates=1: {needing[0]} compares candidates and needs at least 2 of them")
+        if self.optimism:
+            self.require_heads(self.ensemble_size, "algo.optimism, which weighs value heads against each other,")
+            if self.terminal_value_weight == 0:
+                raise UserError(
+                    "algo.optimism has no effect on a planner without values: set algo.terminal_value_weight"
+                )
 
 
 class AdaptiveHRL(OnPolicyAgent):
@@ -176,7 +151,8 @@ class AdaptiveHRL(OnPolicyAgent):
         if self.config.terminal_value_weight == 0:
             return None
         factor = self.config.terminal_value_weight / self.return_scale.factor
-        return lambda state: factor * self.mean_value(self.model.inputs(state))
+        observed, optimism = self.model.inputs, self.config.optimism
+        return lambda state: factor * log_mean_exp(self.values(self.normaliser(observed(state))), optimism)
 
     def select(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, explore: bool) -> Tensor:
         """Choose a candidate per environment: the held decision, or a new one for the next ``decision_steps``."""

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pompc.dials import KLWeight
+from pompc.errors import UserError
 from pompc.offpolicy.acting import standard_normal
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.values import ActionValues, StateValues
 from pompc.problem import Problem
+from pompc.schedules import highest_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class BMPCConfig(ReanalyzeConfig):
         kl_weight: lambda, infinite in BMPC; a finite lambda adds the return to the policy's loss.
         state_values: learn values of states from the model; false learns values of states and actions by Q-iteration
             on the replay, the paper's imitation-only ablation (Variant 3).
+        learn_policy: learn the policy. False saves its updates if nothing asks the policy: the planner acts, without
+            proposals, and values of states learn from ``target_steps``.
     """
 
     kl_weight: KLWeight = math.inf
@@ -38,6 +42,16 @@ class BMPCConfig(ReanalyzeConfig):
     ensemble_size: int | None = 2
     average_target: bool = True
     state_values: bool = True
+    learn_policy: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        asked = (self.num_proposals, highest_value(self.policy_share), not self.state_values, not self.target_steps)
+        if not self.learn_policy and any(asked):
+            raise UserError(
+                "algo.learn_policy=false leaves nothing to ask the policy: it needs algo.num_proposals=0, policy_share=0, "
+                "algo.state_values=true and algo.target_steps"
+            )
 
 
 class BMPC(OffPolicyAgent):
@@ -55,6 +69,10 @@ class BMPC(OffPolicyAgent):
         self.values_of = StateValues if config.state_values else ActionValues
         super().__init__(config, problem)
         self.reanalyzer = Reanalyzer.of(config)
+
+    def learns_policy(self, in_burst: bool) -> bool:
+        """Tell whether the policy learns in an update: if at all, then after the burst."""
+        return self.config.learn_policy and super().learns_policy(in_burst)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action by a standard normal."""

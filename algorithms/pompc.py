@@ -58,6 +58,8 @@ class POMPCConfig(ReanalyzeConfig):
             raise UserError("algo.soft_target=true needs a finite kl_weight")
         if self.soft_target and highest_value(self.virtual_ratio) > 0:
             raise UserError("algo.soft_target=true needs virtual_ratio=0: virtual targets are of the plain return")
+        if self.soft_target and self.target_steps is not None:
+            raise UserError("algo.soft_target=true needs algo.target_steps=null: its target is of one step")
 
 
 class POMPC(OffPolicyAgent):

@@ -74,10 +74,21 @@ class AgentConfig(Options):
         Raises:
             UserError: ``heads`` is 1 and a dial needs more.
         """
-        if heads < 2 and self.follows_disagreement:
-            raise UserError(
-                f"algo.ensemble_size={heads}: a dial that moves by the disagreement of value heads needs at least 2 of them"
-            )
+        if self.follows_disagreement:
+            self.require_heads(heads, "a dial that moves by the disagreement of value heads")
+
+    def require_heads(self, heads: int, who: str) -> None:
+        """Refuse a single value head.
+
+        Args:
+            heads: size of the value ensemble.
+            who: what needs more of them.
+
+        Raises:
+            UserError: ``heads`` is 1.
+        """
+        if heads < 2:
+            raise UserError(f"algo.ensemble_size={heads}: {who} needs at least 2 of them")
 
 
 class Dials:

@@ -1,6 +1,8 @@
-"""Losses of a value ensemble."""
+"""Losses of a value ensemble, and its value: cautious, mean or optimistic."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -46,3 +48,25 @@ def fit_metrics(values: Tensor, target: Tensor) -> dict[str, float]:
         "explained_variance": (1 - residual.var() / (target.var() + 1e-8)).item(),
         "value": values.mean().item(),
     }
+
+
+def log_mean_exp(values: Tensor, kappa: float) -> Tensor:
+    """Average over members, with more weight for the large values or for the small ones.
+
+    ``log(mean(exp(kappa v))) / kappa`` is the value of a state in POLO (Lowrey et al. 2019). It rises with kappa, from the
+    least value through the mean to the largest; near 0 it is the mean plus ``kappa / 2`` variances. No kappa overflows.
+
+    Args:
+        values: ``[member, ...]``.
+        kappa: optimism, in units of one over the values: 0 is the mean, ``inf`` the largest value, ``-inf`` the least. A
+            negative one is caution.
+
+    Returns:
+        ``[...]``.
+    """
+    if kappa == 0:
+        return values.mean(0)
+    best = values.amax(0) if kappa > 0 else values.amin(0)
+    if math.isinf(kappa):
+        return best
+    return best + torch.log1p(torch.expm1(kappa * (values - best)).mean(0)) / kappa

@@ -11,16 +11,15 @@ from torch import Tensor
 from torchrl.data import TensorSpec
 
 from pompc.agent import MPPIRL
-from pompc.dials import disagreement
 from pompc.metrics import by_name
 from pompc.models.protocols import Model, TerminalValue
-from pompc.models.rollout import rollout_policy
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
 from pompc.offpolicy.acting import act_by_policy, act_randomly, make_who_acts, mask_actions, near_the_action
 from pompc.offpolicy.config import OffPolicyConfig
+from pompc.offpolicy.disagreement import move_dials
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
@@ -51,6 +50,9 @@ class OffPolicyAgent(MPPIRL):
         imitation: scales the divergence from the prior.
         reanalyzer: renews stored plans; ``None`` if plans are never renewed.
         values_of: the kind of values, of actions or of states.
+        optimism: makes one value of the heads for the planner.
+        targets: makes value targets, of one step or of several.
+        proposer: makes the policy's proposals to the planner.
         learns_policy_in_burst: whether the policy learns in the first burst of updates.
     """
 
@@ -70,6 +72,8 @@ class OffPolicyAgent(MPPIRL):
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
+        self.optimism, self.targets = parts.make_optimism(config), parts.make_targets(config)
+        self.proposer = parts.make_proposals(config)
         self.ranges, self.terminations = RangeWatch(self.critic.two_hot), TerminationWatch(self.model.terminates)
         self.return_scale = RunningScale(config.scale_rate)
         self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
@@ -129,13 +133,7 @@ class OffPolicyAgent(MPPIRL):
 
     def proposals(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> Tensor | None:
         """Roll the policy out from ``state [batch, state]``: ``[batch, 1, proposal, horizon, action]``."""
-        if self.config.num_proposals == 0:
-            return None
-        states = state.unsqueeze(1).expand(-1, self.config.num_proposals, -1)
-        actions, _ = rollout_policy(
-            self.model, lambda now: self.policy.sample(now, log_std_range).action, states, self.horizon
-        )
-        return actions.unsqueeze(1)
+        return self.proposer(self, state, log_std_range)
 
     def terminal_value(self) -> TerminalValue | None:
         """Return the value of the policy."""
@@ -218,7 +216,7 @@ class OffPolicyAgent(MPPIRL):
             metrics |= {"model_loss": loss.detach(), "model_grad_norm": self.optimizer_step("model", loss, batch)}
             if self.model.tasks is not None:
                 self.model.tasks.bound()
-            if self.learns_policy_in_burst or not in_burst:
+            if self.learns_policy(in_burst):
                 loss, more = self.policy_loss(batch)
                 norm = self.optimizer_step("policy", loss, batch)
                 metrics |= {**more, "policy_loss": loss.detach(), "policy_grad_norm": norm}
@@ -227,23 +225,17 @@ class OffPolicyAgent(MPPIRL):
             self.critic.soft_update(self.config.target_rate)
         self.updates += 1
         self.ranges.look(self.updates)
-        return metrics | self._move_dials(batch)
+        return metrics | move_dials(self, batch)
+
+    def learns_policy(self, in_burst: bool) -> bool:
+        """Tell whether the policy learns in an update."""
+        return self.learns_policy_in_burst or not in_burst
 
     def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
         """Take one clipped gradient step; return the norm of the gradient before clipping."""
         return optimizer_step(
             self.optimizers[name], loss, max_grad_norm=self.config.max_grad_norm, name=name, batch=batch
         )
-
-    def _move_dials(self, batch: TensorDictBase) -> dict[str, Tensor]:
-        """Advance the dials by the disagreement of the value heads, if a dial moves; return it as a metric."""
-        if not self.dials.move:
-            return {}
-        with torch.no_grad():
-            values = self.critic.values(self.values.inputs(batch["state"][0], batch["action"][0]))
-        uncertainty = disagreement(values, batch["reward"][0])
-        self.dials.update(uncertainty, self.steps)
-        return {"uncertainty": torch.tensor(uncertainty)}
 
     # -- hooks of the losses -----------------------------------------------------------------------------------------
 
@@ -253,7 +245,7 @@ class OffPolicyAgent(MPPIRL):
 
     def value_target(self, batch: TensorDictBase) -> Tensor:
         """Make value targets ``[horizon, batch]`` from a batch with ``encoded [horizon + 1, batch, state]``."""
-        return self.values.target(batch)
+        return self.targets(self, batch)
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
         """Return the loss of return and divergence, and metrics. See :func:`pompc.offpolicy.losses.policy_loss`."""

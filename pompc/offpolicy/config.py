@@ -19,6 +19,7 @@ from pompc.config.options import (
 from pompc.errors import UserError
 from pompc.model_learning.config import LearnedPartsConfig
 from pompc.models.config import SIZES, ModelSize
+from pompc.offpolicy.lookahead import LookaheadConfig
 from pompc.planner.config import MPPIConfig
 from pompc.schedules import ScheduleConfig, Setting, check_setting, highest_value
 
@@ -53,7 +54,7 @@ PolicyShare = Annotated[Share | ScheduleConfig, Top()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig(LearnedPartsConfig):
+class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
     """Options of :class:`~pompc.offpolicy.agent.OffPolicyAgent`; the defaults are TD-MPC2's.
 
     Attributes:
@@ -196,6 +197,7 @@ class OffPolicyConfig(LearnedPartsConfig):
                 f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
                 "(planner.num_samples)"
             )
+        self.check_lookahead(heads=self.size.ensemble_size, sequence=self.sequence_steps, proposals=self.num_proposals)
 
     @property
     def dials(self) -> dict[str, Setting]:

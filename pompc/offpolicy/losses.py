@@ -98,12 +98,13 @@ def mixed_value_loss(
         batch: with ``encoded``.
         states: of the real targets ``[horizon, batch, state]``.
         target: real targets ``[horizon, batch]``.
-        losses: gains ``value_loss`` and, with virtual data, ``virtual_loss``.
+        losses: gains ``value_loss``, with virtual data ``virtual_loss``, and with optimism its scale.
     """
     mixed = losses["value_loss"] = value_loss(agent, states, batch["action"][:-1], target)
     if (virtual := agent.virtual_batch(batch)) is not None:
         losses["virtual_loss"] = value_loss(agent, virtual["state"], virtual["action"], virtual["target"])
         mixed = torch.lerp(mixed, losses["virtual_loss"], agent.virtual_ratio.value)
+    losses |= agent.optimism.learn(target)
     return mixed
 
 

@@ -24,6 +24,9 @@ from pompc.networks.layers import INITIALISERS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.twohot import TwoHot
 from pompc.offpolicy import losses
+from pompc.offpolicy.optimism import HeadMean, OptimisticHeads
+from pompc.offpolicy.proposals import PolicyRollouts
+from pompc.offpolicy.targets import OneStep, StoredReturn
 from pompc.planner import MPPI
 from pompc.problem import Problem
 from pompc.system.precision import warn_of_slow_products
@@ -122,6 +125,21 @@ def make_critic_of(config: OffPolicyConfig, input_dim: int) -> Critic:
         initialiser=INITIALISERS[config.critic_init],
         random_value_scale=config.random_value_scale,
     )
+
+
+def make_optimism(config: OffPolicyConfig) -> HeadMean | OptimisticHeads:
+    """Make what the planner takes for the value of a state."""
+    return OptimisticHeads(config.optimism, config.scale_rate) if config.optimism else HeadMean()
+
+
+def make_targets(config: OffPolicyConfig) -> OneStep:
+    """Make the source of value targets."""
+    return OneStep() if config.target_steps is None else StoredReturn(config.target_steps)
+
+
+def make_proposals(config: OffPolicyConfig) -> PolicyRollouts:
+    """Make what proposes action sequences to the planner."""
+    return PolicyRollouts(config.num_proposals, config.proposal_noise, config.proposals_after)
 
 
 def make_planner(config: OffPolicyConfig, problem: Problem, model: Model, discount: float) -> MPPI:

@@ -37,14 +37,17 @@ class ActionValues:
         return torch.cat([self.agent.model.inputs(state), action], dim=-1)
 
     def of_state(self, state: Tensor) -> Tensor:
-        """Value ``state [..., state]`` under the policy ``[...]``: the mean of two heads."""
+        """Value ``state [..., state]`` under the policy for the planner ``[...]``; ``algo.optimism`` shapes it."""
+        return self.agent.optimism(self.agent.critic, self.inputs(state))
+
+    def mean(self, state: Tensor, action: Tensor | None = None) -> Tensor:
+        """Value by the mean of two heads ``[...]``."""
         critic = self.agent.critic
-        return critic.values(self.inputs(state), critic.draw()).mean(0)
+        return critic.values(self.inputs(state, action), critic.draw()).mean(0)
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
         """Value an action by the mean of two heads ``[...]``; the policy maximises it."""
-        critic = self.agent.critic
-        return critic.values(self.inputs(state, action), critic.draw()).mean(0)
+        return self.mean(state, action)
 
     def slow(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         """Value by the lesser of two slow heads, or by their mean ``[...]``; targets bootstrap from it."""
@@ -81,7 +84,7 @@ class StateValues(ActionValues):
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
         """Value an action ``[...]`` by the model's reward and the value of the predicted state."""
-        return self._after_one_step(state, action, self.of_state)
+        return self._after_one_step(state, action, self.mean)
 
     def target(self, batch: TensorDictBase) -> Tensor:
         """Make targets ``r(z, a) + discount * V(f(z, a))`` with the policy's action ``[horizon, batch]``."""

@@ -82,5 +82,3 @@ VIRTUAL_SOURCES: dict[str, VirtualSource] = {
     "executed": executed,
 }
 """Sources by the name that ``algo.virtual_source`` takes."""
-OF_ONE_CANDIDATE = ("executed",)
-"""Sources that need no candidate beside the executed one."""

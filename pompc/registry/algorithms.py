@@ -95,6 +95,43 @@ _SETTINGS: dict[str, Entry] = {
             "algo.bootstrap": 1.0,
         },
     ),
+    "polo": _CLASSES["bmpc"].named(
+        "bmpc",
+        "optimistic values of states at the end of short plans on the explicit model, no policy",
+        {
+            "kl_weight": 0.0,
+            "virtual_ratio": 1.0,
+            "algo.model": "known",
+            "algo.sequence": 16,
+            "algo.target_steps": 16,
+            "algo.learn_policy": False,
+            "algo.num_proposals": 0,
+            "algo.reanalyze_interval": 0,
+            "algo.optimism": 1.0,
+            "algo.ensemble_size": 6,
+            "algo.random_value_scale": 1.0,
+            "algo.temporal_decay": 1.0,
+            "planner.horizon": 16,
+        },
+        explicit_model=True,
+        architecture="integrated",
+    ),
+    "cacto": _CLASSES["bmpc"].named(
+        "bmpc",
+        "an actor that climbs reward and value through the explicit model starts long plans, which teach the values",
+        {
+            "kl_weight": 0.0,
+            "virtual_ratio": 1.0,
+            "algo.model": "known",
+            "algo.sequence": 1,
+            "algo.num_proposals": 1,
+            "algo.proposal_noise": 0.0,
+            "algo.proposals_after": 2000,
+            "algo.reanalyze_interval": 0,
+            "planner.horizon": 30,
+        },
+        explicit_model=True,
+    ),
 }
 """Published systems that are settings of an algorithm above."""
 

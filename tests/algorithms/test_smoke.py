@@ -13,6 +13,8 @@ from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi")
+KNOWN_MODEL = ("polo", "cacto")
+"""Off-policy systems that are settings on the explicit model."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 
@@ -25,12 +27,12 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
     """The runs below show that this is right."""
     needing = {name for name, entry in registry.ALGORITHMS.builtin.items() if entry.explicit_model}
     having = {name for name in ENVIRONMENTS if registry.ENVIRONMENTS[name.partition("/")[0]].explicit_model}
-    assert needing == set(PLANS_ON_A_MODEL)
+    assert needing == {*PLANS_ON_A_MODEL, *KNOWN_MODEL}
     assert having == ENVIRONMENTS.keys() - set(WITHOUT_MODEL)
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in OFF_POLICY])
+@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *KNOWN_MODEL)])
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
     if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
@@ -79,6 +81,23 @@ def test_a_few_steps_of_an_off_policy_agent_on_the_explicit_model(algo, env, tmp
     for name in ("value_loss", "virtual_loss", "policy_loss", "policy_grad_norm"):
         assert math.isfinite(float(last[name])), name
     assert "consistency_loss" not in last
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("algo", KNOWN_MODEL)
+def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
+    cfg = config(tmp_path, algo, env, "steps=48", "eval.episodes=1", "eval.every=1000")
+    if env in WITHOUT_MODEL:
+        with pytest.raises(UserError, match=r"^algo\.model=known: .* has no explicit dynamics to plan with") as error:
+            complete(cfg)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "metrics.csv").exists()
+        return
+    complete(cfg)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert math.isfinite(float(last["virtual_loss"]))
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
 
 
 @pytest.fixture

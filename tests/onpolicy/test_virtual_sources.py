@@ -4,7 +4,8 @@ import pytest
 import torch
 from line import LineModel
 
-from pompc.onpolicy.virtual_sources import OF_ONE_CANDIDATE, VIRTUAL_SOURCES, others
+from pompc.onpolicy.candidates_config import OF_ONE_CANDIDATE
+from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES, others
 from pompc.planner import MPPI, MPPIConfig
 
 

@@ -33,6 +33,7 @@ _LATENT = (
         "algo.batch_size=16",
     ),
 )
+_SHORT = ("planner.horizon=4", "algo.sequence=3")
 _REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
 ALGORITHMS = {
     "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
@@ -41,6 +42,8 @@ ALGORITHMS = {
     "bmpc": (*_LATENT, *_REANALYZE),
     "pompc": (*_LATENT, *_REANALYZE),
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
+    "polo": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_steps=3"),
+    "cacto": (*_LATENT, "algo.num_proposals=1", *_SHORT, "algo.proposals_after=24"),
     "ppo": _LEARNING,
     "hrl_mpc": (*_PLANNER, *_LEARNING),
     "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),

@@ -36,6 +36,8 @@ RUNS = [
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
+    pytest.param("polo", "acrobot", ("virtual_ratio=0.5",), id="polo-acrobot"),
+    pytest.param("cacto", "linear_system", (), id="cacto-linear_system"),
 ]
 
 
