@@ -12,6 +12,7 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 
 from pompc.data.holding import count_down
+from pompc.models.rollout import rollout_policy
 from pompc.models.world_model import TaskEmbedding
 from pompc.schedules import Dial
 
@@ -120,6 +121,26 @@ def policy_action(agent: OffPolicyAgent, observation: Tensor, explore: bool) -> 
     """Compute the policy's action ``[batch, action]``: a draw when exploring, otherwise the mean."""
     sample = agent.policy.sample(agent.encode(observation))
     return sample.action if explore else agent.policy.action(sample.mean)
+
+
+def policy_rollouts(agent: OffPolicyAgent, state: Tensor, log_std_range: tuple[float, float] | None) -> Tensor | None:
+    """Roll the policy out as proposals to the planner.
+
+    Args:
+        agent: its policy and model.
+        state: ``[batch, state]``.
+        log_std_range: maps the policy's log-std to this range; ``None`` leaves it.
+
+    Returns:
+        ``[batch, 1, proposal, horizon, action]``; ``None`` if the agent proposes nothing.
+    """
+    if agent.config.num_proposals == 0:
+        return None
+    states = state.unsqueeze(1).expand(-1, agent.config.num_proposals, -1)
+    actions, _ = rollout_policy(
+        agent.model, lambda now: agent.policy.sample(now, log_std_range).action, states, agent.horizon
+    )
+    return actions.unsqueeze(1)
 
 
 def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:

@@ -14,22 +14,20 @@ from pompc.agent import MPPIRL
 from pompc.dials import disagreement
 from pompc.metrics import by_name
 from pompc.models.protocols import Model, TerminalValue
-from pompc.models.rollout import rollout_policy
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
 from pompc.offpolicy import losses, parts
-from pompc.offpolicy.acting import act_randomly, make_who_acts, mask_actions, near_the_action
+from pompc.offpolicy.acting import act_randomly, make_who_acts, mask_actions, near_the_action, policy_rollouts
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
-from pompc.offpolicy.virtual import virtual_sequences
+from pompc.offpolicy.virtual import drawn_sequences, virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
-from pompc.planner.weights import systematic_resample
 from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
@@ -70,21 +68,31 @@ class OffPolicyAgent(MPPIRL):
         self.model_kind = parts.MODELS[config.model]
         self.model: Model = self.model_kind.make(config, problem)
         self.policy = parts.make_policy(config, problem, self.model)
-        self.values = self.values_of(self)
-        self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
-        self.ranges, self.terminations = RangeWatch(self.critic.two_hot), TerminationWatch(self.model.terminates)
+        self.make_values(config, problem)
+        self.terminations = TerminationWatch(self.model.terminates)
         self.return_scale = RunningScale(config.scale_rate)
         self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
         self.prior: Prior = StoredPlan()
-        self.planner = parts.make_planner(config, problem, self.model, self.discount)
+        self.imagination = parts.PLANNER_COSTS[config.planner_cost](self.model)
+        self.planner = parts.make_planner(config, problem, self.imagination, self.discount)
         self.horizon = self.planner.config.horizon
-        extras = ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
-        self.replay = parts.make_replay(config, problem, extras)
-        self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
+        self.replay = parts.make_replay(config, problem, self.replay_extras)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
         self.budget = UpdateBudget.of(config, problem)
         self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
         self.settle()
+
+    def make_values(self, config: OffPolicyConfig, problem: Problem) -> None:
+        """Make the values, and what learns and watches them."""
+        self.values = self.values_of(self)
+        self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
+        self.ranges = RangeWatch(self.critic.two_hot)
+        self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
+
+    @property
+    def replay_extras(self) -> tuple[str, ...]:
+        """What the replay keeps of a step beside the transition."""
+        return ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
 
     def settle(self) -> None:
         """Prepare new networks: everything in evaluation mode, activations fused if ``algo.compile`` asks for it."""
@@ -127,17 +135,11 @@ class OffPolicyAgent(MPPIRL):
 
     def proposals(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> Tensor | None:
         """Roll the policy out from ``state [batch, state]``: ``[batch, 1, proposal, horizon, action]``."""
-        if self.config.num_proposals == 0:
-            return None
-        states = state.unsqueeze(1).expand(-1, self.config.num_proposals, -1)
-        actions, _ = rollout_policy(
-            self.model, lambda now: self.policy.sample(now, log_std_range).action, states, self.horizon
-        )
-        return actions.unsqueeze(1)
+        return policy_rollouts(self, state, log_std_range)
 
     def terminal_value(self) -> TerminalValue | None:
-        """Return the value of the policy."""
-        return self.values.of_state
+        """Return the value of the policy; ``None`` if the planner's cost has other units."""
+        return self.values.of_state if self.imagination.ends_in_value else None
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
         """Add noise of the plan's std to the planned action, and keep both as the plan of this step."""
@@ -147,8 +149,7 @@ class OffPolicyAgent(MPPIRL):
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: Any, chosen: Tensor) -> None:
         """Keep sequences of the plan, drawn by weight, for virtual value targets."""
         if self.uses_virtual:
-            drawn = systematic_resample(plan.weights[:, 0], self.config.virtual_count)
-            tensordict["planned"] = plan.actions[:, 0][torch.arange(len(drawn), device=drawn.device)[:, None], drawn]
+            tensordict["planned"] = drawn_sequences(plan, self.config.virtual_count)
 
     @property
     def uses_virtual(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
-from pompc.models.imagination import Imagination
+from pompc.models.imagination import PLANNER_COSTS, Imagination
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
 from pompc.models.world_model import TaskEmbedding, WorldModel
@@ -122,12 +122,11 @@ def make_critic_of(config: OffPolicyConfig, input_dim: int) -> Critic:
     )
 
 
-def make_planner(config: OffPolicyConfig, problem: Problem, model: Model, discount: float) -> MPPI:
-    """Make the planner over a model."""
+def make_planner(config: OffPolicyConfig, problem: Problem, imagination: Imagination, discount: float) -> MPPI:
+    """Make the planner over a model and a cost."""
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
     warn_of_slow_products(options.matmul_precision, problem.device)
-    imagination = Imagination(model)
     return MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
 
 
