@@ -39,9 +39,9 @@ class Point:
 
 
 def algorithms() -> list[Point]:
-    """Read the built-in algorithms and their default dials."""
+    """Read the built-in algorithms and their default dials; their named settings are left out."""
     found = []
-    for name in ALGORITHMS.builtin:
+    for name in ALGORITHMS.classes:
         cls = ALGORITHMS.resolve(name)
         config = cls.Config()
         ends = [ends_of(dial) for dial in (config.kl_weight, config.virtual_ratio)]

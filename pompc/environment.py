@@ -142,7 +142,7 @@ class EnvironmentFamily(ABC):
         Raises:
             UserError: the family has no explicit model.
         """
-        free = (name for name, entry in ALGORITHMS.builtin.items() if not entry.explicit_model)
+        free = (name for name in ALGORITHMS.classes if not ALGORITHMS[name].explicit_model)
         owners = (name for name, entry in ENVIRONMENTS.builtin.items() if entry.explicit_model)
         raise UserError(
             f"{type(self).__name__} has no explicit dynamics to plan with: take an algorithm that needs none "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pompc.errors import UserError
-from pompc.registry import ALGORITHMS, DEMOS, ENVIRONMENTS, Registry
+from pompc.registry import DEMOS
 
 if TYPE_CHECKING:
     from pompc.config.spec import RunSpec
@@ -122,16 +122,12 @@ def bench(args: argparse.Namespace) -> int:
 
 def list_names(args: argparse.Namespace) -> int:
     """Do ``pompc list``: name the algorithms and environments."""
-    tables = {"algos": ("algorithms", ALGORITHMS), "envs": ("environments", ENVIRONMENTS)}
+    from pompc import listing
+
+    tables = {"algos": listing.algorithms, "envs": listing.environments}
     chosen = [tables[args.what]] if args.what else list(tables.values())
-    flush("\n".join(_table(title, registry) for title, registry in chosen))
+    flush("\n".join(table() for table in chosen))
     return 0
-
-
-def _table(title: str, registry: Registry) -> str:
-    descriptions = {entry.form or name: entry.description for name, entry in registry.items()}
-    width = max(map(len, descriptions))
-    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in descriptions.items()), ""])
 
 
 def _prepare_graphics() -> None:

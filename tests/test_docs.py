@@ -234,7 +234,7 @@ def test_every_key_of_an_off_policy_algorithm_is_explained_if_it_differs(name, p
 
 
 def test_the_pages_name_only_keys_that_exist():
-    known = {key for name in ALGORITHMS.builtin for key in defaults(ALGORITHMS.resolve(name).Config())}
+    known = {key for name in ALGORITHMS.classes for key in defaults(ALGORITHMS.resolve(name).Config())}
     known.add("algo.caution")  # of the algorithm that the quickstart writes
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"\balgo\.[a-z]\w*", page.read_text()))
@@ -278,7 +278,7 @@ def test_the_figure_of_the_dials_is_of_the_defaults_of_today():
     """``python docs/dials.py`` writes what it drew into the file."""
     script = runpy.run_path(str(ROOT / "docs/dials.py"))
     points = script["algorithms"]()
-    assert [point.name for point in points] == list(ALGORITHMS.builtin)
+    assert [point.name for point in points] == ALGORITHMS.classes
     drawn = html.unescape((ROOT / "docs/dials.svg").read_text())
     assert script["described"](points) in drawn, "docs/dials.svg is old: python docs/dials.py"
     assert script["described"](points).startswith("adaptive_hrl: (0.0, 0.3) -> (0.0, 0.0)")

@@ -104,13 +104,27 @@ def _compose_groups(options: Group, algo: str, family: str, preset: str | None) 
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
 
-    ConfigStore.instance().store("dataclasses", options.defaults(), provider="pompc")
+    store = ConfigStore.instance()
+    store.store("dataclasses", options.defaults(), provider="pompc")
+    _store_setting(store, algo)
     choices = [f"algo={algo}", f"env={family}"] + ([f"preset={preset}"] if preset else [])
     with hydra.initialize_config_dir(str(_directory()), version_base="1.3"):
         try:
             return OmegaConf.to_container(hydra.compose("config", choices))  # type: ignore[return-value]
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"cannot compose {' '.join(choices)}: {_first_line(error)}") from error
+
+
+def _store_setting(store: Any, algo: str) -> None:
+    """Make a named setting a file of the group ``algo``, over the file of its algorithm if there is one."""
+    entry = ALGORITHMS[algo]
+    if entry.base is None:
+        return
+    base = [entry.base] if (_directory() / "algo" / f"{entry.base}.yaml").is_file() else []
+    values = OmegaConf.create({"defaults": [*base, "_self_"]})
+    for key, value in entry.settings.items():
+        OmegaConf.update(values, key, value)
+    store.store(algo, values, group="algo", package="_global_", provider="pompc")
 
 
 def _directory() -> Path:

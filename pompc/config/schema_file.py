@@ -37,7 +37,7 @@ def options_of(registry: Registry, name: str) -> Group:
     """
     entry = registry[name]
     if entry is registry.builtin.get(name):
-        known = _stored().get(registry.group, {}).get(name)
+        known = _stored().get(registry.group, {}).get(entry.base or name)
         if known is not None and known["digest"] == digest(known["class"]):
             return _load_group(known)
     return without_classes(group(registry.resolve(name).Config))
@@ -52,7 +52,7 @@ def text() -> str:
     """Write what the file should say: a line per option."""
     tables = []
     for registry in (ALGORITHMS, ENVIRONMENTS):
-        entries = [_entry(name, registry.resolve(name).Config) for name in registry.builtin]
+        entries = [_entry(name, registry.resolve(name).Config) for name in registry.classes]
         tables.append(f" {_line(registry.group)}: {{\n{f',{chr(10)}'.join(entries)}\n }}")
     return f"{{\n{f',{chr(10)}'.join(tables)}\n}}\n"
 

@@ -119,4 +119,4 @@ def _observation_shape(env: EnvBase) -> torch.Size:
 
 
 def _image_algorithms() -> str:
-    return ", ".join(name for name in ALGORITHMS.builtin if ALGORITHMS.resolve(name).takes_images)
+    return ", ".join(name for name in ALGORITHMS.classes if ALGORITHMS.resolve(name).takes_images)

@@ -24,7 +24,7 @@ def racing(*overrides, **options):
     return configure("ppo", "carla_racing", overrides, **options)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS.builtin)
+@pytest.mark.parametrize("name", ALGORITHMS.classes)
 def test_without_overrides_an_algorithm_has_the_defaults_of_its_dataclass(name):
     spec = configure(name, "gym/Pendulum-v1")
     follows = {"episodic": True} if hasattr(spec.algorithm_config, "episodic") else {}

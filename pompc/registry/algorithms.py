@@ -1,0 +1,65 @@
+"""The algorithms and their named settings."""
+
+from __future__ import annotations
+
+from pompc.registry.entries import Entry, Registry
+
+_CLASSES = {
+    "adaptive_hrl": Entry(
+        "pompc.algorithms.adaptive_hrl:AdaptiveHRL",
+        "PPO over the planner's cost parameters, with virtual rollouts mixed in by uncertainty",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="hierarchical",
+    ),
+    "tdmpc2": Entry(
+        "pompc.algorithms.tdmpc2:TDMPC2",
+        "a latent world model, value-maximising policy and MPPI: lambda = 0",
+        released_values="actions",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "tdmpc_square": Entry(
+        "pompc.algorithms.tdmpc_square:TDMPCSquare",
+        "TD-M(PC)^2: TD-MPC2 with its policy held near the stored plans",
+        released_values="actions",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "bmpc": Entry(
+        "pompc.algorithms.bmpc:BMPC",
+        "a policy that imitates the plans, lazily renewed: lambda = infinity",
+        released_values="states",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "pompc": Entry(
+        "pompc.algorithms.pompc:POMPC",
+        "return and KL to the planner's prior in any proportion lambda",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "adaptive_pompc": Entry(
+        "pompc.algorithms.adaptive_pompc:AdaptivePOMPC",
+        "PO-MPC with virtual value targets annealed by uncertainty",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "ppo": Entry(
+        "pompc.algorithms.ppo:PPO",
+        "PPO on the raw action, no planner: the model-free baseline",
+        way="baseline",
+        acts="policy",
+    ),
+    "mppi": Entry(
+        "pompc.algorithms.mppi:MPPIAgent",
+        "the planner alone with its nominal cost: the baseline without learning",
+        explicit_model=True,
+        way="baseline",
+    ),
+}
+
+_SETTINGS: dict[str, Entry] = {}
+"""Published systems that are settings of an algorithm above."""
+
+ALGORITHMS = Registry("algorithm", "pompc.algorithms", {**_CLASSES, **_SETTINGS})

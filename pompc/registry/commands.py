@@ -1,0 +1,45 @@
+"""Demos, sub-commands and measurements."""
+
+from __future__ import annotations
+
+from pompc.registry.entries import Entry, Registry
+
+DEMOS = Registry(
+    "demo",
+    "pompc.demos",
+    {
+        "racing": Entry(
+            "pompc.envs.carla_racing.demo:ADAPTIVE_HRL", "adaptive_hrl drives a lap past danger zones and traffic"
+        ),
+    },
+)
+"""Agents that packages ship. An entry's target is the path of a file that :func:`pompc.training.export.export` wrote."""
+COMMANDS = Registry(
+    "command",
+    "pompc.commands",
+    {
+        "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
+    },
+)
+
+_RACING = "pompc.envs.carla_racing.bench"
+BENCHMARKS = Registry(
+    "measurement",
+    "pompc.benchmarks",
+    {
+        "racing": Entry(f"{_RACING}:racing", "the racing environment and its model", subject="carla_racing"),
+        "planner": Entry(
+            "pompc.report.planner_bench:planner", "a plan for a batch of environments", subject="carla_racing"
+        ),
+        "training": Entry(f"{_RACING}:training", "training with and without a planner", subject="carla_racing"),
+        "collector": Entry(f"{_RACING}:collector", "TorchRL's collector against a bare loop", subject="carla_racing"),
+        "latent": Entry("pompc.report.latent_bench:latent", "a plan and an update of TD-MPC2", subject="tdmpc2"),
+        "planner_compile": Entry(
+            "pompc.report.planner_bench:planner_compile", "the plan with a compiled model", subject="carla_racing"
+        ),
+        "latent_compile": Entry(
+            "pompc.report.latent_bench:latent_compile", "the plan and the update, compiled", subject="tdmpc2"
+        ),
+        "carla": Entry(f"{_RACING}:carla", "racing over one and over two CARLA stand-ins", subject="carla_racing"),
+    },
+)
