@@ -13,6 +13,7 @@ from torchrl.data import TensorSpec
 from pompc.agent import MPPIRL
 from pompc.dials import disagreement
 from pompc.metrics import by_name
+from pompc.models.imagination import PLANNER_COSTS
 from pompc.models.protocols import Model, TerminalValue
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
@@ -67,27 +68,27 @@ class OffPolicyAgent(MPPIRL):
         self.discount = config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
         self.model: Model = self.model_kind.make(config, problem)
-        self.policy = parts.make_policy(config, problem, self.model)
-        self.make_values(config, problem)
+        self.make_networks(config, problem)
         self.terminations = TerminationWatch(self.model.terminates)
         self.return_scale = RunningScale(config.scale_rate)
         self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
         self.prior: Prior = StoredPlan()
-        self.imagination = parts.PLANNER_COSTS[config.planner_cost](self.model)
+        self.imagination = PLANNER_COSTS[config.planner_cost](self.model)
         self.planner = parts.make_planner(config, problem, self.imagination, self.discount)
         self.horizon = self.planner.config.horizon
         self.replay = parts.make_replay(config, problem, self.replay_extras)
-        self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
         self.budget = UpdateBudget.of(config, problem)
         self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
         self.settle()
 
-    def make_values(self, config: OffPolicyConfig, problem: Problem) -> None:
-        """Make the values, and what learns and watches them."""
+    def make_networks(self, config: Any, problem: Problem) -> None:
+        """Make policy and values, and what learns and watches them."""
+        self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
         self.ranges = RangeWatch(self.critic.two_hot)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
+        self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
 
     @property
     def replay_extras(self) -> tuple[str, ...]:

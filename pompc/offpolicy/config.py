@@ -60,8 +60,8 @@ class OffPolicyConfig(AgentConfig):
         policy_share: share of the steps in which the policy acts instead of the planner, while collecting.
         policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
         model: ``learned`` (a latent world model) or ``known`` (the environment's explicit model; nothing of it is learned).
-        planner_cost: what the planner minimises: minus the ``reward``, with the learned value at the end, or with an explicit
-            model the ``task``'s own cost with its nominal parameters, and no learned value.
+        planner_cost: what the planner minimises: minus the ``reward``, with the learned value at the end, or, with an
+            explicit model, the ``task``'s own cost with its nominal parameters, and no learned value.
         sequence: transitions of a training sequence; null takes ``planner.horizon``.
         planner: options of the planner; its discount is ``discount`` below.
         model_size: millions of parameters, one of the published sizes.

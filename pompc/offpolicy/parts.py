@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
-from pompc.models.imagination import PLANNER_COSTS, Imagination
+from pompc.models.imagination import Imagination
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
 from pompc.models.world_model import TaskEmbedding, WorldModel
