@@ -47,3 +47,7 @@ class PPO(OnPolicyAgent):
             action, _ = self.actor(self.normaliser(observation))
         tensordict["action"] = action.clamp(-1.0, 1.0)
         return tensordict
+
+    def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Take the mean, as every evaluation does."""
+        return self.act(tensordict, explore=False)

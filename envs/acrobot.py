@@ -22,10 +22,7 @@ from pompc.config.options import Options, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-GRAVITY = 9.8  # m/s^2; both links have mass 1 kg, length 1 m, centre of mass at 0.5 m and inertia 1 kg m^2
-TIME_STEP = 0.2  # s
-MAX_SPEED = (4 * math.pi, 9 * math.pi)  # rad/s
-UPRIGHT_ENERGY = 2 * GRAVITY  # J; hanging at rest has the negative of it
+from .acrobot_body import MAX_SPEED, UPRIGHT_ENERGY, energy, swing, tip
 
 
 @dataclass(frozen=True)
@@ -69,56 +66,6 @@ class AcrobotConfig(Options):
         super().__post_init__()
         if self.danger and (len(self.danger) != 3 or self.danger[2] <= 0):
             raise UserError(f"env.danger={list(self.danger)}: give [x, height, radius] with a positive radius, or []")
-
-
-def _derivatives(state: tuple, torque: Any, xp: ModuleType) -> tuple:
-    """Differentiate ``(theta1, theta2, speed1, speed2)``, theta1 from hanging, theta2 relative to link 1."""
-    theta1, theta2, speed1, speed2 = state
-    cos2, half_sin2 = xp.cos(theta2), 0.5 * xp.sin(theta2)
-    d1 = 3.5 + cos2
-    d2 = 1.25 + 0.5 * cos2
-    phi2 = 0.5 * GRAVITY * xp.sin(theta1 + theta2)
-    phi1 = 1.5 * GRAVITY * xp.sin(theta1) + phi2 - half_sin2 * speed2 * (speed2 + 2 * speed1)
-    acceleration2 = (torque + d2 / d1 * phi1 - half_sin2 * speed1**2 - phi2) / (1.25 - d2**2 / d1)
-    return speed1, speed2, -(d2 * acceleration2 + phi1) / d1, acceleration2
-
-
-def swing(state: tuple, torque: Any, xp: ModuleType, dt: float = TIME_STEP) -> tuple:
-    """Integrate one Runge-Kutta step of the links, wrapped to full turns and bounded in speed as gymnasium does.
-
-    Args:
-        state: ``(theta1, theta2, speed1, speed2)``, numbers or tensors of one shape.
-        torque: at the joint between the links [N m], of the same shape.
-        xp: ``numpy`` for the environment, ``torch`` for the model: the equations are the same.
-        dt: step [s].
-    """
-
-    def after(slope: tuple, time: float) -> tuple:
-        return tuple(x + time * dx for x, dx in zip(state, slope, strict=True))
-
-    k1 = _derivatives(state, torque, xp)
-    k2 = _derivatives(after(k1, dt / 2), torque, xp)
-    k3 = _derivatives(after(k2, dt / 2), torque, xp)
-    k4 = _derivatives(after(k3, dt), torque, xp)
-    slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4, strict=True))
-    theta1, theta2, speed1, speed2 = after(slope, dt)
-    wrapped = (angle - 2 * math.pi * xp.floor((angle + math.pi) / (2 * math.pi)) for angle in (theta1, theta2))
-    bounded = (xp.clip(w, -top, top) for w, top in zip((speed1, speed2), MAX_SPEED, strict=True))
-    return *wrapped, *bounded
-
-
-def tip(state: tuple, xp: ModuleType) -> tuple:
-    """Tip position ``(x, height)`` relative to the base joint [m], height 2 when upright."""
-    theta1, theta2 = state[:2]
-    return xp.sin(theta1) + xp.sin(theta1 + theta2), -xp.cos(theta1) - xp.cos(theta1 + theta2)
-
-
-def energy(state: tuple, xp: ModuleType) -> Any:
-    """Kinetic and potential energy [J], 0 with both links level; constant without torque."""
-    theta1, theta2, speed1, speed2 = state
-    cos2 = xp.cos(theta2)
-    kinetic = 0.5 * (3.5 + cos2) * speed1**2 + (1.25 + 0.5 * cos2) * speed1 * speed2 + 0.625 * speed2**2
-    return kinetic - GRAVITY * (1.5 * xp.cos(theta1) + 0.5 * xp.cos(theta1 + theta2))
 
 
 def in_goal(state: tuple, goal: Goal, xp: ModuleType) -> Any:
@@ -202,7 +149,8 @@ class AcrobotEnv(gymnasium.Env):
 class AcrobotModel:
     """The exact model. State ``[5]``: both angles [rad], both speeds [rad/s], steps spent in the goal so far.
 
-    High-level action ``[3]``: target angles of the links and the weight of the energy cost.
+    High-level action ``[3]``: target angles of the links and the weight of the energy cost. Margins ``[1]``: the distance
+    of the tip from the danger disc [m].
     """
 
     state_dim = 5
@@ -244,6 +192,16 @@ class AcrobotModel:
         """The environment's reward, exactly: -> ``[...]``."""
         safe = self._solved(next_state).to(next_state.dtype) - 1.0
         return safe.masked_fill(self._danger(next_state), -self.config.danger_penalty)
+
+    def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Distance of the tip from the edge of the danger disc [m]: -> ``[..., 1]``, infinite without a disc."""
+        x, height = tip(next_state.unbind(-1)[:4], torch)
+        if not self.config.danger:
+            return torch.full_like(x, torch.inf).unsqueeze(-1)
+        radius = self.config.danger[2]
+        square = (x - self.config.danger[0]) ** 2 + (height - self.config.danger[1]) ** 2
+        # The difference of the roots as a quotient: its sign is exactly that of the environment's test.
+        return ((square - radius**2) / ((square + 1e-12).sqrt() + radius)).unsqueeze(-1)
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 3]`` in [-1, 1] -> target angles (upright +- half a turn, straight +- half a turn) and energy weight.

@@ -23,9 +23,10 @@ from pompc.config.options import Options, PositiveFloat, PositiveInt
 from pompc.environment import EnvironmentFamily
 from pompc.errors import UserError
 
-from .lunar_lander_body import LanderBody, throttle
+from .lunar_lander_body import BEARABLE, SPEED_UNITS, LanderBody, impact, throttle
 
 PAD = 0.2  # |x| up to which the ground is the landing pad
+FIELD = 1.0 - 2.0**-24  # the greatest |x| in float32 that is not out of the field
 CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
 
 
@@ -138,6 +139,10 @@ class LunarLanderModel:
     - zones are checked once per action.
 
     High-level action ``[4]``: subgoal x and y, descent rate, and the (logarithmic) weight of keeping clear of zones.
+
+    Margins ``[zones + 2]`` in observation units: distance from the edge of every zone, from the nearer side of the field,
+    and from a crash. The last is the height above the ground, or how far the impact would stay below what the legs bear,
+    the greater of both.
     """
 
     state_dim = 8
@@ -174,6 +179,11 @@ class LunarLanderModel:
         gain = _shaping(next_state) - _shaping(state) - fuel
         gain = gain.masked_fill(_asleep(state, next_state), LANDED).masked_fill(_crashed(next_state), CRASH)
         return gain.masked_fill(self._clearance(next_state).amin(-1) < 0, -self.config.zone_penalty)
+
+    def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Distances from the zones, from the sides of the field and from a crash: -> ``[..., zones + 2]``."""
+        side = FIELD - next_state[..., 0].abs()
+        return torch.cat([self._clearance(next_state)[..., :-1], torch.stack([side, _softness(next_state)], -1)], -1)
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """``[..., 4]`` in [-1, 1] -> subgoal x in +-0.8, y in [0, 1.2], descent rate in [0.05, 0.45], zone weight.
@@ -222,6 +232,15 @@ def _shaping(state: Tensor) -> Tensor:
 def _crashed(state: Tensor) -> Tensor:
     """Below the ground without standing on it, or out of the field."""
     return ((state[..., 1] < -1e-6) & (state[..., 6] + state[..., 7] < 0.5)) | (state[..., 0].abs() >= 1.0)
+
+
+def _softness(state: Tensor) -> Tensor:
+    """Margin to a crash ``[...]``: the height, or what the legs bear beyond the present impact; negative in a crash."""
+    height = state[..., 1] + 1e-6
+    legs = state[..., 6] + state[..., 7] >= 0.5
+    bearable = BEARABLE - impact(state[..., 2] * SPEED_UNITS[0], state[..., 3] * SPEED_UNITS[1], state[..., 4])
+    margin = torch.maximum(height, bearable)
+    return torch.where(legs, margin.clamp(min=0.0), torch.where(height < 0, height, margin))
 
 
 def _asleep(state: Tensor, next_state: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ LANDER_CENTRE = 0.1013  # m, the point whose velocity the observation reports
 MAIN_IMPULSE = 13.0 * 4 / 30  # N s per frame at full throttle
 SIDE_IMPULSE = 0.6 * 12 / 30  # N s per frame
 GRAVITY = 10.0  # m/s^2
+BEARABLE = 0.28  # impact that the legs bear: dropped onto the pad, Box2D's lander survives about so much
 
 
 class LanderBody:
@@ -60,9 +61,7 @@ class LanderBody:
         spin_new = spin + side * lever / INERTIA if self._torque_coupling else spin
         free = (x + FRAME * vx_new, y + FRAME * vy_new, vx_new, vy_new, angle + FRAME * spin_new, spin_new)
         below = (free[1] - CENTRE * free[4].cos()) <= 0
-        # Dropped onto the pad, Box2D's lander survives about 0.28 upright and about 0.16 at 0.2 rad.
-        impact = vy_new.abs() / SPEED_UNITS[1] + 0.6 * free[4].abs() + 0.3 * vx_new.abs() / SPEED_UNITS[0]
-        gentle = below & (impact < 0.28)
+        gentle = below & (impact(vx_new, vy_new, free[4]) < BEARABLE)
         zero = torch.zeros_like(x)
         rest = (free[0], torch.full_like(x, CENTRE), zero, zero, zero, zero)
         after = tuple(
@@ -70,6 +69,17 @@ class LanderBody:
             for old, new, still in zip(body, free, rest, strict=True)
         )
         return after, torch.where(crashed, legs, gentle.to(x.dtype)), crashed | (below & ~gentle)
+
+
+def impact(vx: Tensor, vy: Tensor, angle: Tensor) -> Tensor:
+    """Judge how hard the ground is hit, in observation units of the vertical speed ``[...]``.
+
+    Args:
+        vx: speed across ``[...]`` [m/s].
+        vy: speed up ``[...]`` [m/s].
+        angle: from upright ``[...]`` [rad]; at 0.2 rad Box2D's legs bear a vertical speed of about 0.16 only.
+    """
+    return vy.abs() / SPEED_UNITS[1] + 0.6 * angle.abs() + 0.3 * vx.abs() / SPEED_UNITS[0]
 
 
 def throttle(action: Tensor) -> tuple[Tensor, Tensor]:

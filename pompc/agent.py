@@ -13,8 +13,8 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 from torchrl.envs.utils import ExplorationType, exploration_type
 
+from pompc.data import carried
 from pompc.dials import AgentConfig, Dials
-from pompc.errors import UserError
 from pompc.models.protocols import Dynamics, TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
@@ -46,12 +46,14 @@ class MPPIRL(TensorDictModuleBase, ABC):
         updates: learning updates so far.
         steps: environment steps learned from so far, action repeat counted.
         greedy: whether a stochastic planner acts by its best sample in evaluations instead of drawing one.
+        policy_alone: whether evaluations act by the bare policy (:meth:`act_by_policy`).
     """
 
     Config: ClassVar[type]
     takes_images: ClassVar[bool] = False
     counts: ClassVar[tuple[str, ...]] = ("updates", "kl_weight", "virtual_ratio", "model_steps")
     greedy: bool = False
+    policy_alone: bool = False
 
     def __init__(self, config: AgentConfig, problem: Problem) -> None:
         super().__init__()
@@ -86,21 +88,17 @@ class MPPIRL(TensorDictModuleBase, ABC):
         up to the planner's samples.
         """
         explore = exploration_type() == ExplorationType.RANDOM
-        tensordict = self.act(tensordict, explore)
+        alone = self.policy_alone and not explore
+        tensordict = self._act_alone(tensordict) if alone else self.act(tensordict, explore)
         if explore not in self._checked:
-            self._require_carried(tensordict)
+            carried.require_written(tensordict, self.primers(), type(self).__name__)
             self._checked.add(explore)
         return tensordict
 
-    def _require_carried(self, tensordict: TensorDictBase) -> None:
-        """Refuse an ``act`` that did not write all :meth:`primers`: a warm start would be lost silently."""
-        written = tensordict.get("next", {})
-        for key in self.primers():
-            if key not in written:
-                raise UserError(
-                    f"{type(self).__name__}.act must write ('next', {key!r}), which primers() carries to the next step: "
-                    f"write it, or set it to tensordict[{key!r}] to keep it"
-                )
+    def _act_alone(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Act by the policy and carry the planner's state on, unused; there is no plan to draw."""
+        self._last = None
+        return carried.keep(self.act_by_policy(tensordict), self.primers())
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Make one decision: candidates of cost parameters, one plan over all of them, one candidate to execute.
@@ -133,6 +131,19 @@ class MPPIRL(TensorDictModuleBase, ABC):
         if explore:
             self.record(tensordict, plan, candidates, chosen)
         return tensordict
+
+    def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write ``action [batch, action]``, the policy's mean, without planning; for ``eval.policy=true``.
+
+        Raises:
+            NotImplementedError: the agent has no policy over actions; :meth:`has_policy` says so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no policy over actions")
+
+    @classmethod
+    def has_policy(cls) -> bool:
+        """Say whether the agent can act by a bare policy, that is, overrides :meth:`act_by_policy`."""
+        return cls.act_by_policy is not MPPIRL.act_by_policy
 
     def primers(self) -> dict[str, TensorSpec]:
         """Return the specs of the planner state carried in the TensorDict, without the batch dimension."""

@@ -17,7 +17,7 @@ from .physics.opponents import Opponents
 from .physics.ops import TorchOps
 from .physics.road import Road, tabulate
 from .physics.vehicle import Car, SingleTrack, VehicleParameters
-from .task import Surroundings, faults, look_round, penalty, progress_reward
+from .task import Surroundings, faults, look_round, margins, penalty, progress_reward
 from .track.track import Track
 
 PLANNER_MODELS: dict[str, Callable] = {"kinematic": KinematicBicycle, "single_track": SingleTrack}
@@ -60,6 +60,7 @@ class RacingModel:
 
     A state ``[..., 8 + 3 opponents]`` is the plant's eight entries (see ``Car``), then the opponents' positions,
     offsets and speeds. Opponents are predicted at constant speed and offset. The position may run past a full lap.
+    Margins ``[3 + opponents]`` are ``task.Margins``: edge and zone (m), spin (rad), the box around every opponent (m).
 
     Args:
         config: the family's options.
@@ -136,6 +137,12 @@ class RacingModel:
         car, opponents = self._unpack(next_state)
         fault = faults(self.road, car, look_round(self.road, car, opponents))
         return progress_reward(self.config, distance) - penalty(self.config, self.road, fault)
+
+    def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Distances of ``next_state`` from breaking a rule: -> ``[..., 3 + opponents]``, see ``task.Margins``."""
+        car, opponents = self._unpack(next_state)
+        *own, collisions = margins(self.road, car, look_round(self.road, car, opponents))
+        return torch.cat((torch.stack(own), collisions)).movedim(0, -1)
 
     def parameters(self, high_action: Tensor) -> Tensor:
         """High-level action ``[..., 4]`` in [-1, 1] -> lateral target (m), speed target (m/s), two weights."""

@@ -9,7 +9,7 @@ from .config import CarlaRacingConfig
 from .physics import opponents as traffic
 from .physics.opponents import Opponents
 from .physics.ops import Value
-from .physics.road import CAR_REACH, Road
+from .physics.road import CAR_REACH, ZONE_APPROACH, Road
 from .physics.vehicle import Car, SingleTrack, VehicleParameters
 
 TOUCH_LENGTH, TOUCH_WIDTH = 4.5, 1.9  # m between two cars' centres
@@ -108,6 +108,39 @@ def faults(road: Road, car: Car, around: Surroundings) -> Faults:
         zone=ops.logical_and(around.nearness >= 1.0, around.zone < 0.0),
         collision=ops.any(ops.each(touches, (around.gaps, around.sides))),
         spin=ops.abs(car.e) > HALF_TURN,
+    )
+
+
+class Margins(NamedTuple):
+    """Distances from breaking each rule; a fault is a negative one.
+
+    Attributes:
+        edge: from the car's side to the edge of the track (m).
+        zone: from the next danger zone, to its strip sideways or to its start ahead, the greater of both (m); inside, the
+            way out sideways. Ahead, 30 m is the most.
+        spin: heading left to a spin (rad).
+        collisions: from the box around each opponent, along the track or sideways, the greater of both (m).
+    """
+
+    edge: Value
+    zone: Value
+    spin: Value
+    collisions: Value
+
+
+def margins(road: Road, car: Car, around: Surroundings) -> Margins:
+    """Measure how far a car is from every fault of :func:`faults`; the sign is exactly its judgement."""
+    ops = road.ops
+
+    def apart(gap: Value, side: Value) -> Value:
+        return ops.maximum(ops.abs(gap) - TOUCH_LENGTH, ops.abs(side) - TOUCH_WIDTH)
+
+    beside = ops.maximum(around.zone, (1.0 - around.nearness) * ZONE_APPROACH)
+    return Margins(
+        edge=around.edge,
+        zone=ops.where(around.nearness >= 1.0, around.zone, beside),
+        spin=HALF_TURN - ops.abs(car.e),
+        collisions=ops.each(apart, (around.gaps, around.sides)),
     )
 
 

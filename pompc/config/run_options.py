@@ -35,6 +35,8 @@ class EvalConfig(Options):
         seed: seed of the episodes, the same at every evaluation; ``pompc eval`` plays others.
         video: record an episode.
         at_start: also evaluate before training.
+        policy: evaluations and videos act by the policy alone, without a plan; only for algorithms with a policy over
+            actions. Training is not touched.
     """
 
     section = "eval"
@@ -46,6 +48,7 @@ class EvalConfig(Options):
     seed: Seed = 1000
     video: bool = True
     at_start: bool = True
+    policy: bool = False
 
     @property
     def fresh_seed(self) -> int:

@@ -7,10 +7,11 @@ from pompc.system.lazy import lazy
 if TYPE_CHECKING:
     from pompc.models.functions import FunctionModel
     from pompc.models.known import KnownModel
-    from pompc.models.protocols import Cost, Dynamics, Judge, Model, TaskModel, TerminalValue, Terminating
+    from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, Model, TaskModel, TerminalValue, Terminating
     from pompc.models.rollout import rollout_policy
 
 __all__ = [
+    "Constrained",
     "Cost",
     "Dynamics",
     "FunctionModel",
@@ -30,7 +31,7 @@ __getattr__ = lazy(
         "KnownModel": "pompc.models.known",
         "rollout_policy": "pompc.models.rollout",
         **dict.fromkeys(
-            ("Cost", "Dynamics", "Judge", "Model", "TaskModel", "TerminalValue", "Terminating"),
+            ("Constrained", "Cost", "Dynamics", "Judge", "Model", "TaskModel", "TerminalValue", "Terminating"),
             "pompc.models.protocols",
         ),
     },

@@ -50,6 +50,19 @@ class Terminating(Protocol):
 
 
 @runtime_checkable
+class Constrained(Protocol):
+    """A model that knows how far each step is from breaking a constraint."""
+
+    def margins(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Measure the margins of a step: ``[..., constraint]``, in metres or units of the task.
+
+        A margin is at least 0 exactly if the constraint is kept. There is at least one constraint; the margin of one that
+        nothing can break is infinite.
+        """
+        ...
+
+
+@runtime_checkable
 class Judge(Protocol):
     """A model that computes cost and termination of a step together, because they share most of their work."""
 

@@ -143,6 +143,12 @@ def policy_rollouts(agent: OffPolicyAgent, state: Tensor, log_std_range: tuple[f
     return actions.unsqueeze(1)
 
 
+def act_by_policy(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:
+    """Write the policy's mean as ``action [batch, action]``, without a plan; entries that a task ignores are zero."""
+    tensordict["action"] = policy_action(agent, tensordict["observation"], explore=False)
+    return mask_actions(agent.model.tasks, tensordict)
+
+
 def act_randomly(agent: OffPolicyAgent, tensordict: TensorDictBase) -> TensorDictBase:
     """Write uniform actions, and :meth:`OffPolicyAgent.random_plan` as their plan.
 

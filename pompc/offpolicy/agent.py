@@ -18,22 +18,19 @@ from pompc.models.protocols import Model, TerminalValue
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
-from pompc.offpolicy import losses, parts
-from pompc.offpolicy.acting import act_randomly, make_who_acts, mask_actions, near_the_action, policy_rollouts
+from pompc.offpolicy import acting, losses, parts
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.imitation import ScaledDivergence
 from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
-from pompc.offpolicy.virtual import drawn_sequences, virtual_sequences
+from pompc.offpolicy.virtual import NEGLIGIBLE, drawn_sequences, virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
 from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
-
-NEGLIGIBLE = 1e-3  # a smaller share of virtual data counts as zero, which a decaying ratio never reaches
 
 
 class OffPolicyAgent(MPPIRL):
@@ -78,7 +75,7 @@ class OffPolicyAgent(MPPIRL):
         self.horizon = self.planner.config.horizon
         self.replay = parts.make_replay(config, problem, self.replay_extras)
         self.budget = UpdateBudget.of(config, problem)
-        self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
+        self.who_acts = acting.make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
         self.settle()
 
     def make_networks(self, config: Any, problem: Problem) -> None:
@@ -109,14 +106,18 @@ class OffPolicyAgent(MPPIRL):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Decide, at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`."""
         if explore and not self.budget.begun:
-            tensordict = act_randomly(self, tensordict)
+            tensordict = acting.act_randomly(self, tensordict)
         else:
             tensordict = self.who_acts(self, tensordict, explore, super().act)
-        return mask_actions(self.model.tasks, tensordict)
+        return acting.mask_actions(self.model.tasks, tensordict)
+
+    def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Take the policy's mean. See :meth:`MPPIRL.act_by_policy`."""
+        return acting.act_by_policy(self, tensordict)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
-        return near_the_action(action, self.config.log_std_max)
+        return acting.near_the_action(action, self.config.log_std_max)
 
     def primers(self) -> dict[str, TensorSpec]:
         """Add the state of who acts to the planner's."""
@@ -136,7 +137,7 @@ class OffPolicyAgent(MPPIRL):
 
     def proposals(self, state: Tensor, log_std_range: tuple[float, float] | None = None) -> Tensor | None:
         """Roll the policy out from ``state [batch, state]``: ``[batch, 1, proposal, horizon, action]``."""
-        return policy_rollouts(self, state, log_std_range)
+        return acting.policy_rollouts(self, state, log_std_range)
 
     def terminal_value(self) -> TerminalValue | None:
         """Return the value of the policy; ``None`` if the planner's cost has other units."""

@@ -14,6 +14,9 @@ from pompc.planner.weights import systematic_resample
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
+NEGLIGIBLE = 1e-3
+"""A smaller share of virtual data counts as zero, which a decaying ratio never reaches."""
+
 
 def drawn_sequences(plan: Plan, count: int) -> Tensor:
     """Draw ``count`` sequences of the first candidate of a plan by their weights ``[batch, count, horizon, action]``."""

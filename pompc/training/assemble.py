@@ -70,6 +70,10 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
     """
     options, algorithm = spec.options, ALGORITHMS.resolve(spec.algorithm)
+    if options.eval.policy and not algorithm.has_policy():
+        raise UserError(
+            f"eval.policy=true is not applicable to {spec.algorithm}, which has no policy over actions: leave it out"
+        )
     device = resolve_device(options.device)
     family = make_family(spec)
     num_envs = min(options.num_envs, family.max_envs or 1) if playing else options.num_envs
@@ -98,6 +102,7 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
     )
     _require_fitting(spec.algorithm, problem)
     agent = algorithm(spec.algorithm_config, problem).to(device)
+    agent.policy_alone = options.eval.policy
     return Assembly(family, env, agent, device)
 
 
