@@ -66,8 +66,8 @@ class TaskImagination(Imagination):
         super().__init__(model)
         if not isinstance(model, KnownModel):
             raise UserError(
-                "algo.planner_cost=task is the cost of an explicit model, and this one is learned: take algo.model=known, or "
-                "algo.planner_cost=reward"
+                "algo.planner_cost=task is the cost of an explicit model, and this one is learned: take algo.model=known "
+                "or algo.planner_cost=reward"
             )
         self.task = model.task
         self.nominal = model.task.parameters(model.task.nominal)

@@ -262,8 +262,7 @@ class OffPolicyAgent(MPPIRL):
 
     def loss_weights(self) -> tuple[float, float]:
         """Return the weights of return and divergence: ``(1, lambda)``, or ``(0, 1)`` if lambda is infinite."""
-        weight = self.kl_weight.value
-        return (0.0, 1.0) if math.isinf(weight) else (1.0, weight)
+        return (0.0, 1.0) if math.isinf(self.kl_weight.value) else (1.0, self.kl_weight.value)
 
     def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Measure the divergence of a policy sample from the prior ``[time, batch]``, which lambda weighs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -35,11 +35,12 @@ def plan_where(
     found: dict[Any, Tensor] = {"action": own, **({"plan_mean": nothing, "plan_std": nothing} if explore else {})}
     found["next", "planner_mean"] = torch.zeros_like(tensordict["planner_mean"])
     if bool(planned.any()):
-        given = tensordict[planned].select("observation", "is_init", *agent.primers())
+        given = cast(TensorDictBase, tensordict[planned]).select("observation", "is_init", *agent.primers())
         part = plan(given.clone(), explore)
         for key in part.exclude(*given.keys()).keys(include_nested=True, leaves_only=True):
-            whole = found.get(key, part[key].new_zeros(len(planned), *part[key].shape[1:]))
-            found[key] = whole.index_put((planned,), part[key])
+            value = cast(Tensor, part[key])
+            whole = found[key] if key in found else value.new_zeros(len(planned), *value.shape[1:])
+            found[key] = whole.index_put((planned,), value)
     for key, value in found.items():
         tensordict[key] = value
     return tensordict
@@ -96,7 +97,7 @@ class ExpertQuery:
         if self.interval == 0 or agent.updates % self.interval:
             return
         assert agent.planner is not None
-        where = (batch["plan_std"][:-1] <= 0).all(-1).nonzero(as_tuple=True)
+        where = cast(Tensor, batch["plan_std"])[:-1].le(0).all(-1).nonzero(as_tuple=True)
         if not len(where[0]):
             return
         plan = agent.planner.plan(agent.model.encode(batch["observation"][where]))
@@ -104,7 +105,7 @@ class ExpertQuery:
         kept = {name: made[name] for name in self.keys}
         agent.replay.update(indices[where], kept)
         for name, value in kept.items():
-            batch[name] = batch[name].index_put(where, value)
+            batch[name] = cast(Tensor, batch[name]).index_put(where, value)
 
 
 def plans_made(agent: OffPolicyAgent) -> int:

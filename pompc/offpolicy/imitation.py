@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -98,7 +98,7 @@ class ImitationLoss:
 
     def mean(self, agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """Average over the states with a plan; return it and ``action_error``, the RMS error of the mean first action."""
-        planned = (batch["plan_std"][:-1] > 0).all(-1).float()
+        planned = cast(Tensor, batch["plan_std"])[:-1].gt(0).all(-1).float()
         count = planned.sum().clamp_min(1.0)
         with torch.no_grad():
             error = mean_action(agent, batch["state"][:-1]) - batch["plan_mean"][:-1]

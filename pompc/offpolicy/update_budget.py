@@ -132,5 +132,3 @@ class EagerBudget(UpdateBudget):
         """Count new transitions; see :meth:`UpdateBudget.add`."""
         self.transitions += transitions
         self.pending += self.update_to_data * transitions
-        if not can_sample:
-            self._lose_patience(transitions)

@@ -34,6 +34,7 @@ _LATENT = (
     ),
 )
 _REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
+_IMITATE = (*_PLANNER, "algo.batch_size=16", "algo.hidden_sizes=[16]", "algo.update_to_data=0.5", "algo.log_every=16")
 ALGORITHMS = {
     "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
     "tdmpc2": _LATENT,
@@ -41,6 +42,10 @@ ALGORITHMS = {
     "bmpc": (*_LATENT, *_REANALYZE),
     "pompc": (*_LATENT, *_REANALYZE),
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
+    "imitate": _IMITATE,
+    "dagger": (*_IMITATE, "policy_share={over: 64}", "algo.reanalyze_interval=1"),
+    "plannetx": (*_IMITATE, "policy_share=0.5"),
+    "trust_expert": (*_LATENT, "algo.skips=[1,3]", "algo.sequence=3", "planner.horizon=3"),
     "ppo": _LEARNING,
     "mppi": _PLANNER,
 }
