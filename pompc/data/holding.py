@@ -12,13 +12,13 @@ def is_held(tensordict: TensorDictBase, counter: str) -> Tensor:
     return (tensordict[counter] > 0) & ~tensordict["is_init"]
 
 
-def count_down(tensordict: TensorDictBase, counter: str, steps: int, allowed: Tensor | bool = True) -> Tensor:
+def count_down(tensordict: TensorDictBase, counter: str, steps: int | Tensor, allowed: Tensor | bool = True) -> Tensor:
     """Return :func:`is_held` and write the next count: one less while held, ``steps - 1`` after a new choice.
 
     Args:
         tensordict: the start of a step, with ``is_init`` and the counter.
         counter: name of the counter.
-        steps: steps for which a new choice is kept.
+        steps: steps for which a new choice is kept, one number or ``[batch, 1]``.
         allowed: whether a choice may be kept at all ``[batch, 1]``.
     """
     held = is_held(tensordict, counter) & allowed

@@ -26,6 +26,12 @@ def tanh_mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def relu_mlp(sizes: list[int]) -> nn.Sequential:
+    """Make a ReLU network of these sizes with torch's initialisation: a piecewise affine function."""
+    layers = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
 class GaussianActor(nn.Module):
     """A diagonal Gaussian whose standard deviation does not depend on the observation (Schulman et al. 2017).
 

@@ -85,6 +85,7 @@ class LatentPolicy(nn.Module, ABC):
         tasks: the tasks of a multi-task policy; ``None`` for one task.
         inputs: gives what the network sees of a state, ``[..., state] -> [..., input]``. By default that is the state, and
             with several tasks the latent and the vector of its task.
+        net: network from ``[..., input]`` to ``[..., 2 * action]``; ``None`` makes TD-MPC2's, ``hidden`` wide.
     """
 
     def __init__(
@@ -97,13 +98,15 @@ class LatentPolicy(nn.Module, ABC):
         log_std_max: float,
         tasks: TaskEmbedding | None = None,
         inputs: Callable[[Tensor], Tensor] | None = None,
+        net: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.net = mlp([input_dim, hidden, hidden, 2 * action_dim])
+        self.net = mlp([input_dim, hidden, hidden, 2 * action_dim]) if net is None else net
         self.log_std_range = (log_std_min, log_std_max)
         # Lists hide the parameters from this module: they belong to the world model.
         self._tasks, self._inputs = [tasks], [inputs or tasks or nn.Identity()]
-        initialise(self.net)
+        if net is None:
+            initialise(self.net)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[..., state]`` to the mean (see :meth:`mean_of`) and the log-std, both ``[..., action]``."""

@@ -12,12 +12,12 @@ from torchrl.data import TensorSpec
 
 from pompc.agent import MPPIRL
 from pompc.metrics import by_name
+from pompc.models.imagination import PLANNER_COSTS
 from pompc.models.protocols import Model, TerminalValue
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
-from pompc.offpolicy import losses, parts
-from pompc.offpolicy.acting import act_by_policy, act_randomly, make_who_acts, mask_actions, near_the_action
+from pompc.offpolicy import acting, losses, parts
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.disagreement import move_dials
 from pompc.offpolicy.imitation import ScaledDivergence
@@ -25,10 +25,9 @@ from pompc.offpolicy.priors import Prior, StoredPlan
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.offpolicy.update_budget import UpdateBudget
 from pompc.offpolicy.values import ActionValues
-from pompc.offpolicy.virtual import NEGLIGIBLE, virtual_sequences
+from pompc.offpolicy.virtual import NEGLIGIBLE, drawn_sequences, virtual_sequences
 from pompc.offpolicy.watches import RangeWatch, TerminationWatch
 from pompc.planner import Plan
-from pompc.planner.weights import systematic_resample
 from pompc.problem import Problem
 from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
@@ -69,24 +68,34 @@ class OffPolicyAgent(MPPIRL):
         self.discount = config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
         self.model: Model = self.learned_parts.adopt(self.model_kind.make(config, problem))
+        self.make_networks(config, problem)
+        self.proposer = parts.make_proposals(config)
+        self.terminations = TerminationWatch(self.model.terminates)
+        self.return_scale = RunningScale(config.scale_rate)
+        self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
+        self.prior: Prior = StoredPlan()
+        self.imagination = PLANNER_COSTS[config.planner_cost](self.model)
+        self.planner = parts.make_planner(config, problem, self.imagination, self.discount)
+        self.horizon = self.planner.config.horizon
+        self.replay = parts.make_replay(config, problem, self.replay_extras)
+        self.budget = UpdateBudget.of(config, problem)
+        self.who_acts = acting.make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
+        self.settle()
+
+    def make_networks(self, config: Any, problem: Problem) -> None:
+        """Make policy and values, and what learns and watches them."""
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
         self.optimism, self.targets = parts.make_optimism(config), parts.make_targets(config)
-        self.proposer = parts.make_proposals(config)
-        self.ranges, self.terminations = RangeWatch(self.critic.two_hot), TerminationWatch(self.model.terminates)
-        self.return_scale = RunningScale(config.scale_rate)
-        self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
-        self.prior: Prior = StoredPlan()
-        self.planner = parts.make_planner(config, problem, self.model, self.discount)
-        self.horizon = self.planner.config.horizon
-        extras = ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
-        self.replay = parts.make_replay(config, problem, extras)
+        self.ranges = RangeWatch(self.critic.two_hot)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
-        self.budget = UpdateBudget.of(config, problem)
-        self.who_acts = make_who_acts(self.dials.find("policy_share"), config.policy_hold, problem.device)
-        self.settle()
+
+    @property
+    def replay_extras(self) -> tuple[str, ...]:
+        """What the replay keeps of a step beside the transition."""
+        return ("plan_mean", "plan_std", *(("planned",) if self.uses_virtual else ()))
 
     def settle(self) -> None:
         """Prepare new networks: everything in evaluation mode, activations fused if ``algo.compile`` asks for it."""
@@ -102,18 +111,18 @@ class OffPolicyAgent(MPPIRL):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Decide, at random until the seed phase is over and an episode has ended. See :meth:`MPPIRL.act`."""
         if explore and not self.budget.begun:
-            tensordict = act_randomly(self, tensordict)
+            tensordict = acting.act_randomly(self, tensordict)
         else:
             tensordict = self.who_acts(self, tensordict, explore, super().act)
-        return mask_actions(self.model.tasks, tensordict)
+        return acting.mask_actions(self.model.tasks, tensordict)
 
     def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Take the policy's mean. See :meth:`MPPIRL.act_by_policy`."""
-        return act_by_policy(self, tensordict)
+        return acting.act_by_policy(self, tensordict)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
-        return near_the_action(action, self.config.log_std_max)
+        return acting.near_the_action(action, self.config.log_std_max)
 
     def primers(self) -> dict[str, TensorSpec]:
         """Add the state of who acts to the planner's."""
@@ -136,8 +145,8 @@ class OffPolicyAgent(MPPIRL):
         return self.proposer(self, state, log_std_range)
 
     def terminal_value(self) -> TerminalValue | None:
-        """Return the value of the policy."""
-        return self.values.of_state
+        """Return the value of the policy; ``None`` if the planner's cost has other units."""
+        return self.values.of_state if self.imagination.ends_in_value else None
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
         """Add noise of the plan's std to the planned action, and keep both as the plan of this step."""
@@ -147,8 +156,7 @@ class OffPolicyAgent(MPPIRL):
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: Any, chosen: Tensor) -> None:
         """Keep sequences of the plan, drawn by weight, for virtual value targets."""
         if self.uses_virtual:
-            drawn = systematic_resample(plan.weights[:, 0], self.config.virtual_count)
-            tensordict["planned"] = plan.actions[:, 0][torch.arange(len(drawn), device=drawn.device)[:, None], drawn]
+            tensordict["planned"] = drawn_sequences(plan, self.config.virtual_count)
 
     @property
     def uses_virtual(self) -> bool:
@@ -253,8 +261,7 @@ class OffPolicyAgent(MPPIRL):
 
     def loss_weights(self) -> tuple[float, float]:
         """Return the weights of return and divergence: ``(1, lambda)``, or ``(0, 1)`` if lambda is infinite."""
-        weight = self.kl_weight.value
-        return (0.0, 1.0) if math.isinf(weight) else (1.0, weight)
+        return (0.0, 1.0) if math.isinf(self.kl_weight.value) else (1.0, self.kl_weight.value)
 
     def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Measure the divergence of a policy sample from the prior ``[time, batch]``, which lambda weighs."""

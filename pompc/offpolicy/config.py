@@ -62,6 +62,8 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
         policy_hold: agent steps for which the choice of who acts is kept, if ``policy_share`` lies between 0 and 1.
         model: ``learned`` (a latent world model), ``known`` (the environment's explicit model) or ``residual`` (that model,
             of which a network learns the error).
+        planner_cost: what the planner minimises: minus the ``reward``, with the learned value at the end, or, with an
+            explicit model, the ``task``'s own cost with its nominal parameters, and no learned value.
         sequence: transitions of a training sequence; null takes ``planner.horizon``.
         planner: options of the planner; its discount is ``discount`` below.
         model_size: millions of parameters, one of the published sizes.
@@ -121,6 +123,7 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1
     model: Literal["learned", "known", "residual"] = "learned"
+    planner_cost: Literal["reward", "task"] = "reward"
     sequence: PositiveInt | None = None
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=tdmpc2_planner)
     model_size: Literal[1, 5, 19, 48, 317] = 5

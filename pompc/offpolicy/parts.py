@@ -142,12 +142,11 @@ def make_proposals(config: OffPolicyConfig) -> PolicyRollouts:
     return PolicyRollouts(config.num_proposals, config.proposal_noise, config.proposals_after)
 
 
-def make_planner(config: OffPolicyConfig, problem: Problem, model: Model, discount: float) -> MPPI:
-    """Make the planner over a model."""
+def make_planner(config: OffPolicyConfig, problem: Problem, imagination: Imagination, discount: float) -> MPPI:
+    """Make the planner over a model and a cost."""
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
     warn_of_slow_products(options.matmul_precision, problem.device)
-    imagination = Imagination(model)
     return MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
 
 

@@ -115,3 +115,20 @@ class UpdateBudget:
         """Restore what :meth:`state_dict` returned."""
         for name in SAVED:
             setattr(self, name, state[name])
+
+
+class EagerBudget(UpdateBudget):
+    """Count for an agent that can act before it has learned: no burst, and updates are due for random steps, too.
+
+    The agent acts right after the random steps. What is due before an episode has ended is made then.
+    """
+
+    @property
+    def begun(self) -> bool:
+        """Whether the random steps are over."""
+        return self.transitions >= self.seed_steps
+
+    def add(self, transitions: int, can_sample: bool) -> None:
+        """Count new transitions; see :meth:`UpdateBudget.add`."""
+        self.transitions += transitions
+        self.pending += self.update_to_data * transitions

@@ -8,11 +8,20 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from pompc.planner import Plan
+from pompc.planner.weights import systematic_resample
+
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
 NEGLIGIBLE = 1e-3
 """A smaller share of virtual data counts as zero, which a decaying ratio never reaches."""
+
+
+def drawn_sequences(plan: Plan, count: int) -> Tensor:
+    """Draw ``count`` sequences of the first candidate of a plan by their weights ``[batch, count, horizon, action]``."""
+    drawn = systematic_resample(plan.weights[:, 0], count)
+    return plan.actions[:, 0][torch.arange(len(drawn), device=drawn.device)[:, None], drawn]
 
 
 @torch.no_grad()

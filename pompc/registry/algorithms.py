@@ -50,6 +50,21 @@ _CLASSES = {
         way="aligned",
         architecture="algorithmic",
     ),
+    "imitate": Entry(
+        "pompc.algorithms.imitate:Imitate",
+        "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",
+        explicit_model=True,
+        way="expert",
+        architecture="algorithmic",
+    ),
+    "trust_expert": Entry(
+        "pompc.algorithms.trust_expert:TrustExpert",
+        "a policy that learns by the return, and when to follow the planner instead, and for how long",
+        explicit_model=True,
+        way="expert",
+        architecture="algorithmic",
+        acts="learned switch",
+    ),
     "ppo": Entry(
         "pompc.algorithms.ppo:PPO",
         "PPO on the raw action, no planner: the model-free baseline",
@@ -83,6 +98,8 @@ _CLASSES = {
     ),
 }
 
+_IMITATE = _CLASSES["imitate"]
+_RISING = {"schedule": "linear", "initial": 0.0, "to": 1.0, "over": 20_000, "clock": "steps"}
 _SETTINGS: dict[str, Entry] = {
     "hrl_mpc": _CLASSES["adaptive_hrl"].named(
         "adaptive_hrl",
@@ -131,6 +148,12 @@ _SETTINGS: dict[str, Entry] = {
             "planner.horizon": 30,
         },
         explicit_model=True,
+    ),
+    "dagger": _IMITATE.named(
+        "imitate", "DAgger: the policy's share of the steps rises to one, the planner labels", {"policy_share": _RISING}
+    ),
+    "plannetx": _IMITATE.named(
+        "imitate", "PlanNetX: the policy's states follow those of the whole plan", {"algo.imitation": "plan_states"}
     ),
 }
 """Published systems that are settings of an algorithm above."""

@@ -35,6 +35,7 @@ _LATENT = (
 )
 _SHORT = ("planner.horizon=4", "algo.sequence=3")
 _REANALYZE = ("algo.reanalyze_interval=3", "algo.reanalyze_sequences=4")
+_IMITATE = (*_PLANNER, "algo.batch_size=16", "algo.hidden_sizes=[16]", "algo.update_to_data=0.5", "algo.log_every=16")
 ALGORITHMS = {
     "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
     "tdmpc2": _LATENT,
@@ -44,6 +45,10 @@ ALGORITHMS = {
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
     "polo": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_steps=3"),
     "cacto": (*_LATENT, "algo.num_proposals=1", *_SHORT, "algo.proposals_after=24"),
+    "imitate": _IMITATE,
+    "dagger": (*_IMITATE, "policy_share={over: 64}", "algo.reanalyze_interval=1"),
+    "plannetx": (*_IMITATE, "policy_share=0.5"),
+    "trust_expert": (*_LATENT, "algo.skips=[1,3]", "algo.sequence=3", "planner.horizon=3"),
     "ppo": _LEARNING,
     "hrl_mpc": (*_PLANNER, *_LEARNING),
     "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),
