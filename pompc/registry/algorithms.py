@@ -55,15 +55,15 @@ _CLASSES = {
         "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",
         explicit_model=True,
         way="expert",
-        architecture="algorithmic",
+        paper="Karg & Lucia 2020",
     ),
     "trust_expert": Entry(
         "pompc.algorithms.trust_expert:TrustExpert",
         "a policy that learns by the return, and when to follow the planner instead, and for how long",
         explicit_model=True,
         way="expert",
-        architecture="algorithmic",
         acts="learned switch",
+        paper="Schulz & Hoffmann et al. 2024",
     ),
     "ppo": Entry(
         "pompc.algorithms.ppo:PPO",
@@ -87,14 +87,16 @@ _CLASSES = {
         explicit_model=True,
         way="closed_loop",
         architecture="hierarchical",
+        page="hrl_mpc",
+        paper="Brito et al. 2021",
     ),
     "dtc": Entry(
         "pompc.algorithms.dtc:DTC",
         "PPO that sees a plan as its reference and is rewarded for tracking it",
         explicit_model=True,
         way="preprocessing",
-        architecture="parallel",
         acts="policy",
+        paper="Jenelten et al. 2024",
     ),
 }
 
@@ -111,6 +113,8 @@ _SETTINGS: dict[str, Entry] = {
             "algo.ensemble_size": 1,
             "algo.bootstrap": 1.0,
         },
+        page="hrl_mpc",
+        paper="Reiter et al. 2023",
     ),
     "polo": _CLASSES["bmpc"].named(
         "bmpc",
@@ -132,6 +136,8 @@ _SETTINGS: dict[str, Entry] = {
         },
         explicit_model=True,
         architecture="integrated",
+        page="polo",
+        paper="Lowrey et al. 2019",
     ),
     "cacto": _CLASSES["bmpc"].named(
         "bmpc",
@@ -148,12 +154,22 @@ _SETTINGS: dict[str, Entry] = {
             "planner.horizon": 30,
         },
         explicit_model=True,
+        page="cacto",
+        paper="Grandesso et al. 2023",
     ),
     "dagger": _IMITATE.named(
-        "imitate", "DAgger: the policy's share of the steps rises to one, the planner labels", {"policy_share": _RISING}
+        "imitate",
+        "DAgger: the policy's share of the steps rises to one, the planner labels",
+        {"policy_share": _RISING},
+        page="imitate",
+        paper="Ross et al. 2011",
     ),
     "plannetx": _IMITATE.named(
-        "imitate", "PlanNetX: the policy's states follow those of the whole plan", {"algo.imitation": "plan_states"}
+        "imitate",
+        "PlanNetX: the policy's states follow those of the whole plan",
+        {"algo.imitation": "plan_states"},
+        page="imitate",
+        paper="Hoffmann et al. 2024",
     ),
 }
 """Published systems that are settings of an algorithm above."""

@@ -40,5 +40,26 @@ class Component:
     architecture: str | None = None
 
 
-COMPONENTS: dict[str, Component] = {}
+COMPONENTS: dict[str, Component] = {
+    "algo.model=residual": Component(
+        "a network learns the error of the explicit model, for every algorithm that plans on one",
+        way="aligned",
+        page="residual",
+        paper="Salzmann et al. 2023",
+        architecture="integrated",
+    ),
+    "algo.margins=learned": Component(
+        "a network learns where violations are, and the planner keeps away",
+        way="aligned",
+        page="learned_margin",
+        paper="Jacquet & Alexis 2024",
+        architecture="integrated",
+    ),
+    "filter.enabled=true": Component(
+        "a safety filter changes an action that no safe plan can begin with, for every algorithm",
+        way="postprocessing",
+        page="filter",
+        paper="Wabersich & Zeilinger; Tearle et al. 2021",
+    ),
+}
 """Components by the ``key=value`` that switches them on."""
