@@ -7,6 +7,7 @@ from small import assert_same, complete, config, differences, files, final_state
 from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
+FILTER = ("filter.enabled=true", "filter.train=true", "filter.horizon=8", "filter.samples=4")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
@@ -31,6 +32,10 @@ RUNS = [
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
+    pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
+    pytest.param(
+        "tdmpc2", "acrobot", (*FILTER, "eval.policy=true", "env.danger=[0.5, -1, 0.3]"), id="tdmpc2-filter-policy"
+    ),
 ]
 
 
