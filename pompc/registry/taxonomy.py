@@ -40,5 +40,12 @@ class Component:
     architecture: str | None = None
 
 
-COMPONENTS: dict[str, Component] = {}
+COMPONENTS: dict[str, Component] = {
+    "filter.enabled=true": Component(
+        "the predictive safety filter: an action passes if a manoeuvre to safety follows it, else the nearest that has one",
+        way="postprocessing",
+        page="filter",
+        paper="Wabersich and Zeilinger 2021",
+    ),
+}
 """Components by the ``key=value`` that switches them on."""
