@@ -1,5 +1,7 @@
 """Constraints of the planner: dropped samples, soft costs, safety margins, and that nothing changes without them."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -274,7 +276,10 @@ def test_blocks_of_environments_score_as_all_at_once(options, monkeypatch):
         torch.testing.assert_close(getattr(blocks, name), getattr(whole, name))
 
 
-def test_a_compiled_plan_keeps_the_same_constraints():
+def test_a_compiled_plan_keeps_the_same_constraints(monkeypatch):
+    """Traced into one graph without a break; what the compiler makes of a graph is tested elsewhere."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    monkeypatch.setattr("pompc.planner.scoring.require_compiler", lambda name: None)
     state, noise = torch.linspace(-1, 3, 7).unsqueeze(-1), torch.randn(1, 7, 1, 16, 2, 1)
     options = {"horizon": 2, "num_samples": 16, "hard": True, "violation_cost": 2.0, "tighten": 0.2}
     plans = [
