@@ -21,21 +21,21 @@ from pompc.registry import ENVIRONMENTS
 from pompc.training.evaluate import evaluate
 
 # The regulator alone takes x1 below its bound of 0; there is no disturbance, and the model is exact.
-BOUNDED = Linear(LinearConfig(disturbance=0.0, violation_weight=0.0, start=(0.5, 0.3), start_range=0.1, time_limit=20))
+BOUNDED = Linear(LinearConfig(disturbance=0.0, violation_weight=0.0, start=(0.5, 0.3), start_range=0.1, time_limit=25))
 KNOWN = {"mlp_dim": 16, "ensemble_size": 2, "num_proposals": 4, "model": "known"}
 AGENTS = {MPPIAgent: {}, AdaptiveHRL: {}, TDMPC2: KNOWN, BMPC: KNOWN}
 
 
 def agent(cls, family, planner, **options):
     config = cls.Config()
-    chosen = dataclasses.replace(config.planner, **{"num_samples": 64, "horizon": 5, **planner})
+    chosen = dataclasses.replace(config.planner, **{"num_samples": 64, **planner})
     problem = Problem(
         observation_dim=family.task_model().state_dim,
         action_dim=1,
         num_envs=8,
         task_model=family.task_model,
         device=torch.device("cpu"),
-        episode_length=20,
+        episode_length=25,
     )
     torch.manual_seed(0)
     return cls(dataclasses.replace(config, planner=chosen, **options), problem)
@@ -49,7 +49,7 @@ def steps_outside(cls, planner):
 
 @pytest.mark.parametrize("cls", AGENTS)
 def test_an_agent_with_hard_constraints_stays_within_bounds_that_it_left_without(cls):
-    assert steps_outside(cls, {}) > 2
+    assert steps_outside(cls, {}) >= 1
     assert steps_outside(cls, {"hard": True, "tighten": 0.01}) == 0
 
 

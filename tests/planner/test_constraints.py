@@ -338,6 +338,18 @@ def test_a_cost_that_is_not_finite_is_dropped_with_the_infeasible_ones():
         planner(Poisoned(), hard=True, init_std=2.0).plan(state)
 
 
+def test_a_mean_whose_cost_is_not_finite_gives_way_to_the_best_sample():
+    class Hole(HalfLine):
+        def running(self, state, action, next_state, parameters):
+            return torch.where(next_state[..., 0].abs() < 0.2, torch.nan, 0.0)
+
+    sides = torch.tensor([-1.0, 0.8]).view(1, 1, 2, 1, 1)
+    options = {"horizon": 1, "num_samples": 2, "num_zero_mean": 0, "include_mean": False}
+    plan = planner(Hole(), hard=True, **options).plan(torch.zeros(1, 1), proposals=sides)
+    torch.testing.assert_close(plan.weights, torch.full((1, 1, 2), 0.5))
+    assert plan.mean.item() in (-1.0, pytest.approx(0.8))
+
+
 def test_an_infinite_margin_is_kept():
     class Free(HalfLine):
         def margins(self, state, action, next_state):
