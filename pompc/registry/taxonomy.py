@@ -56,10 +56,10 @@ COMPONENTS: dict[str, Component] = {
         architecture="integrated",
     ),
     "filter.enabled=true": Component(
-        "a safety filter changes an action that no safe plan can begin with, for every algorithm",
+        "the predictive safety filter: an action passes if a manoeuvre to safety follows it, else the nearest that has one",
         way="postprocessing",
         page="filter",
-        paper="Wabersich & Zeilinger; Tearle et al. 2021",
+        paper="Wabersich & Zeilinger 2021, Tearle et al. 2021",
     ),
 }
 """Components by the ``key=value`` that switches them on."""

@@ -8,6 +8,7 @@ from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
 SOURCE = ("algo.virtual_source=executed", "virtual_ratio=0.5", "algo.decision_steps=3", "algo.virtual_rollouts=16")
+FILTER = ("filter.enabled=true", "filter.train=true", "filter.horizon=5", "filter.samples=2")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
@@ -32,12 +33,14 @@ RUNS = [
     pytest.param("pompc", "acrobot", ("algo.prior=reverse", "algo.soft_target=true"), id="pompc-reverse-soft"),
     pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
     pytest.param("adaptive_pompc", "lunar_lander", (), id="adaptive_pompc-lunar_lander"),
-    pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
+    pytest.param("mppi", "carla_racing", ("planner.hard=true", "planner.tighten=0.1"), id="mppi-carla_racing-hard"),
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
     pytest.param("polo", "acrobot", ("virtual_ratio=0.5",), id="polo-acrobot"),
     pytest.param("cacto", "linear_system", (), id="cacto-linear_system"),
+    pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
+    pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
 ]
 
 
