@@ -83,7 +83,7 @@ def test_a_new_margin_forbids_nothing_and_wants_no_margin_of_the_task():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return trained()
+    return trained(update_to_data=0.3)
 
 
 def test_on_separable_data_it_accepts_the_set_of_the_analytic_margin(fitted):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import assert_same, complete, config, differences, files, final_state, start_and_stop
+from small import LEARNED_PARTS, assert_same, complete, config, differences, files, final_state, start_and_stop
 
 from pompc.training import checkpoint, session
 
@@ -31,6 +31,9 @@ RUNS = [
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
+    pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
+    pytest.param("adaptive_hrl", "linear_system", LEARNED_PARTS, id="adaptive_hrl-learned-parts"),
+    pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mismatch=0.3"), id="tdmpc2-learned-parts"),
 ]
 
 
