@@ -169,6 +169,13 @@ def test_the_closed_forms_of_the_linear_page_hold():
     assert joint @ names["H"] @ joint == pytest.approx(names["exact"].cost(names["start"]))
 
 
+def test_the_example_of_constraints_stops_at_the_wall_and_before_it():
+    stops = example("docs/planner.md", "constraints")["stops"]
+    for tighten, state in stops.items():
+        assert (state <= 1.0 - tighten).all()
+        assert (state > 0.85 - tighten).all()
+
+
 def test_a_reference_over_the_horizon_is_followed():
     errors = torch.stack(example("docs/planner.md", "reference")["errors"])
     assert errors[50:].max() < 0.05

@@ -28,12 +28,15 @@ class Scored(NamedTuple):
     Attributes:
         states: trajectories ``[batch, candidate, sample, horizon + 1, state]``.
         costs: ``[batch, candidate, sample]``; infinite for a dropped sample.
+        weighed: costs to make weights of ``[batch, candidate, sample]``: the same, or an order if all samples break a
+            constraint.
         margin: least margin over steps and constraints ``[batch, candidate, sample]``; ``None`` if it was not asked for.
         violation: sum of violations ``[batch, candidate, sample]``; ``None`` likewise.
     """
 
     states: Tensor
     costs: Tensor
+    weighed: Tensor
     margin: Tensor | None = None
     violation: Tensor | None = None
 
@@ -99,15 +102,12 @@ class Hard:
         assert scored.margin is not None
         return (scored.margin >= self._tighten) & scored.costs.isfinite()
 
-    def drop(self, scored: Scored) -> tuple[Tensor, Tensor]:
+    def drop(self, scored: Scored) -> Scored:
         """Make the cost of samples that break a constraint infinite, if the candidate has one that keeps all.
 
         A candidate without one keeps its costs. Its weights come from an order instead: the least violation first, of
         equals the least cost. A place in it counts as much as a temperature of cost, so that neither units nor scale of the
         margins matter.
-
-        Returns:
-            Costs, and costs to make weights of: both ``[batch, candidate, sample]``.
         """
         assert scored.violation is not None
         kept = self.kept(scored)
@@ -119,9 +119,9 @@ class Hard:
             -1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order)
         )
         ranked = (places * self._temperature).masked_fill(costs.isinf(), torch.inf)
-        return costs, torch.where(feasible, costs, ranked)
+        return scored._replace(costs=costs, weighed=torch.where(feasible, costs, ranked))
 
-    def executable(self, mean: Tensor, mean_kept: Tensor, actions: Tensor, scored: Scored, weighed: Tensor) -> Tensor:
+    def executable(self, mean: Tensor, alone: Scored, actions: Tensor, scored: Scored) -> Tensor:
         """Replace a mean that breaks a constraint by the best sample: averages of feasible samples need not be feasible.
 
         A candidate without a feasible sample takes the best feasible one of its environment's other candidates, if there
@@ -129,10 +129,9 @@ class Hard:
 
         Args:
             mean: ``[batch, candidate, horizon, action]``.
-            mean_kept: whether it keeps all constraints, bool ``[batch, candidate]``.
+            alone: its rollout, as the only sample.
             actions: samples ``[batch, candidate, sample, horizon, action]``.
-            scored: the samples.
-            weighed: costs that order the samples of a candidate, from :meth:`drop`.
+            scored: their rollouts, from :meth:`drop`.
 
         Returns:
             ``[batch, candidate, horizon, action]``.
@@ -140,11 +139,11 @@ class Hard:
         kept = self.kept(scored)
         batch, candidates, samples = kept.shape
         first = samples * torch.arange(candidates, device=kept.device)  # the candidates' samples one after the other
-        own = weighed.argmin(-1) + first
+        own = scored.weighed.argmin(-1) + first
         feasible = scored.costs.masked_fill(~kept, torch.inf).flatten(1)
         borrowed = feasible.argmin(-1, keepdim=True).expand_as(own)
         lacking = ~kept.any(-1) & kept.flatten(1).any(-1, keepdim=True)
         best = actions.flatten(1, 2)[
             torch.arange(batch, device=kept.device)[:, None], torch.where(lacking, borrowed, own)
         ]
-        return torch.where(mean_kept[..., None, None], mean, best)
+        return torch.where(self.kept(alone).unsqueeze(-1), mean, best)

@@ -124,26 +124,20 @@ class MPPI:
             actions = torch.clamp(drawn, self.low, self.high)
             scored = self.scorer(given, actions, terminal_value, probe, margins)
             self.model_steps += actions[..., 0].numel()
-            costs, weighed = (scored.costs, scored.costs) if self.hard is None else self.hard.drop(scored)
-            if self.importance is None:
-                log_ratio = None
-                mean, std, weights = self.update(actions, weighed, mean, std)
-            else:
-                log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
-                mean, std, weights = self.update(drawn, weighed, mean, std, log_ratio)
-                mean = torch.clamp(mean, self.low, self.high)
+            scored = scored if self.hard is None else self.hard.drop(scored)
+            mean, std, weights, log_ratio = self._updated(drawn, actions, scored.weighed, mean, std, proposals)
         if self.hard is not None:
             alone = self.scorer(given, mean.unsqueeze(2), terminal_value, None)
             self.model_steps += mean[..., 0].numel()
-            mean = self.hard.executable(mean, self.hard.kept(alone).squeeze(2), actions, scored, weighed)
+            mean = self.hard.executable(mean, alone, actions, scored)
         return Plan(
             mean=mean,
             std=std,
             actions=actions,
             states=scored.states,
-            costs=costs,
+            costs=scored.costs,
             weights=weights,
-            soft_value=soft_value(costs, self.config.temperature, log_ratio),
+            soft_value=soft_value(scored.costs, self.config.temperature, log_ratio),
             effective_samples=effective_sample_size(weights),
             margin=scored.margin,
             batch_size=[len(given.state), given.candidates],
@@ -250,6 +244,16 @@ class MPPI:
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Roll the dynamics out; see :meth:`Scorer.rollout`."""
         return self.scorer.rollout(state, actions)
+
+    def _updated(
+        self, drawn: Tensor, actions: Tensor, costs: Tensor, mean: Tensor, std: Tensor, proposals: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Update with importance ratios if a control cost needs them; return what :meth:`update` does, and the ratios."""
+        if self.importance is None:
+            return *self.update(actions, costs, mean, std), None
+        log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
+        mean, std, weights = self.update(drawn, costs, mean, std, log_ratio)
+        return torch.clamp(mean, self.low, self.high), std, weights, log_ratio
 
     def _reachable(self, mean: Tensor, std: Tensor, proposals: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Project mean and proposals on the range of the noise, if a control cost needs their densities."""

@@ -87,8 +87,9 @@ class Scorer:
             states, charges, *measured = self._score_in_blocks(
                 given, actions, terminal_value, margins or self.config.constrained
             )
-        scored = Scored(states, charges.sum(-1), *measured)
-        return scored if probe is None else scored._replace(costs=self._finite_costs(charges, scored, probe))
+        costs, violation = charges.sum(-1), measured[-1] if measured else None
+        costs = costs if probe is None else self._finite_costs(costs, charges, violation, probe)
+        return Scored(states, costs, costs, *measured)
 
     def _require_margins(self, asked: str) -> None:
         if self._margins is None:
@@ -210,9 +211,8 @@ class Scorer:
         states = self.rollout(state, actions)
         return states, *self._evaluate(states, actions, parameters, terminal_value, discount, margins)
 
-    def _finite_costs(self, charges: Tensor, scored: Scored, probe: Probe) -> Tensor:
+    def _finite_costs(self, costs: Tensor, charges: Tensor, violation: Tensor | None, probe: Probe) -> Tensor:
         """Return the costs ``[batch, candidate, sample]`` if they are finite; the cost of a dropped sample is infinite."""
-        costs = scored.costs
         if math.isfinite(costs.sum() + probe.total):  # the only place where a plan waits for the device
             return costs
         probe.raise_if_nonfinite()
@@ -225,9 +225,9 @@ class Scorer:
         if len(bad) == 0:
             raise NonFiniteError("planner cost", "the sum over the horizon overflows")
         batch, candidate, sample, step = bad[0].tolist()
-        measured = scored.violation is None or math.isfinite(scored.violation[batch, candidate, sample])
+        is_cost = violation is None or math.isfinite(violation[batch, candidate, sample])
         raise NonFiniteError(
-            "planner cost" if measured else "planner margin",
+            "planner cost" if is_cost else "planner margin",
             f"environment {batch}, candidate {candidate}, sample {sample}, step {step}",
         )
 

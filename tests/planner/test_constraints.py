@@ -1,5 +1,7 @@
 """Constraints of the planner: dropped samples, soft costs, safety margins, and that nothing changes without them."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -274,7 +276,10 @@ def test_blocks_of_environments_score_as_all_at_once(options, monkeypatch):
         torch.testing.assert_close(getattr(blocks, name), getattr(whole, name))
 
 
-def test_a_compiled_plan_keeps_the_same_constraints():
+def test_a_compiled_plan_keeps_the_same_constraints(monkeypatch):
+    """Traced into one graph without a break; what the compiler makes of a graph is tested elsewhere."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    monkeypatch.setattr("pompc.planner.scoring.require_compiler", lambda name: None)
     state, noise = torch.linspace(-1, 3, 7).unsqueeze(-1), torch.randn(1, 7, 1, 16, 2, 1)
     options = {"horizon": 2, "num_samples": 16, "hard": True, "violation_cost": 2.0, "tighten": 0.2}
     plans = [
@@ -331,6 +336,18 @@ def test_a_cost_that_is_not_finite_is_dropped_with_the_infeasible_ones():
     assert plan.mean.isfinite().all()
     with pytest.raises(NonFiniteError, match="planner cost"):
         planner(Poisoned(), hard=True, init_std=2.0).plan(state)
+
+
+def test_a_mean_whose_cost_is_not_finite_gives_way_to_the_best_sample():
+    class Hole(HalfLine):
+        def running(self, state, action, next_state, parameters):
+            return torch.where(next_state[..., 0].abs() < 0.2, torch.nan, 0.0)
+
+    sides = torch.tensor([-1.0, 0.8]).view(1, 1, 2, 1, 1)
+    options = {"horizon": 1, "num_samples": 2, "num_zero_mean": 0, "include_mean": False}
+    plan = planner(Hole(), hard=True, **options).plan(torch.zeros(1, 1), proposals=sides)
+    torch.testing.assert_close(plan.weights, torch.full((1, 1, 2), 0.5))
+    assert plan.mean.item() in (-1.0, pytest.approx(0.8))
 
 
 def test_an_infinite_margin_is_kept():

@@ -27,7 +27,7 @@ RUNS = [
     pytest.param("pompc", "acrobot", ("algo.prior=reverse", "algo.soft_target=true"), id="pompc-reverse-soft"),
     pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
     pytest.param("adaptive_pompc", "lunar_lander", (), id="adaptive_pompc-lunar_lander"),
-    pytest.param("mppi", "carla_racing", (), id="mppi-carla_racing"),
+    pytest.param("mppi", "carla_racing", ("planner.hard=true", "planner.tighten=0.1"), id="mppi-carla_racing-hard"),
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
