@@ -40,5 +40,20 @@ class Component:
     architecture: str | None = None
 
 
-COMPONENTS: dict[str, Component] = {}
+COMPONENTS: dict[str, Component] = {
+    "algo.model=residual": Component(
+        "a network learns the error of the explicit model",
+        way="aligned",
+        page="residual",
+        paper="Salzmann et al. 2023",
+        architecture="integrated",
+    ),
+    "algo.margins=learned": Component(
+        "a classifier of the agent's violations is a constraint of the planner",
+        way="aligned",
+        page="learned_margin",
+        paper="Jacquet & Alexis 2024",
+        architecture="integrated",
+    ),
+}
 """Components by the ``key=value`` that switches them on."""
