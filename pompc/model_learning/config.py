@@ -21,8 +21,8 @@ class ModelLearningConfig(Options):
         update_to_data: updates per transition.
         rollout_steps: model steps from an observed state in which the residual's errors count.
         max_grad_norm: largest gradient norm.
-        violation_weight: weight of a violation in the learned margin's loss, in which another step weighs 1. Null gives both
-            kinds the same weight in total, up to 100 for a violation.
+        violation_weight: weight of a violation in the learned margin's loss, in which another step weighs 1; null
+            gives both kinds the same weight in total, up to 100 for a violation.
     """
 
     section = "algo.model_learning"

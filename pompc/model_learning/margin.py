@@ -54,7 +54,7 @@ class LearnedMargin(LearnedPart):
         self.margins = self.learned  # in the place of the task's
 
     def learned(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """Compute the ``margins``, see :class:`~pompc.models.protocols.Constrained`; of the next state alone: ``[..., 1]``."""
+        """Compute ``margins`` (:class:`~pompc.models.protocols.Constrained`) of the next state alone: ``[..., 1]``."""
         return 0.5 - torch.sigmoid(self.network(self.task.observe(next_state)))
 
     def labelled(self, data: TensorDictBase) -> TensorDictBase:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from small import ALGORITHMS, ENVIRONMENTS, complete, config
+from small import ALGORITHMS, ENVIRONMENTS, LEARNED_PARTS, complete, config
 
 from pompc import registry
 from pompc.envs.dm_control import DMControl, DMControlConfig
@@ -98,6 +98,17 @@ def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
         last = list(csv.DictReader(file))[-1]
     assert math.isfinite(float(last["virtual_loss"]))
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
+
+
+@pytest.mark.parametrize(
+    ("algo", "env"), [*(("mppi", env) for env in WITH_MODEL), ("adaptive_hrl", "linear_system"), ("tdmpc2", "acrobot")]
+)
+def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_path):
+    complete(config(tmp_path, algo, env, *LEARNED_PARTS, "steps=64", "eval.episodes=1", "eval.every=1000"))
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    for name in ("residual_loss", "margin_loss", "margin_refused"):
+        assert math.isfinite(float(last[name])), name
 
 
 @pytest.fixture

@@ -55,6 +55,12 @@ ALGORITHMS = {
     "dtc": (*_PLANNER, *_LEARNING, "planner.horizon=4", "algo.plan_every=2", "algo.reference_steps=[1,2]"),
     "mppi": _PLANNER,
 }
+# A residual and a learned margin; off policy they are learned from the first batches on.
+LEARNED_PARTS = (
+    *("algo.model=residual", "algo.margins=learned", "planner.violation_cost=1.0"),
+    *("algo.model_learning.hidden_sizes=[8]", "algo.model_learning.batch_size=8"),
+    *("algo.model_learning.update_to_data=0.25", "algo.model_learning.buffer_size=200"),
+)
 # Episodes end inside batches, so resets too lie before and after every stop.
 ENVIRONMENTS = {
     "acrobot": ("env.time_limit=12",),

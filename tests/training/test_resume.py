@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import assert_same, complete, config, differences, files, final_state, start_and_stop
+from small import LEARNED_PARTS, assert_same, complete, config, differences, files, final_state, start_and_stop
 
 from pompc.training import checkpoint, session
 
@@ -41,6 +41,9 @@ RUNS = [
     pytest.param("cacto", "linear_system", (), id="cacto-linear_system"),
     pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
     pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
+    pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
+    pytest.param("adaptive_hrl", "linear_system", LEARNED_PARTS, id="adaptive_hrl-learned-parts"),
+    pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mismatch=0.3"), id="tdmpc2-learned-parts"),
 ]
 
 
