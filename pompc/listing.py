@@ -24,7 +24,9 @@ def algorithms() -> str:
 
 def environments() -> str:
     """Write the table of the environments."""
-    return "\n".join(["environments:", *_aligned((entry.form or name, entry.description) for name, entry in _all()), ""])
+    return "\n".join(
+        ["environments:", *_aligned((entry.form or name, entry.description) for name, entry in _all()), ""]
+    )
 
 
 def _all() -> Iterable[tuple[str, Entry]]:
@@ -54,7 +56,9 @@ def _written(setting: Any) -> str:
     if not isinstance(setting, Mapping):
         return f"{setting:g}"
     start, kind = setting.get("initial", 0.0), setting.get("schedule", "inv")
-    return f"{start:g} to {setting['to']:g}" if "to" in setting and kind in ("linear", "switch") else f"{start:g} {kind}"
+    return (
+        f"{start:g} to {setting['to']:g}" if "to" in setting and kind in ("linear", "switch") else f"{start:g} {kind}"
+    )
 
 
 def _grouped(groups: Mapping[str, list[Sequence[str]]]) -> Iterable[str]:
@@ -70,4 +74,6 @@ def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     """Write rows in columns, indented."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

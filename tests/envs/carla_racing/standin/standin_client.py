@@ -38,7 +38,7 @@ def require_carla():
 
 
 ATTEMPTS = 6
-"""Runs of a body whose client aborts. On two busy cores one run in 18 of a body with four new worlds aborted (25 in 441)."""
+"""Runs of a body whose client aborts. On two busy cores 25 of 441 runs of `test_load_world` aborted."""
 
 
 class ClientAborted(AssertionError):
