@@ -69,6 +69,8 @@ _CLASSES = {
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",
+        page="hrl_mpc",
+        paper="Brito et al. 2021",
         explicit_model=True,
         way="closed_loop",
         architecture="hierarchical",
@@ -76,6 +78,7 @@ _CLASSES = {
     "dtc": Entry(
         "pompc.algorithms.dtc:DTC",
         "PPO that sees a plan as its reference and is rewarded for tracking it",
+        paper="Jenelten et al. 2024",
         explicit_model=True,
         way="preprocessing",
         architecture="parallel",
@@ -94,6 +97,7 @@ _SETTINGS: dict[str, Entry] = {
             "algo.ensemble_size": 1,
             "algo.bootstrap": 1.0,
         },
+        paper="Reiter et al. 2023",
     ),
 }
 """Published systems that are settings of an algorithm above."""
