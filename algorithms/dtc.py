@@ -41,8 +41,8 @@ class DTCConfig(OnPolicyConfig):
         reference_control: show the policy the plan's present control.
         residual: add the policy's output to the plan's control, instead of taking it alone.
         tracking_weight: most that tracking adds to a reward, in its units.
-        tracking_scale: deviation from the reference at which this has fallen by the factor e, as the root mean square over
-            the observation, in units of its standard deviation.
+        tracking_scale: deviation from the reference at which that has fallen to 1/e: the root mean square over the entries
+            of the observation, in units of their standard deviations.
     """
 
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=lambda: MPPIConfig(num_samples=256))
@@ -99,8 +99,8 @@ class DTC(OnPolicyAgent):
         return tensordict
 
     def primers(self) -> dict[str, TensorSpec]:
-        """Carry the reference."""
-        return self.reference.primers()
+        """Add the reference."""
+        return {**super().primers(), **self.reference.primers()}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Return the reference of environment 0 after its next step; see ``MPPIRL.overlay``."""

@@ -41,11 +41,11 @@ class CandidatesConfig(OnPolicyConfig):
 
     @property
     def uses_returns(self) -> dict[str, bool]:
-        """Which options compare candidates by their model returns, by the option's key."""
+        """Which options compare candidates by their model returns, by key."""
         return {
             "kl_weight": highest_value(self.kl_weight) > 0,
-            "virtual_policy": self.virtual_policy,
-            "selector": self.selector == "softmax_value",
+            "algo.virtual_policy": self.virtual_policy,
+            "algo.selector": self.selector == "softmax_value",
         }
 
     def _require_no_others(self) -> None:
@@ -55,6 +55,7 @@ class CandidatesConfig(OnPolicyConfig):
                 f"algo.candidates=1 leaves algo.virtual_source={self.virtual_source} no rollouts: take "
                 "algo.virtual_source=executed, virtual_ratio=0 or more candidates"
             )
-        needing = [key for key, used in {**self.uses_returns, "selector": self.selector != "uniform"}.items() if used]
-        if needing:
-            raise UserError(f"algo.candidates=1: {needing[0]} compares candidates and needs at least 2 of them")
+        compares = {**self.uses_returns, "algo.selector": self.selector != "uniform"}
+        key = next((key for key, used in compares.items() if used), None)
+        if key is not None:
+            raise UserError(f"algo.candidates=1: {key} compares candidates, leave it out or take at least 2 of them")

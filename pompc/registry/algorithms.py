@@ -84,6 +84,7 @@ _CLASSES = {
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",
+        page="hrl_mpc",
         explicit_model=True,
         way="closed_loop",
         architecture="hierarchical",

@@ -16,7 +16,7 @@ def test_at_most_three_classes_stand_between_the_base_class_and_an_algorithm(nam
     assert len(between) <= 3
 
 
-@pytest.mark.parametrize("name", ["ppo", "adaptive_hrl", "mppi"])
+@pytest.mark.parametrize("name", ["ppo", "adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi"])
 def test_a_class_that_decides_who_acts_refuses_the_option(name):
     with pytest.raises(UserError, match=r"^unknown key 'policy_share'"):
         compose(name, "acrobot", ["policy_share=0.5"])
