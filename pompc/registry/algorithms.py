@@ -54,6 +54,8 @@ _CLASSES = {
         "pompc.algorithms.imitate:Imitate",
         "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",
         explicit_model=True,
+        page="imitate",
+        paper="Karg and Lucia 2020",
         way="expert",
         architecture="algorithmic",
     ),
@@ -61,6 +63,7 @@ _CLASSES = {
         "pompc.algorithms.trust_expert:TrustExpert",
         "a policy that learns by the return, and when to follow the planner instead, and for how long",
         explicit_model=True,
+        paper="Schulz et al. 2024",
         way="expert",
         architecture="algorithmic",
         acts="learned switch",
@@ -87,10 +90,16 @@ _IMITATE = _CLASSES["imitate"]
 _RISING = {"schedule": "linear", "initial": 0.0, "to": 1.0, "over": 20_000, "clock": "steps"}
 _SETTINGS: dict[str, Entry] = {
     "dagger": _IMITATE.named(
-        "imitate", "DAgger: the policy's share of the steps rises to one, the planner labels", {"policy_share": _RISING}
+        "imitate",
+        "DAgger: the policy's share of the steps rises to one, the planner labels",
+        {"policy_share": _RISING},
+        paper="Ross et al. 2011",
     ),
     "plannetx": _IMITATE.named(
-        "imitate", "PlanNetX: the policy's states follow those of the whole plan", {"algo.imitation": "plan_states"}
+        "imitate",
+        "PlanNetX: the policy's states follow those of the whole plan",
+        {"algo.imitation": "plan_states"},
+        paper="Hoffmann et al. 2024",
     ),
 }
 """Published systems that are settings of an algorithm above."""

@@ -31,6 +31,9 @@ RUNS = [
     pytest.param("adaptive_hrl", "linear_system", ("env.mismatch=1",), id="adaptive_hrl-linear_system"),
     pytest.param("bmpc", "acrobot", (*KNOWN, "virtual_ratio=0.5"), id="bmpc-known"),
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
+    pytest.param("dagger", "linear_system", (), id="dagger-lazy"),
+    pytest.param("plannetx", "acrobot", ("algo.seed_steps=20",), id="plannetx-mixture"),
+    pytest.param("trust_expert", "linear_system", ("algo.epsilon=0.5",), id="trust_expert-linear_system"),
 ]
 
 
