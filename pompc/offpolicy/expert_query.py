@@ -100,12 +100,14 @@ class ExpertQuery:
         where = cast(Tensor, batch["plan_std"])[:-1].le(0).all(-1).nonzero(as_tuple=True)
         if not len(where[0]):
             return
-        plan = agent.planner.plan(agent.model.encode(batch["observation"][where]))
+        slots, inverse = indices[where].unique(return_inverse=True)  # a batch may hold a state several times
+        first = torch.zeros_like(slots).scatter_(0, inverse, torch.arange(len(inverse), device=slots.device))
+        plan = agent.planner.plan(agent.model.encode(cast(Tensor, batch["observation"])[where][first]))
         made = {"plan_mean": plan.mean[:, 0, 0], "plan_std": plan.std[:, 0, 0], "planned_mean": plan.mean[:, 0]}
         kept = {name: made[name] for name in self.keys}
-        agent.replay.update(indices[where], kept)
+        agent.replay.update(slots, kept)
         for name, value in kept.items():
-            batch[name] = cast(Tensor, batch[name]).index_put(where, value)
+            batch[name] = cast(Tensor, batch[name]).index_put(where, value[inverse])
 
 
 def plans_made(agent: OffPolicyAgent) -> int:

@@ -111,7 +111,8 @@ class PolicyNLL(ImitationLoss):
 
     def __call__(self, agent: OffPolicyAgent, batch: TensorDictBase) -> Tensor:
         """See :meth:`ImitationLoss.__call__`."""
-        return agent.policy.imitation(batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+        std = cast(Tensor, batch["plan_std"])[:-1]
+        return agent.policy.imitation(batch["state"][:-1], batch["plan_mean"][:-1], std.masked_fill(std <= 0, 1.0))
 
 
 class ActionMSE(ImitationLoss):

@@ -55,7 +55,8 @@ _CLASSES = {
         "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",
         explicit_model=True,
         way="expert",
-        paper="Karg & Lucia 2020",
+        paper="Karg and Lucia 2020",
+        page="imitate",
     ),
     "trust_expert": Entry(
         "pompc.algorithms.trust_expert:TrustExpert",
@@ -63,7 +64,7 @@ _CLASSES = {
         explicit_model=True,
         way="expert",
         acts="learned switch",
-        paper="Schulz & Hoffmann et al. 2024",
+        paper="Schulz et al. 2024",
     ),
     "ppo": Entry(
         "pompc.algorithms.ppo:PPO",
@@ -84,7 +85,6 @@ _CLASSES = {
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",
-        page="hrl_mpc",
         explicit_model=True,
         way="closed_loop",
         architecture="hierarchical",

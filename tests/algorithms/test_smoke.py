@@ -12,7 +12,8 @@ from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
-PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi")
+LEARNS_FROM_AN_EXPERT = ("imitate", "dagger", "plannetx", "trust_expert")
+PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi", *LEARNS_FROM_AN_EXPERT)
 KNOWN_MODEL = ("polo", "cacto")
 """Off-policy systems that are settings on the explicit model."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
@@ -32,7 +33,9 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *KNOWN_MODEL)])
+@pytest.mark.parametrize(
+    "algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)]
+)
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
     if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
@@ -109,6 +112,30 @@ def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_pat
         last = list(csv.DictReader(file))[-1]
     for name in ("residual_loss", "margin_loss", "margin_refused"):
         assert math.isfinite(float(last[name])), name
+
+
+EVERYWHERE = [(algo, env) for algo in ("imitate", "trust_expert") for env in WITH_MODEL]
+
+
+@pytest.mark.parametrize(("algo", "env"), [*EVERYWHERE, ("dagger", "lunar_lander"), ("plannetx", "carla_racing")])
+def test_a_few_steps_of_an_algorithm_that_learns_from_an_expert(algo, env, tmp_path):
+    complete(config(tmp_path, algo, env, "steps=64", "eval.episodes=1", "eval.every=1000"))
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert int(last["step"]) == 64
+    for name in ("policy_loss", "policy_grad_norm"):
+        assert math.isfinite(float(last[name])), name
+    assert 0 <= float(last.get("expert_share", 0)) <= 1
+    assert int(float(last["updates"])) > 0
+
+
+@pytest.mark.parametrize("algo", ["imitate", "trust_expert"])
+def test_an_algorithm_that_learns_from_an_expert_needs_an_explicit_model(algo, tmp_path):
+    said = "has no explicit dynamics to plan with: take an algorithm that needs none"
+    with pytest.raises(UserError, match=said) as error:
+        complete(config(tmp_path, algo, "gym/Pendulum-v1"))
+    assert "\n" not in str(error.value)
+    assert "algo.model=learned" not in str(error.value)
 
 
 @pytest.fixture

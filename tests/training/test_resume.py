@@ -44,6 +44,9 @@ RUNS = [
     pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
     pytest.param("adaptive_hrl", "linear_system", LEARNED_PARTS, id="adaptive_hrl-learned-parts"),
     pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mismatch=0.3"), id="tdmpc2-learned-parts"),
+    pytest.param("dagger", "linear_system", (), id="dagger-lazy"),
+    pytest.param("plannetx", "acrobot", ("algo.seed_steps=20",), id="plannetx-mixture"),
+    pytest.param("trust_expert", "linear_system", ("algo.epsilon=0.5",), id="trust_expert-linear_system"),
 ]
 
 
