@@ -1,9 +1,13 @@
-"""Write what the pages take from the code: the tables of options, and cli.md. Run `python docs/generate.py`."""
+"""Write what the pages take from the code: the tables of options, the zoo, and cli.md. Run `python docs/generate.py`."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pompc.cli import make_parser
 from pompc.config.documentation import command_line, with_tables
+from pompc.listing import point
+from pompc.registry import ALGORITHMS, COMPONENTS, WAYS
 
 DOCS = Path(__file__).parent
 CLI = """# The command line
@@ -16,7 +20,35 @@ This page is made from the parser by `python docs/generate.py`. `key=value` may 
 def pages() -> dict[Path, str]:
     """What every page should say."""
     found = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(DOCS.glob("*.md"))}
-    return {**found, DOCS / "cli.md": CLI + command_line(make_parser())}
+    zoo = DOCS / "zoo.md"
+    return {**found, zoo: with_zoo(found[zoo]), DOCS / "cli.md": CLI + command_line(make_parser())}
+
+
+def with_zoo(text: str) -> str:
+    """Replace what stands between the marks of the zoo by its tables."""
+    tables = "\n".join(_zoo())
+    return re.sub(r"(?<=<!-- zoo -->\n).*(?=<!-- end -->)", lambda _: f"{tables}\n", text, flags=re.S)
+
+
+def _zoo() -> Iterator[str]:
+    """Write a table for every way of combining planning and learning."""
+    for way, heading in WAYS.items():
+        yield from (f"## {heading[0].upper()}{heading[1:]}", "")
+        yield from (
+            "| `--algo` or option | published by | lambda | rho | acts | architecture | what it is |",
+            "|---|---|---|---|---|---|---|",
+        )
+        for name, entry in ALGORITHMS.builtin.items():
+            if entry.way == way:
+                yield _row(name, entry.page or name, entry.paper, *point(name), entry.description)
+        for setting, part in COMPONENTS.items():
+            if part.way == way:
+                yield _row(setting, part.page, part.paper, "", "", "", part.architecture or "-", part.description)
+        yield ""
+
+
+def _row(name: str, page: str, paper: str | None, *cells: str) -> str:
+    return f"| {' | '.join([f'[`{name}`]({page}.md)', paper or 'this project', *cells])} |"
 
 
 if __name__ == "__main__":

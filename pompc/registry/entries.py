@@ -30,6 +30,8 @@ class Entry:
         way: how an algorithm combines planning and learning, a key of :data:`~pompc.registry.taxonomy.WAYS`.
         architecture: how its network and its planner are connected, one of :data:`~pompc.registry.taxonomy.ARCHITECTURES`.
         acts: who acts in an algorithm that has no ``policy_share``.
+        page: name of its page in docs/ without the suffix; ``None`` if that is the entry's name.
+        paper: the publication, in short.
         base: the algorithm that a named setting is of; ``None`` for an algorithm.
         settings: values of a named setting by their keys, as in ``key=value``; they are its defaults.
     """
@@ -46,6 +48,8 @@ class Entry:
     way: str | None = None
     architecture: str | None = None
     acts: str = "planner"
+    page: str | None = None
+    paper: str | None = None
     base: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -28,11 +28,15 @@ class Component:
     Attributes:
         description: one line.
         way: see :data:`WAYS`.
+        page: name of its page in docs/ without the suffix.
+        paper: the publication, in short.
         architecture: see :data:`ARCHITECTURES`; ``None`` for a part without a network.
     """
 
     description: str
     way: str
+    page: str
+    paper: str | None = None
     architecture: str | None = None
 
 

@@ -1,0 +1,136 @@
+"""Run the systems of the survey beside their baselines, and write results/zoo/table.csv::
+
+    python results/zoo/run.py [RUN ...] --jobs 2
+
+``runs.yaml`` says what is run and what is compared with what. A run whose files are stored here is not run again; a run
+that was stopped goes on from its checkpoint. The same command in the end rewrites the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+HERE = Path(__file__).parent
+KEPT = ("eval.csv", "eval_episodes.csv", "config.yaml", "run.json")
+COMMON = {"eval.video": False, "eval.seed": 1000, "wandb.mode": "disabled", "checkpoint.every": 20_000}
+COLUMNS = ("success", "cost", "corrected", "feasible", "correction")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one seed: its name in ``runs.yaml``, what to run, and where its files are stored."""
+
+    name: str
+    seed: int
+    words: Sequence[str]
+
+    @property
+    def stored(self) -> Path:
+        """The folder of its files."""
+        return HERE / self.name / f"seed{self.seed}"
+
+
+def jobs(runs: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Job]:
+    """Yield the runs to make, a seed of all of them before the next seed."""
+    for seed in range(max(run.get("seeds", 3) for run in runs.values())):
+        for name, run in runs.items():
+            if seed < run.get("seeds", 3) and (not chosen or name in chosen):
+                values = {**COMMON, "steps": run["steps"], "eval.every": run["steps"] // run.get("evals", 5)}
+                values |= run.get("set", {})
+                words = [
+                    f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()
+                ]
+                yield Job(name, seed, ["--algo", run["algo"], "--env", run["env"], "--seed", str(seed), *words])
+
+
+def make(job: Job, scratch: Path) -> None:
+    """Make a run unless its files are stored, and store them with what it cost."""
+    if (job.stored / "cost.json").is_file():
+        return
+    directory = scratch / job.name / f"seed{job.seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pompc", "run", *job.words, f"run_dir={directory}"]
+    with open(directory / "log.txt", "a") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with open(directory / "cpu.txt", "a") as spent:
+        print(usage.ru_utime + usage.ru_stime, file=spent)
+    if process.returncode != 0:
+        print(f"{job.name} seed {job.seed}: exit code {process.returncode}, see {directory}/log.txt", flush=True)
+        return
+    job.stored.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(directory / name, job.stored)
+    cpu = sum(float(line) for line in (directory / "cpu.txt").read_text().split())
+    timing = rows(directory / "timing.csv")[-1]
+    cost = {"cpu_s": round(cpu, 1), "model_steps": int(float(timing["model_steps"])), "words": list(job.words)}
+    (job.stored / "cost.json").write_text(json.dumps(cost, indent=1) + "\n")
+    print(f"{job.name} seed {job.seed}: {rows(job.stored / 'eval.csv')[-1]['reward']} ({cpu:.0f} s)", flush=True)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table(runs: Mapping[str, Any], rows_of: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Collect a line per row of the zoo and run: the last evaluation of its seeds, and what they cost."""
+    lines = []
+    for row, about in rows_of.items():
+        for name in about["runs"]:
+            seeds = sorted((HERE / name).glob("seed*/cost.json"))
+            if not seeds:
+                continue
+            last = [rows(path.with_name("eval.csv"))[-1] for path in seeds]
+            costs = [json.loads(path.read_text()) for path in seeds]
+            scores = np.array([float(entry["reward"]) for entry in last])
+            line = {"row": row, "run": name, "algorithm": runs[name]["algo"], "environment": runs[name]["env"]}
+            line |= {"steps": int(last[0]["step"]), "seeds": len(seeds), "return": f"{scores.mean():.4g}"}
+            line |= {"points": " ".join(f"{score:.4g}" for score in scores)}
+            for column in COLUMNS:
+                found = [float(entry[column]) for entry in last if entry.get(column)]
+                line[column] = f"{np.mean(found):.3g}" if found else ""
+            line["model_steps"] = int(np.mean([cost["model_steps"] for cost in costs]))
+            line["cpu_s"] = round(float(np.mean([cost["cpu_s"] for cost in costs])))
+            lines.append(line)
+    return lines
+
+
+def main() -> None:
+    """Run what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description="Run the systems of the survey beside their baselines.")
+    parser.add_argument("runs", nargs="*", help="names in runs.yaml; all by default")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 0 writes the table alone")
+    parser.add_argument("--scratch", type=Path, default=Path("runs/zoo"), help="where the runs write")
+    arguments = parser.parse_args()
+    plan = yaml.safe_load((HERE / "runs.yaml").read_text())
+    if unknown := set(arguments.runs) - plan["runs"].keys():
+        parser.error(f"no such run: {', '.join(sorted(unknown))}; there are: {', '.join(plan['runs'])}")
+    if arguments.jobs:
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(lambda job: make(job, arguments.scratch), jobs(plan["runs"], arguments.runs)))
+    lines = table(plan["runs"], plan["rows"])
+    with open(HERE / "table.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    main()
