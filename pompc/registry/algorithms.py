@@ -86,8 +86,10 @@ _SETTINGS: dict[str, Entry] = {
             "algo.random_value_scale": 1.0,
             "algo.temporal_decay": 1.0,
             "planner.horizon": 16,
+            "planner.temperature": 0.5,
         },
         explicit_model=True,
+        paper="Lowrey et al. 2019",
         architecture="integrated",
     ),
     "cacto": _CLASSES["bmpc"].named(
@@ -107,6 +109,7 @@ _SETTINGS: dict[str, Entry] = {
             "planner.horizon": 30,
         },
         explicit_model=True,
+        paper="Grandesso et al. 2023",
     ),
 }
 """Published systems that are settings of an algorithm above."""
