@@ -49,8 +49,8 @@ class BMPCConfig(ReanalyzeConfig):
         asked = (self.num_proposals, highest_value(self.policy_share), not self.state_values, not self.target_steps)
         if not self.learn_policy and any(asked):
             raise UserError(
-                "algo.learn_policy=false leaves nothing to ask the policy: it needs algo.num_proposals=0, policy_share=0, "
-                "algo.state_values=true and algo.target_steps"
+                "algo.learn_policy=false needs settings in which nothing asks the policy: algo.num_proposals=0, "
+                "policy_share=0, algo.state_values=true and a number for algo.target_steps"
             )
 
 

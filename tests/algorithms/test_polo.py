@@ -67,7 +67,7 @@ def test_both_readings_of_the_target_are_points_of_rho():
 )
 def test_a_policy_that_is_asked_must_learn(options):
     with pytest.raises(
-        UserError, match=r"^algo\.learn_policy=false leaves nothing to ask the policy: it needs algo\.num"
+        UserError, match=r"^algo\.learn_policy=false needs settings .*: algo\.num_proposals=0, policy_share=0, "
     ):
         BMPCConfig(**{"learn_policy": False, "num_proposals": 0, "target_steps": 3, **options})
 
