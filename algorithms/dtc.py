@@ -19,6 +19,8 @@ from torchrl.data import TensorSpec
 
 from pompc.config.options import NonNegativeFloat, PositiveFloat, PositiveInt, Top
 from pompc.errors import UserError
+from pompc.model_learning.config import ExplicitModelConfig
+from pompc.model_learning.make import explicit_model
 from pompc.models import KnownModel
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.config import OnPolicyConfig
@@ -31,7 +33,7 @@ LEAST_STD = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class DTCConfig(OnPolicyConfig):
+class DTCConfig(ExplicitModelConfig, OnPolicyConfig):
     """Options of :class:`DTC` beside those of on-policy learning.
 
     Attributes:
@@ -77,12 +79,13 @@ class DTC(OnPolicyAgent):
     Config = DTCConfig
 
     def __init__(self, config: DTCConfig, problem: Problem) -> None:
-        task = problem.task_model()
+        task = explicit_model(config, config.model, problem)
         planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
         seen = {"steps": config.reference_steps, "controls": config.reference_control}
-        reference = Reference(planner, KnownModel(task), every=config.plan_every, **seen)
+        model = KnownModel(task)
+        reference = Reference(planner, model, every=config.plan_every, **seen)
         super().__init__(config, problem, problem.action_dim, input_dim=reference.dim)
-        self.planner, self.reference = planner, reference
+        self.planner, self.reference, self.model = planner, reference, self.learned_parts.adopt(model)
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Follow the reference; draw an action when exploring, otherwise take the policy's mean."""
@@ -109,7 +112,7 @@ class DTC(OnPolicyAgent):
 
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Make PPO's update on what the policy saw, with the reward for tracking; see ``OnPolicyAgent.learn``."""
-        return super().learn(self.tracked(data))
+        return {**super().learn(self.tracked(data)), **self.learned_parts.learn(data)}
 
     @torch.no_grad()
     def tracked(self, data: TensorDictBase) -> TensorDictBase:

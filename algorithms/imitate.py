@@ -49,7 +49,7 @@ class ImitateConfig(OffPolicyConfig):
     """
 
     kl_weight: KLWeight = math.inf
-    model: Literal["known"] = "known"
+    model: Literal["known", "residual"] = "known"
     planner_cost: Literal["reward", "task"] = "task"
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=lambda: MPPIConfig(num_samples=256))
     num_proposals: int = 0

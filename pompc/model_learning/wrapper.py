@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pompc.models.protocols import Constrained, Judge, Periodic, Safe, TaskModel
+from pompc.models.protocols import Aiming, Constrained, Judge, Periodic, Safe, TaskModel
 
 
 class TaskWrapper:
@@ -20,6 +20,7 @@ class TaskWrapper:
         margins: of :class:`~pompc.models.protocols.Constrained`; ``None`` if the task has none.
         judge: of :class:`~pompc.models.protocols.Judge`, if the task has it.
         brake: of :class:`~pompc.models.protocols.Safe`, likewise; also ``at_rest``.
+        aim: of :class:`~pompc.models.protocols.Aiming`, likewise.
         difference: of :class:`~pompc.models.protocols.Periodic`; plain subtraction if the task has none.
     """
 
@@ -33,6 +34,8 @@ class TaskWrapper:
             self.judge = task.judge
         if isinstance(task, Safe):
             self.brake, self.at_rest = task.brake, task.at_rest
+        if isinstance(task, Aiming):
+            self.aim = task.aim
 
     def state(self, observation: Tensor) -> Tensor:
         """See :class:`~pompc.models.protocols.TaskModel`."""

@@ -16,6 +16,8 @@ LEARNS_FROM_AN_EXPERT = ("imitate", "dagger", "plannetx", "trust_expert")
 PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi", *LEARNS_FROM_AN_EXPERT)
 KNOWN_MODEL = ("polo", "cacto")
 """Off-policy systems that are settings on the explicit model."""
+ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")
+"""One of every way to an explicit model with learned parts."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
 
 
@@ -104,7 +106,7 @@ def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("algo", "env"), [*(("mppi", env) for env in WITH_MODEL), ("adaptive_hrl", "linear_system"), ("tdmpc2", "acrobot")]
+    ("algo", "env"), [*(("mppi", env) for env in WITH_MODEL), *((algo, "linear_system") for algo in ADOPTING)]
 )
 def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_path):
     complete(config(tmp_path, algo, env, *LEARNED_PARTS, "steps=64", "eval.episodes=1", "eval.every=1000"))
