@@ -39,7 +39,6 @@ class ImitateConfig(OffPolicyConfig):
     """Options of :class:`Imitate` beside those of off-policy learning; those of values and models have no effect.
 
     Attributes:
-        kl_weight: lambda, infinite: the policy imitates and has no return to maximise.
         imitation: the loss: ``policy_nll`` (likelihood of the plan's distribution), ``action_mse`` (error of the first
             action), ``plan_controls`` and ``plan_states`` (errors of all controls and of all states of the plan).
         reanalyze_interval: updates between two queries, which plan from sampled states without a label; 1 labels every
@@ -62,7 +61,6 @@ class ImitateConfig(OffPolicyConfig):
     log_std_max: float = 1.0
     sequence: int | None = 1
     seed_steps: int | None = 0
-    pretrain_updates: int | None = 0
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:

@@ -215,11 +215,11 @@ def defaults(config):
     found = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
-        dial = entry.name in ("kl_weight", "virtual_ratio", "policy_share")
+        key = entry.name if entry.name in ("kl_weight", "virtual_ratio", "policy_share") else f"algo.{entry.name}"
         if isinstance(value, ScheduleConfig):
-            found |= {f"{entry.name}.{name}": printed(part) for name, part in dataclasses.asdict(value).items()}
+            found |= {f"{key}.{name}": printed(part) for name, part in dataclasses.asdict(value).items()}
         elif entry.name not in ("planner", "filter"):
-            found[entry.name if dial else f"algo.{entry.name}"] = printed(value)
+            found[key] = printed(value)
     return found
 
 
@@ -252,6 +252,7 @@ def test_every_key_of_an_off_policy_algorithm_is_explained_if_it_differs(name, p
 
 def test_the_pages_name_only_keys_that_exist():
     known = {key for name in ALGORITHMS.classes for key in defaults(ALGORITHMS.resolve(name).Config())}
+    known |= {key.rpartition(".")[0] for key in known if key.count(".") > 1}  # of a schedule
     known.add("algo.caution")  # of the algorithm that the quickstart writes
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"\balgo\.[a-z]\w*", page.read_text()))

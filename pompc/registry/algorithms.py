@@ -171,7 +171,7 @@ _SETTINGS: dict[str, Entry] = {
     "plannetx": _IMITATE.named(
         "imitate",
         "PlanNetX: the policy's states follow those of the whole plan",
-        {"algo.imitation": "plan_states"},
+        {"algo.imitation": "plan_states", "algo.update_to_data": 0.1},  # an update takes a whole rollout
         page="imitate",
         paper="Hoffmann et al. 2024",
     ),

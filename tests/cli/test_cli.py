@@ -60,7 +60,7 @@ def test_help_and_lists_import_nothing_heavy(arguments):
         (["run", "--algo", "ppo", "--env", "acrobot", "stesp=3"], "did you mean 'steps'?"),
         (
             ["run", "--algo", "pop", "--env", "acrobot"],
-            "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc, ppo, mppi",
+            "there are: adaptive_hrl, tdmpc2, tdmpc_square, bmpc, pompc, adaptive_pompc,",
         ),
         (["run", "--algo", "ppo", "--env", "acrobot", "--seed", "x"], "seed must be a whole number"),
         (["run", "--algo", "ppo", "--env", "acrobot", "--fast"], "unknown argument '--fast'"),
