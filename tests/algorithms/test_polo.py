@@ -111,12 +111,13 @@ def test_values_lead_plans_of_one_step_to_a_distant_reward(ratio):
     options |= {"seed_steps": 200, "pretrain_updates": 80, "sequence": 4, "target_steps": 4, "random_value_scale": 0.3}
     options |= {"num_envs": 4, "update_to_data": 0.5}
     agent = agent_of(virtual_ratio=ratio, planner=planner, **options)
-    untrained = max(abs(driven(agent, start, 12)[-1]) for start in (-1.9, 1.2, 1.9))
+    starts = (-1.9, 1.2, 1.9)
+    blind = agent.planner.plan(torch.tensor(starts).unsqueeze(-1))
+    assert (blind.costs == 0).all(), "without values all plans of one step are equal"
     collector = make_collector(TASK.vectorise(4, seed=0), agent, agent.frames_per_batch)
     while agent.budget.transitions < 320:
         agent.learn(collector.rollout())
         while agent.pending_updates:
             agent.catch_up()
     collector.shutdown()
-    assert untrained > 1
-    assert max(abs(driven(agent, start, 12)[-1]) for start in (-1.9, 1.2, 1.9)) < 0.5
+    assert max(abs(driven(agent, start, 12)[-1]) for start in starts) < 0.5  # with four seeds at most 0.23
