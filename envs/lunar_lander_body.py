@@ -92,9 +92,8 @@ def hover(state: Tensor) -> Tensor:
     side = (spin - HOVER_TURN * (tilt - angle)) * HOVER_GAIN
     wanted = GRAVITY - vy * SPEED_UNITS[1] / HOVER_TIME
     power = wanted * FRAME * MASS / MAIN_IMPULSE
-    main = torch.where(
-        power > 0.25, (2.0 * power - 1.0).clamp(0.01, 1.0), -1.0
-    )  # the engine gives half its power or more
+    # The engine gives half its power or more.
+    main = torch.where(power > 0.25, (2.0 * power - 1.0).clamp(0.01, 1.0), -1.0)
     return torch.stack([main, side.clamp(-1.0, 1.0)], -1)
 
 

@@ -103,7 +103,7 @@ def resolve(values: Mapping[str, Any], *, fit_num_envs: bool = False) -> RunSpec
     config, values = _following_environment(values, family, environment)
     options = _run_config(values)
     paths = _files(values)
-    label, code = environment_label(values["env"]), _hash(values, paths)
+    label, code = environment_label(values["env"]), hash_values(values, paths)
     directory = Path("runs", algorithm, label, f"seed{options.seed}-{code}")
     return RunSpec(
         algorithm=algorithm,
@@ -169,8 +169,13 @@ def _following_environment(values: dict[str, Any], family: str, environment: Any
     return _algorithm_config(changed), changed
 
 
-def _hash(values: Mapping[str, Any], paths: Mapping[str, Path]) -> str:
-    """Hash the configuration; a file that the environment reads counts by its content, wherever it lies."""
+def hash_values(values: Mapping[str, Any], paths: Mapping[str, Path]) -> str:
+    """Hash a configuration as :attr:`RunSpec.config_hash`.
+
+    Args:
+        values: as in :attr:`RunSpec.values`, or those of an older checkpoint.
+        paths: the files that the environment reads; they count by their content, wherever they lie.
+    """
     contents = {key: _digest(f"env.{key}", path) for key, path in paths.items()}
     family = values["env"]["name"]
     left_out = {*UNHASHED, *(f"env.{key}" for key in ENVIRONMENTS[family].unhashed)}

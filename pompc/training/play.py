@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pompc.config.compose import with_overrides
 from pompc.config.run_options import RunConfig
-from pompc.config.spec import RunSpec, resolve
+from pompc.config.spec import RunSpec, hash_values, resolve
 from pompc.errors import UserError
 from pompc.system.files import require_writable
 from pompc.system.process import prepare
@@ -124,7 +124,7 @@ def _opened(file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], RunSp
     state = checkpoint.load(file)
     spec = resolve(with_overrides(state["config"], overrides))
     if not overrides:
-        _warn_of_changed_files(file, spec, state["manifest"]["config_hash"])
+        _warn_of_changed_files(file, spec, state)
     prepare(spec.options.threads)
     parts = assemble(spec, playing=True)
     _load(file, state, parts)
@@ -144,9 +144,9 @@ def _play(parts: Assembly, options: RunConfig, episodes: int, seed: int) -> Eval
     )
 
 
-def _warn_of_changed_files(file: Path, spec: RunSpec, trained_with: str) -> None:
-    """Warn if a file that the environment reads has changed since training."""
-    if spec.files and spec.config_hash != trained_with:
+def _warn_of_changed_files(file: Path, spec: RunSpec, state: dict[str, Any]) -> None:
+    """Warn if a file that the environment reads has changed since training; options that are newer do not count."""
+    if spec.files and hash_values(state["config"], spec.files) != state["manifest"]["config_hash"]:
         keys = ", ".join(f"env.{key}" for key in spec.files)
         warnings.warn(f"{file} was trained with another content of {keys} than is there now: this is another task")
 
