@@ -224,9 +224,8 @@ class AcrobotModel:
         if not self.config.danger:
             return links[0] < math.inf  # true, in the shape of the state
         (x, height), (across, up) = tip(links, torch), tip_speed(links, torch)
-        return self._energy_is_low(state) | (
-            (x - self.config.danger[0]) * across + (height - self.config.danger[1]) * up >= 0
-        )
+        away = (x - self.config.danger[0]) * across + (height - self.config.danger[1]) * up >= 0
+        return self._energy_is_low(state) | away
 
     def _energy_is_low(self, state: Tensor) -> Tensor:
         """Whether the tip cannot come as high as the lowest point of the disc: bool ``[...]``. Damping keeps that so."""

@@ -112,14 +112,14 @@ def make_filter(config: FilterConfig, problem: Problem) -> SafetyFilter | None:
         owners = ", ".join(name for name, entry in ENVIRONMENTS.builtin.items() if entry.explicit_model)
         reason = str(error).partition(":")[0]
         raise UserError(f"{reason}: filter.enabled=true needs an environment that has them ({owners})") from error
-    name = type(model).__name__
+    name, size = type(model).__name__, model.state_dim
     if not isinstance(model, Constrained):
         raise UserError(f"{name} has no margins, which filter.enabled=true needs: give it the method margins")
     if not isinstance(model, Safe):
         raise UserError(
             f"{name} has no braking manoeuvre, which filter.enabled=true needs: give it the methods brake and at_rest"
         )
-    probe = torch.zeros(1, model.state_dim, device=problem.device)
+    probe = torch.zeros(1, size, device=problem.device)
     returned = {"brake": (model.brake(probe), [1, problem.action_dim]), "at_rest": (model.at_rest(probe), [1])}
     for method, (tensor, shape) in returned.items():
         if list(tensor.shape) != shape:

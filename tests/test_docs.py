@@ -208,7 +208,7 @@ def defaults(config):
         dial = entry.name in ("kl_weight", "virtual_ratio", "policy_share")
         if isinstance(value, ScheduleConfig):
             found |= {f"{entry.name}.{name}": printed(part) for name, part in dataclasses.asdict(value).items()}
-        elif entry.name != "planner":
+        elif entry.name not in ("planner", "filter", "model_learning"):
             found[entry.name if dial else f"algo.{entry.name}"] = printed(value)
     return found
 

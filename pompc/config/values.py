@@ -66,9 +66,14 @@ def unknown_key(key: str, known: Iterable[str]) -> UserError:
     parent, _, tail = key.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
     tails = {name.rpartition(".")[2]: name for name in reversed(known)}
-    guess = tails.get(tail) or siblings.get(nearest(tail, siblings) or "")
-    if guess is None and not siblings:
-        guess = nearest(key, known)
-    guess = guess or tails.get(nearest(tail, tails) or "")
-    hint = f"did you mean {guess!r}?" if guess else "`pompc show` prints the ones there are"
+    elsewhere = [name for name in known if name.rpartition(".")[2] == tail]
+    if elsewhere:
+        guesses = [nearest(key, elsewhere) or elsewhere[0]] if parent else elsewhere
+    else:
+        guess = siblings.get(nearest(tail, siblings) or "")
+        if guess is None and not siblings:
+            guess = nearest(key, known)
+        guesses = [guess or tails.get(nearest(tail, tails) or "")]
+    hint = " or ".join(repr(guess) for guess in guesses if guess)
+    hint = f"did you mean {hint}?" if hint else "`pompc show` prints the ones there are"
     return UserError(f"unknown key {key!r}; {hint}")

@@ -55,5 +55,11 @@ COMPONENTS: dict[str, Component] = {
         paper="Jacquet & Alexis 2024",
         architecture="integrated",
     ),
+    "filter.enabled=true": Component(
+        "the predictive safety filter: an action passes if a manoeuvre to safety follows it, else the nearest that has one",
+        way="postprocessing",
+        page="filter",
+        paper="Wabersich and Zeilinger 2021",
+    ),
 }
 """Components by the ``key=value`` that switches them on."""

@@ -36,7 +36,7 @@ def racing(*overrides, **options):
         ("wandb.tags=one", "wandb.tags must be a list"),
         ("stesp=3", "unknown key 'stesp'; did you mean 'steps'"),
         ("planner.horzion=3", "unknown key 'planner.horzion'; did you mean 'planner.horizon'"),
-        ("horizon=3", "unknown key 'horizon'; did you mean 'planner.horizon'"),
+        ("horizon=3", "unknown key 'horizon'; did you mean 'filter.horizon' or 'planner.horizon'"),
         ("plannr.horizon=3", "unknown key 'plannr.horizon'; did you mean 'planner.horizon'"),
         ("steps.more=3", "unknown key 'steps.more'"),
         ("+new_key=1", "keys cannot be added"),

@@ -1,4 +1,6 @@
-"""The safety filter's certificates: no violation on an exact model, safe actions untouched, the stored manoeuvre behind them."""
+"""Certified actions: no violation on an exact model, safe actions untouched, the stored manoeuvre behind them."""
+
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,6 +37,12 @@ def starts(count=50):
     return torch.stack([places, torch.linspace(0.0, 0.5, count)], -1)
 
 
+def near_the_wall(count=50):
+    """States from which all can still stop, the last ones just so."""
+    speeds = torch.linspace(0.0, 0.6, count)
+    return torch.stack([torch.full((count,), 0.75), speeds], -1)
+
+
 def pushes(steps, count=50, seed=0):
     """Actions that push to the wall ``[step, count, 1]``."""
     return torch.rand(steps, count, 1, generator=torch.Generator().manual_seed(seed)) * 1.5 - 0.5
@@ -52,7 +60,7 @@ def test_a_policy_that_pushes_outwards_never_leaves_with_the_filter_and_does_wit
         free = Wall().step(free, action)
         without += int((free[:, 0] > 1).sum())
     assert without > 0.5 * 150 * len(free)
-    assert state[:, 0].mean() > 0.98  # the room up to the wall is used
+    assert state[:, 0].median() > 0.99  # the room up to the wall is used
 
 
 def test_a_safe_action_passes_unchanged():
@@ -65,8 +73,7 @@ def test_a_safe_action_passes_unchanged():
 
 def test_only_actions_that_need_it_are_corrected():
     """Those that are not could be followed by braking before the wall."""
-    safety, state = certifier(), starts()
-    action = torch.ones(50, 1)
+    safety, state, action = certifier(), near_the_wall(), torch.ones(50, 1)
     found = safety.certify(state, action)
     after = Wall().step(state, action)
     stops = after[:, 0] + after[:, 1] * STEP + after[:, 1].square() / 2 < 0.9
@@ -87,9 +94,9 @@ def test_a_certified_action_is_certified_again_as_it_is():
 
 
 def test_more_tightening_never_corrects_less():
-    state, action = starts(), torch.ones(50, 1)
+    state, action = near_the_wall(), torch.ones(50, 1)
     found = [certifier(tighten=tighten).certify(state, action) for tighten in (0.0, 0.1, 0.2, 0.4)]
-    for loose, tight in zip(found, found[1:], strict=False):
+    for loose, tight in pairwise(found):
         assert (tight.ok <= loose.ok).all()
         both = tight.ok
         distance = [(each.action - action).abs()[both] for each in (loose, tight)]
@@ -126,8 +133,9 @@ def test_forced_infeasibility_replays_the_stored_manoeuvre_and_then_brakes():
 
 
 def test_a_start_drops_the_backup_of_the_episode_before():
-    safety, state, action = certifier(), starts(4), torch.full((4, 1), 0.3)
-    stale = torch.rand(4, 20, 1, generator=torch.Generator().manual_seed(3))
+    safety, state, action = certifier(), torch.zeros(4, 2), torch.full((4, 1), 0.5)
+    stale = torch.zeros(4, 20, 1)
+    stale[:, :4, 0] = torch.tensor([0.5, -0.5, 0.5, -0.5])  # it stops, later than braking does
     fresh = safety.certify(state, action)
     mixed = safety.certify(state, action, stale, torch.tensor([[True], [True], [False], [False]]))
     kept = safety.certify(state, action, stale)

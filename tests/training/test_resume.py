@@ -7,6 +7,7 @@ from small import LEARNED_PARTS, assert_same, complete, config, differences, fil
 from pompc.training import checkpoint, session
 
 HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2")
+FILTER = ("filter.enabled=true", "filter.train=true", "filter.horizon=5", "filter.samples=2")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
@@ -34,6 +35,8 @@ RUNS = [
     pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
     pytest.param("adaptive_hrl", "linear_system", LEARNED_PARTS, id="adaptive_hrl-learned-parts"),
     pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mismatch=0.3"), id="tdmpc2-learned-parts"),
+    pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
+    pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
 ]
 
 
