@@ -242,7 +242,10 @@ def test_every_key_of_an_off_policy_algorithm_is_explained_if_it_differs(name, p
 
 def test_the_pages_name_only_keys_that_exist():
     known = {key for name in ALGORITHMS.classes for key in defaults(ALGORITHMS.resolve(name).Config())}
-    known |= {"algo.caution", "algo.model_learning"}  # of the algorithm that the quickstart writes; options of its own page
+    known |= {
+        "algo.caution",
+        "algo.model_learning",
+    }  # of the algorithm that the quickstart writes; options of its own page
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"\balgo\.[a-z]\w*", page.read_text()))
         assert named <= known, f"{page.name} names {named - known}"
