@@ -218,7 +218,7 @@ def defaults(config):
         key = entry.name if entry.name in ("kl_weight", "virtual_ratio", "policy_share") else f"algo.{entry.name}"
         if isinstance(value, ScheduleConfig):
             found |= {f"{key}.{name}": printed(part) for name, part in dataclasses.asdict(value).items()}
-        elif entry.name not in ("planner", "filter"):
+        elif entry.name not in ("planner", "filter", "model_learning"):
             found[key] = printed(value)
     return found
 
@@ -254,6 +254,7 @@ def test_the_pages_name_only_keys_that_exist():
     known = {key for name in ALGORITHMS.classes for key in defaults(ALGORITHMS.resolve(name).Config())}
     known |= {key.rpartition(".")[0] for key in known if key.count(".") > 1}  # of a schedule
     known.add("algo.caution")  # of the algorithm that the quickstart writes
+    known.add("algo.model_learning")  # a group of options
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"\balgo\.[a-z]\w*", page.read_text()))
         assert named <= known, f"{page.name} names {named - known}"
