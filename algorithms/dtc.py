@@ -10,7 +10,7 @@ The paper's observation, reward and planning rate were not at hand: all of them 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -110,7 +110,7 @@ class DTC(OnPolicyAgent):
         states = tensordict["next", "reference"][0]
         return states.unsqueeze(0), states
 
-    def learn(self, data: TensorDictBase) -> dict[str, float]:
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
         """Make PPO's update on what the policy saw, with the reward for tracking; see ``OnPolicyAgent.learn``."""
         return {**super().learn(self.tracked(data)), **self.learned_parts.learn(data)}
 
