@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -105,6 +106,8 @@ class Registry(Mapping[str, Entry]):
         for point in importlib.metadata.entry_points(group=self.group):
             origin = f"from the package {point.dist.name}" if point.dist else f"from {point.value}"
             found[point.name] = Entry(point.value, origin)
+            if point.name in self.builtin:
+                warnings.warn(f"the {self.kind} {point.name!r} {origin} is hidden by pompc's own: give it another name")
         return {name: entry for name, entry in sorted(found.items()) if name not in self.builtin}
 
     def __getitem__(self, name: str) -> Entry:

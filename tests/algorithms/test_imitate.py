@@ -215,7 +215,7 @@ def test_a_fixed_share_of_zero_is_the_planner():
         ({"kl_weight": 1.0}, r"kl_weight must be \.inf and virtual_ratio 0; otherwise take pompc"),
         ({"virtual_ratio": 0.5}, "imitate learns no values"),
         ({"policy_share": ScheduleConfig(schedule="inv")}, "take linear"),
-        ({"model": "learned"}, r"algo\.model must be one of known, not 'learned'"),
+        ({"model": "learned"}, r"algo\.model must be one of known, residual, not 'learned'"),
         ({"imitation": "cloning"}, r"algo\.imitation must be"),
     ],
 )

@@ -58,7 +58,8 @@ def test_entry_points_add_names_but_replace_none(monkeypatch):
         importlib.metadata.EntryPoint("ppo", "elsewhere:PPO", "pompc.algorithms"),
     ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points if group == ALGORITHMS.group else [])
-    assert list(ALGORITHMS) == [*ALGORITHMS.builtin, "mine"]
+    with pytest.warns(UserWarning, match="the algorithm 'ppo' from elsewhere:PPO is hidden by pompc's own"):
+        assert list(ALGORITHMS) == [*ALGORITHMS.builtin, "mine"]
     assert ALGORITHMS["mine"].target == "elsewhere:Mine"
     assert ALGORITHMS["ppo"].target == "pompc.algorithms.ppo:PPO"
 

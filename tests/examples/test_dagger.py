@@ -37,12 +37,12 @@ def site(tmp_path_factory):
 def dagger(site, monkeypatch):
     """Import the module of the installed package."""
     monkeypatch.syspath_prepend(str(site))
-    (point,) = importlib.metadata.entry_points(group="pompc.algorithms", name="dagger")
+    (point,) = importlib.metadata.entry_points(group="pompc.algorithms", name="tiny_dagger")
     return sys.modules[point.load().__module__]
 
 
 def command(directory, *overrides):
-    return ["run", "--algo", "dagger", "--env", "acrobot", *SHORT, f"run_dir={directory}", *overrides]
+    return ["run", "--algo", "tiny_dagger", "--env", "acrobot", *SHORT, f"run_dir={directory}", *overrides]
 
 
 def agent_of(dagger, **options):

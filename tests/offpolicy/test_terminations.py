@@ -172,7 +172,9 @@ def test_renewed_plans_stop_at_a_predicted_end(name, monkeypatch):
         agent, data = prepared(name, over, reanalyze_interval=1, reanalyze_sequences=4)
         monkeypatch.setattr(agent.replay, "update", lambda *a: None)
         scorer = agent.planner.scorer
-        monkeypatch.setattr(scorer, "evaluate", lambda *a, e=scorer.evaluate, **k: seen.append(e(*a, **k)) or seen[-1])
+        monkeypatch.setattr(
+            scorer, "_evaluate", lambda *a, e=scorer._evaluate, **k: (seen.append(e(*a, **k)[0]) or seen[-1],)
+        )
         agent.reanalyzer(agent, data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long))
         assert seen, "it planned"
         assert all((charges[..., 1:] == 0).all() for charges in seen) is over

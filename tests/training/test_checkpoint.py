@@ -295,7 +295,7 @@ def test_a_run_that_meets_a_full_disk_fails_clearly_and_continues_later(file, li
         monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
     whole, cut = (toy_config(tmp_path / name, "eval.every=320", "eval.video=false") for name in ("whole", "cut"))
     complete(whole)
-    start_and_stop(cut, 11)
+    start_and_stop(cut, 14)  # so that metrics.csv is larger than config.yaml
     last = (tmp_path / "cut" / "checkpoints" / "last.pt").read_bytes()
     limit = limit or (tmp_path / "cut" / "metrics.csv").stat().st_size + 20  # in the middle of a row
     with file_limit(limit), pytest.raises(WriteError) as error:

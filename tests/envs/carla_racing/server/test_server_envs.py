@@ -25,7 +25,8 @@ class Coasting(torch.nn.Module):
         super().__init__()
         self.before = before
 
-    model_steps, planner, problem = 0, None, SimpleNamespace(device=torch.device("cpu"), episode_length=1000)
+    model_steps, planner, filter = 0, None, None
+    problem = SimpleNamespace(device=torch.device("cpu"), episode_length=1000)
 
     def primers(self):
         return {}
