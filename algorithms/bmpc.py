@@ -46,8 +46,14 @@ class BMPCConfig(ReanalyzeConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        asked = (self.num_proposals, highest_value(self.policy_share), not self.state_values, not self.target_steps)
-        if not self.learn_policy and any(asked):
+        if self.learn_policy:
+            return
+        if self.reanalyze_interval or highest_value(self.kl_weight) > 0:
+            raise UserError(
+                "algo.learn_policy=false leaves no policy to learn from plans: set kl_weight=0 and "
+                "algo.reanalyze_interval=0"
+            )
+        if any((self.num_proposals, highest_value(self.policy_share), not self.state_values, not self.target_steps)):
             raise UserError(
                 "algo.learn_policy=false needs settings in which nothing asks the policy: algo.num_proposals=0, "
                 "policy_share=0, algo.state_values=true and a number for algo.target_steps"
@@ -69,6 +75,11 @@ class BMPC(OffPolicyAgent):
         self.values_of = StateValues if config.state_values else ActionValues
         super().__init__(config, problem)
         self.reanalyzer = Reanalyzer.of(config)
+
+    @classmethod
+    def has_policy(cls, config: BMPCConfig) -> bool:
+        """Say whether the policy is learned."""
+        return config.learn_policy
 
     def learns_policy(self, in_burst: bool) -> bool:
         """Tell whether the policy learns in an update: if at all, then after the burst."""

@@ -18,14 +18,14 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.config.options import NonNegativeInt, PositiveInt, PositiveShare, Top
-from pompc.data.broken import learnable
+from pompc.data.broken import intact
 from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
 from pompc.offpolicy import parts
 from pompc.offpolicy.agent import OffPolicyAgent
-from pompc.offpolicy.config import OffPolicyConfig
-from pompc.offpolicy.expert_query import ExpertQuery, ImitatorActs, plans_made
+from pompc.offpolicy.config import OffPolicyConfig, PolicyName
+from pompc.offpolicy.expert_query import ExpertQuery, ImitatorActs, plans_made, require_expert
 from pompc.offpolicy.imitation import IMITATIONS, PolicyView, make_imitator
 from pompc.offpolicy.update_budget import EagerBudget
 from pompc.planner import MPPIConfig, Plan
@@ -56,7 +56,7 @@ class ImitateConfig(OffPolicyConfig):
     reanalyze_interval: NonNegativeInt = 0
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     discount: PositiveShare = 1.0
-    policy: str = "clamped"
+    policy: PolicyName = "clamped"
     log_std_min: float = -3.0
     log_std_max: float = 1.0
     sequence: int | None = 1
@@ -65,10 +65,9 @@ class ImitateConfig(OffPolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_expert(self.planner)
         if self.kl_weight != math.inf or highest_value(self.virtual_ratio) > 0:
-            raise UserError(
-                "imitate learns no values: kl_weight must be .inf and virtual_ratio 0; otherwise take pompc"
-            )
+            raise UserError("imitate learns no values: give kl_weight=.inf and virtual_ratio=0, or take pompc")
         if self.follows_disagreement:
             raise UserError("policy_share moves by the disagreement of values, which imitate has none of: take linear")
 
@@ -128,7 +127,8 @@ class Imitate(OffPolicyAgent):
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         """See the new observations, then learn; ``plans`` counts the states planned from so far."""
-        self.view.moments.update(learnable(data)["observation"])
+        good, seen = intact(data), data["observation"]
+        self.view.moments.update(seen if good is None else seen[good])
         return {**super().learn(data), "plans": plans_made(self)}
 
     def update(

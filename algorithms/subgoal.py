@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -49,7 +49,7 @@ class SubgoalConfig(AdaptiveHRLConfig):
     ensemble_size: int = 1
     bootstrap: float = 1.0
     candidates: int = 1
-    virtual_source: str = "executed"
+    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal", "executed"] = "executed"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,6 +20,7 @@ from pompc.errors import UserError
 from pompc.offpolicy import parts
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import OffPolicyConfig
+from pompc.offpolicy.expert_query import require_expert
 from pompc.offpolicy.switch import EXPERT, RANDOM, SkipValues, SwitchActs, skip_targets
 from pompc.planner import MPPIConfig
 from pompc.problem import Problem
@@ -41,7 +42,7 @@ class TrustExpertConfig(OffPolicyConfig):
         expert_cost: cost of a step of the expert in the values of the switch, in units of the reward.
     """
 
-    model: Literal["known"] = "known"
+    model: Literal["known", "residual"] = "known"
     planner_cost: Literal["reward", "task"] = "task"
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=lambda: MPPIConfig(num_samples=256))
     num_proposals: int = 0
@@ -56,6 +57,7 @@ class TrustExpertConfig(OffPolicyConfig):
         check_setting("algo.epsilon", self.epsilon, highest=1.0)
         if highest_value(self.policy_share) > 0:
             raise UserError("policy_share must be 0: trust_expert learns who acts; for a given share take imitate")
+        require_expert(self.planner)
         if not self.skips or list(self.skips) != sorted(set(self.skips)):
             raise UserError(f"algo.skips={list(self.skips)} must be increasing numbers of steps")
         if self.skips[-1] > self.sequence_steps:
@@ -92,14 +94,15 @@ class TrustExpert(OffPolicyAgent):
 
     @property
     def replay_extras(self) -> tuple[str, ...]:
-        """Add who acted."""
-        return (*super().replay_extras, "actor")
+        """Add who acted, and by a new choice or not."""
+        return (*super().replay_extras, "actor", "chosen")
 
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Mark random steps. See :meth:`MPPIRL.act`."""
         tensordict = super().act(tensordict, explore)
         if explore and not self.budget.begun:
             tensordict["actor"] = torch.full_like(tensordict["is_init"], RANDOM, dtype=torch.float32)
+            tensordict["chosen"] = torch.ones_like(tensordict["actor"])
         return tensordict
 
     def explore(self, tensordict: TensorDictBase, action: Tensor, std: Tensor) -> Tensor:
@@ -125,7 +128,8 @@ class TrustExpert(OffPolicyAgent):
     @torch.no_grad()
     def switch_targets(self, batch: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Make targets of the switch, and which are valid, both ``[time, batch, who, skip]``."""
-        reward, ended, actor = (batch[name][:-1].squeeze(-1) for name in ("reward", "terminated", "actor"))
+        names = ("reward", "terminated", "actor", "chosen")
+        reward, ended, actor, chosen = (batch[name][:-1].squeeze(-1) for name in names)
         reward = reward - self.config.expert_cost * (actor == EXPERT)
         value = self.values.slow(batch["encoded"][1:])
-        return skip_targets(reward, ended > 0, actor, value, self.config.skips, self.discount)
+        return skip_targets(reward, ended > 0, actor, chosen > 0, value, self.config.skips, self.discount)

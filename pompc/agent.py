@@ -149,8 +149,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no policy over actions")
 
     @classmethod
-    def has_policy(cls) -> bool:
-        """Say whether the agent can act by a bare policy, that is, overrides :meth:`act_by_policy`."""
+    def has_policy(cls, config: Any) -> bool:
+        """Say whether an agent with these options can act by a bare policy; it then overrides :meth:`act_by_policy`."""
         return cls.act_by_policy is not MPPIRL.act_by_policy
 
     def primers(self) -> dict[str, TensorSpec]:

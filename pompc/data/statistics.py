@@ -35,6 +35,8 @@ class RunningMoments(nn.Module):
     def update(self, x: Tensor) -> None:
         """Take in ``x [..., dim]``."""
         x = x.reshape(-1, x.shape[-1])
+        if len(x) == 0:
+            return
         total = self.count + len(x)
         delta = x.mean(0) - self.mean
         share = len(x) / total

@@ -200,6 +200,8 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
                 f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
                 "(planner.num_samples)"
             )
+        if self.optimism and self.planner_cost == "task":
+            raise UserError("algo.optimism has no effect with algo.planner_cost=task, which plans without values")
         self.check_lookahead(heads=self.size.ensemble_size, sequence=self.sequence_steps, proposals=self.num_proposals)
 
     @property
@@ -207,6 +209,11 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
         """Add the share of the policy, if it ever has one."""
         mixture = {"policy_share": self.policy_share} if highest_value(self.policy_share) > 0 else {}
         return {**super().dials, **mixture}
+
+    @property
+    def cost_discount(self) -> float:
+        """Discount of a planner that minimises the task's own cost: ``discount`` if it is given, otherwise none."""
+        return 1.0 if self.discount is None else self.discount
 
     @property
     def size(self) -> ModelSize:

@@ -8,10 +8,25 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.errors import UserError
 from pompc.offpolicy.acting import Act, MixtureActs, policy_action
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
+    from pompc.planner.config import MPPIConfig
+
+
+def require_expert(planner: MPPIConfig) -> None:
+    """Refuse a planner whose plans are no labels.
+
+    Raises:
+        UserError: it acts by a drawn sample, or its plans have no standard deviation, which marks a state without a label.
+    """
+    if planner.stochastic:
+        raise UserError("planner.stochastic draws an action: an expert acts by the mean of its plan, leave it out")
+    stds = planner.init_std if isinstance(planner.init_std, tuple | list) else (planner.init_std,)
+    if not planner.adapt_std and min(stds) == 0:
+        raise UserError("planner.init_std=0 samples nothing, and an expert's plan then is no label: raise it")
 
 
 def plan_where(
@@ -61,7 +76,7 @@ class ImitatorActs(MixtureActs):
     def __call__(self, agent: OffPolicyAgent, tensordict: TensorDictBase, explore: bool, plan: Act) -> TensorDictBase:
         """See :meth:`PlannerActs.__call__ <pompc.offpolicy.acting.PlannerActs.__call__>`."""
         chosen = self._chosen(tensordict, explore)
-        if chosen is None:
+        if chosen is None or not explore:  # an evaluation of the policy does not come here
             return plan(tensordict, explore)
         own = policy_action(agent, tensordict["observation"], explore=False)
         if self.lazy:

@@ -46,6 +46,8 @@ class LookaheadConfig(AgentConfig):
                 f"algo.target_steps={self.target_steps} is more than the {sequence} steps of a training sequence: set "
                 f"algo.sequence to at least {self.target_steps}"
             )
+        if self.proposals_after and proposals == 0:
+            raise UserError("algo.proposals_after has no effect with algo.num_proposals=0")
         if self.proposal_noise == 0 and proposals > 1:
             raise UserError(
                 f"algo.num_proposals={proposals} rollouts of the policy's mean are all the same: set algo.num_proposals=1, "

@@ -144,6 +144,7 @@ def make_proposals(config: OffPolicyConfig) -> PolicyRollouts:
 
 def make_planner(config: OffPolicyConfig, problem: Problem, imagination: Imagination, discount: float) -> MPPI:
     """Make the planner over a model and a cost."""
+    discount = discount if imagination.ends_in_value else config.cost_discount
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
     warn_of_slow_products(options.matmul_precision, problem.device)

@@ -73,17 +73,25 @@ def best_choice(values: Tensor) -> Tensor:
 
 
 def skip_targets(
-    reward: Tensor, ended: Tensor, actor: Tensor, value: Tensor, skips: Sequence[int], discount: float
+    reward: Tensor,
+    ended: Tensor,
+    actor: Tensor,
+    chosen: Tensor,
+    value: Tensor,
+    skips: Sequence[int],
+    discount: float,
 ) -> tuple[Tensor, Tensor]:
     """Make targets ``sum_{i<j} discount^i r_{t+i} + discount^j V(s_{t+j})`` at every step of sequences.
 
-    All stretches with one actor count, also the beginnings and the ends of longer ones: a hold of 4 steps has targets of 1,
-    2 and 4 steps. Nothing comes after the end of an episode, which may cut a stretch short.
+    All parts of a hold count: one of 4 steps has targets of 1, 2 and 4 steps. Two holds are never joined: the second was
+    chosen after its first state was seen, and so says more of good outcomes than of bad ones. Nothing comes after the end
+    of an episode, which may cut a hold short.
 
     Args:
         reward: ``[time, batch]``, costs of the expert taken off.
         ended: whether the step ended the episode, bool ``[time, batch]``.
         actor: who took the step ``[time, batch]``; a random step begins no target.
+        chosen: whether a new choice was made before the step, bool ``[time, batch]``.
         value: value of the state after the step ``[time, batch]``.
         skips: the numbers of steps j, in increasing order.
         discount: per step.
@@ -96,7 +104,8 @@ def skip_targets(
     targets, valids = [], []
     for step in range(skips[-1]):
         now = [_later(x, step, filler) for x, filler in ((reward, 0.0), (actor, RANDOM), (ended, 0.0), (value, 0.0))]
-        valid = valid & (~alive | (now[1] == actor))
+        joined = _later(chosen, step, 1.0).bool() if step else torch.zeros_like(ended)
+        valid = valid & (~alive | ((now[1] == actor) & ~joined))
         total = total + discount**step * alive * now[0]
         alive = alive & ~now[2].bool()
         if step + 1 in skips:
@@ -145,7 +154,7 @@ class SwitchActs(PlannerActs):
         expert = torch.where(held, tensordict["expert_acts"], fresh)
         tensordict["next", "expert_acts"] = expert
         if explore:
-            tensordict["actor"] = expert
+            tensordict["actor"], tensordict["chosen"] = expert, (~held).float()
         acts, own = expert > 0, policy_action(agent, tensordict["observation"], explore)
         planned = acts | self.always_plan
         tensordict = plan_where(agent, tensordict, explore, plan, planned.squeeze(-1), own)

@@ -152,6 +152,7 @@ _SETTINGS: dict[str, Entry] = {
             "algo.num_proposals": 1,
             "algo.proposal_noise": 0.0,
             "algo.proposals_after": 2000,
+            "algo.temporal_decay": 1.0,
             "algo.seed_steps": 0,
             "algo.pretrain_updates": 0,
             "algo.reanalyze_interval": 0,

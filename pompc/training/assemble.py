@@ -70,9 +70,9 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
         UserError: a value of the configuration is wrong, or the algorithm cannot work on the environment.
     """
     options, algorithm = spec.options, ALGORITHMS.resolve(spec.algorithm)
-    if options.eval.policy and not algorithm.has_policy():
+    if options.eval.policy and not algorithm.has_policy(spec.algorithm_config):
         raise UserError(
-            f"eval.policy=true is not applicable to {spec.algorithm}, which has no policy over actions: leave it out"
+            f"eval.policy=true is not applicable to {spec.algorithm}: no policy over actions is learned there"
         )
     device = resolve_device(options.device)
     family = make_family(spec)

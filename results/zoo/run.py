@@ -1,4 +1,4 @@
-"""Run the systems of the survey beside their baselines, and write results/zoo/table.csv::
+"""Run the systems of the survey beside their baselines, and write table.csv and the table of README.md::
 
     python results/zoo/run.py [RUN ...] --jobs 2
 
@@ -112,8 +112,33 @@ def table(runs: Mapping[str, Any], rows_of: Mapping[str, Any]) -> list[dict[str,
     return lines
 
 
+def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Write the table for README.md: a heading line per row of the zoo, then its runs."""
+    shown = ("steps", "return", "points", *COLUMNS[:4], "model_steps", "cpu_s")
+    text = [f"| run | {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * (len(shown) + 1) + "|"]
+    row = None
+    for line in lines:
+        if line["row"] != row:
+            row = line["row"]
+            text.append(f"| **{row}** |" + " |" * len(shown))
+        text.append(f"| `{line['run']}` | {' | '.join(str(line[name]) for name in shown)} |")
+    return "\n".join(text)
+
+
+def write(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write table.csv, and the table between the marks of README.md."""
+    with open(HERE / "table.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    page = HERE / "README.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- table -->\n")
+    _, _, after = rest.partition("<!-- end -->")
+    page.write_text(f"{before}<!-- table -->\n{markdown(lines)}\n<!-- end -->{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Run what is missing, then write the table."""
+    """Run what is missing, then write the tables."""
     parser = argparse.ArgumentParser(description="Run the systems of the survey beside their baselines.")
     parser.add_argument("runs", nargs="*", help="names in runs.yaml; all by default")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 0 writes the table alone")
@@ -125,11 +150,7 @@ def main() -> None:
     if arguments.jobs:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda job: make(job, arguments.scratch), jobs(plan["runs"], arguments.runs)))
-    lines = table(plan["runs"], plan["rows"])
-    with open(HERE / "table.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write(table(plan["runs"], plan["rows"]))
 
 
 if __name__ == "__main__":

@@ -196,6 +196,23 @@ def test_the_bare_policy_acts_without_a_plan():
     assert student.model_steps == 0
 
 
+def test_without_eval_policy_an_evaluation_plays_the_planner_whatever_the_share():
+    student = agent(Imitate, policy_share=1.0)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        td = student(first_step(student, torch.randn(3, 1)))
+    assert student.model_steps > 0
+    torch.testing.assert_close(student.planner.shift(student._last[1]), td["next", "planner_mean"])
+    assert torch.equal(td["action"], student._last[1][:, 0].clamp(-1, 1))
+
+
+def test_a_batch_of_broken_transitions_alone_teaches_nothing():
+    student, (data,) = agent(Imitate, num_envs=1), collected(agent(Imitate, num_envs=1), 1)
+    data["next", "broken"] = torch.ones_like(data["next", "reward"])
+    student.learn(data)
+    assert student.view.moments.count == 0
+    assert torch.isfinite(student.view.moments.mean).all()
+
+
 @pytest.mark.parametrize("name", ["imitate", "dagger", "plannetx"])
 def test_evaluations_act_by_the_policy_by_default(name):
     assert configure(name, "acrobot").options.eval.policy
@@ -212,11 +229,14 @@ def test_a_fixed_share_of_zero_is_the_planner():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"kl_weight": 1.0}, r"kl_weight must be \.inf and virtual_ratio 0; otherwise take pompc"),
+        ({"kl_weight": 1.0}, r"give kl_weight=\.inf and virtual_ratio=0, or take pompc"),
         ({"virtual_ratio": 0.5}, "imitate learns no values"),
         ({"policy_share": ScheduleConfig(schedule="inv")}, "take linear"),
         ({"model": "learned"}, r"algo\.model must be one of known, residual, not 'learned'"),
         ({"imitation": "cloning"}, r"algo\.imitation must be"),
+        ({"policy": "cloned"}, r"algo\.policy must be"),
+        ({"planner": {"stochastic": True}}, "an expert acts by the mean of its plan"),
+        ({"planner": {"init_std": 0.0}}, r"planner\.init_std=0 samples nothing"),
     ],
 )
 def test_what_it_has_no_use_for_is_refused_in_one_line(options, said):

@@ -15,7 +15,14 @@ from pompc.errors import UserError
 from pompc.offpolicy.targets import StoredReturn
 
 TASK = Line(LineConfig())
-SETTING = {"learn_policy": False, "num_proposals": 0, "target_steps": 3, "model": "known", "kl_weight": 0.0}
+SETTING = {
+    "learn_policy": False,
+    "reanalyze_interval": 0,
+    "num_proposals": 0,
+    "target_steps": 3,
+    "model": "known",
+    "kl_weight": 0.0,
+}
 
 
 def agent_of(**options):
@@ -63,13 +70,19 @@ def test_both_readings_of_the_target_are_points_of_rho():
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_proposals": 2}, {"policy_share": 0.5}, {"state_values": False}, {"target_steps": None}]
+    ("options", "message"),
+    [
+        *(
+            (asked, r"needs settings .*: algo\.num_proposals=0, policy_share=0, ")
+            for asked in ({"num_proposals": 2}, {"policy_share": 0.5}, {"state_values": False}, {"target_steps": None})
+        ),
+        ({"kl_weight": 1.0}, "leaves no policy to learn from plans: set kl_weight=0"),
+        ({"reanalyze_interval": 10}, r"leaves no policy .* and algo\.reanalyze_interval=0"),
+    ],
 )
-def test_a_policy_that_is_asked_must_learn(options):
-    with pytest.raises(
-        UserError, match=r"^algo\.learn_policy=false needs settings .*: algo\.num_proposals=0, policy_share=0, "
-    ):
-        BMPCConfig(**{"learn_policy": False, "num_proposals": 0, "target_steps": 3, **options})
+def test_without_a_policy_nothing_asks_one_and_nothing_teaches_it(options, message):
+    with pytest.raises(UserError, match=f"^algo\\.learn_policy=false {message}"):
+        BMPCConfig(**{**SETTING, **options})
 
 
 def test_an_environment_without_an_explicit_model_is_refused_in_one_line(tmp_path):

@@ -61,6 +61,12 @@ def test_the_share_of_the_expert_is_a_metric():
     assert (data[0]["actor"] == -1).all()
 
 
+def test_the_expert_is_the_planner_without_a_discount():
+    assert agent(TrustExpert).planner.config.discount == 1.0
+    assert agent(TrustExpert).discount < 1.0
+    assert agent(TrustExpert, planner_cost="reward").planner.config.discount == agent(TrustExpert).discount
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -68,6 +74,8 @@ def test_the_share_of_the_expert_is_a_metric():
         ({"skips": (4, 2)}, r"algo\.skips=\[4, 2\] must be increasing"),
         ({"skips": (1, 16)}, r"algo\.skips has 16 steps, .* raise algo\.sequence"),
         ({"epsilon": 1.5}, r"algo\.epsilon must"),
+        ({"optimism": 1.0}, r"algo\.optimism has no effect with algo\.planner_cost=task"),
+        ({"planner": {"stochastic": True}}, "an expert acts by the mean of its plan"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(options, said):

@@ -1,5 +1,7 @@
 """Who acts, and for how long: targets, values and choices of the learned switch."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from pointed import agent, collected, first_step
@@ -12,13 +14,18 @@ from pompc.offpolicy.switch import EXPERT, POLICY, RANDOM, SkipValues, best_choi
 SKIPS, DISCOUNT = (1, 2, 4), 0.9
 
 
-def targets(actor, reward=None, ended=None, value=None):
-    """Targets of one sequence; rewards 1, 2, 3, .. and values 10, 20, 30, .. of the next states by default."""
+def targets(actor, reward=None, ended=None, value=None, chosen=None):
+    """Targets of one sequence; rewards 1, 2, 3, .. and values 10, 20, 30, .. of the next states by default.
+
+    A change of the actor is a new choice, and so is what ``chosen`` says.
+    """
     time = len(actor)
     reward = torch.arange(1.0, time + 1) if reward is None else torch.tensor(reward)
     value = 10 * torch.arange(1.0, time + 1) if value is None else torch.tensor(value)
     ended = torch.zeros(time, dtype=torch.bool) if ended is None else torch.tensor(ended)
-    shaped = (x.unsqueeze(-1) for x in (reward, ended, torch.tensor(actor), value))
+    changes = [True, *(before != after for before, after in pairwise(actor))]
+    chosen = torch.tensor([change or new for change, new in zip(changes, chosen or [False] * time, strict=True)])
+    shaped = (x.unsqueeze(-1) for x in (reward, ended, torch.tensor(actor), chosen, value))
     target, valid = skip_targets(*shaped, SKIPS, DISCOUNT)
     return target[:, 0], valid[:, 0]
 
@@ -39,6 +46,17 @@ def test_every_prefix_and_every_end_of_a_hold_has_its_target():
     assert not valid[:4, 0].any()
     for start, index, steps in ((0, 0, 1), (0, 1, 2), (0, 2, 4), (2, 1, 2), (3, 0, 1)):
         assert target[start, 1, index].item() == pytest.approx(direct(start, steps), rel=1e-6)
+
+
+def test_two_holds_are_never_joined():
+    """The second is chosen after its state was seen: joined, they would say more of good outcomes than of bad ones."""
+    _, valid = targets([EXPERT] * 4, chosen=[True, False, True, False])
+    assert valid[:, 1].tolist() == [
+        [True, True, False],
+        [True, False, False],
+        [True, True, False],
+        [True, False, False],
+    ]
 
 
 def test_a_prefix_of_a_long_hold_has_the_target_of_a_short_hold():
@@ -67,7 +85,7 @@ def test_a_cost_of_the_expert_counts_once_a_step():
     collected(learner, 60)
     batch, _ = learner.replay.sample(64)
     learner.model_loss(batch)
-    batch["actor"] = torch.ones_like(batch["actor"])
+    batch["actor"], batch["chosen"] = torch.ones_like(batch["actor"]), torch.zeros_like(batch["chosen"])
     torch.manual_seed(0)
     with_cost, valid = learner.switch_targets(batch)
     batch["actor"] = torch.zeros_like(batch["actor"])
@@ -109,7 +127,7 @@ def test_values_on_a_chain_of_two_states_have_their_closed_form():
             states.append(torch.where(actor == EXPERT, 1 - states[-1], states[-1]))
         visited, reward = torch.stack(states), torch.stack(rewards)
         ended = torch.zeros_like(reward, dtype=torch.bool)
-        target = skip_targets(reward, ended, actor.expand(time, -1), after[visited[1:]], SKIPS, DISCOUNT)
+        target = skip_targets(reward, ended, actor.expand(time, -1), ended, after[visited[1:]], SKIPS, DISCOUNT)
         inputs = torch.nn.functional.one_hot(visited[:-1], 2).float()
         loss = values.loss(inputs, *target)
         optimizer.zero_grad()
