@@ -78,9 +78,18 @@ def make(job: Job, scratch: Path) -> None:
         shutil.copy(directory / name, job.stored)
     cpu = sum(float(line) for line in (directory / "cpu.txt").read_text().split())
     timing = rows(directory / "timing.csv")[-1]
-    cost = {"cpu_s": round(cpu, 1), "model_steps": int(float(timing["model_steps"])), "words": list(job.words)}
+    cost = {"cpu_s": round(cpu, 1), "model_steps": int(float(timing["model_steps"]))}
+    cost |= {"commit": commit(), "words": list(job.words)}
     (job.stored / "cost.json").write_text(json.dumps(cost, indent=1) + "\n")
     print(f"{job.name} seed {job.seed}: {rows(job.stored / 'eval.csv')[-1]['reward']} ({cpu:.0f} s)", flush=True)
+
+
+def commit() -> str:
+    """Name the commit that runs."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    return found.stdout.strip()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -108,6 +117,7 @@ def table(runs: Mapping[str, Any], rows_of: Mapping[str, Any]) -> list[dict[str,
                 line[column] = f"{np.mean(found):.3g}" if found else ""
             line["model_steps"] = int(np.mean([cost["model_steps"] for cost in costs]))
             line["cpu_s"] = round(float(np.mean([cost["cpu_s"] for cost in costs])))
+            line["commits"] = " ".join(sorted({cost["commit"] for cost in costs}))
             lines.append(line)
     return lines
 
