@@ -144,9 +144,9 @@ class LunarLanderModel:
 
     High-level action ``[4]``: subgoal x and y, descent rate, and the (logarithmic) weight of keeping clear of zones.
 
-    Margins ``[zones + 2]`` in observation units: distance from the edge of every zone, from the nearer side of the field,
-    and from a crash. The last is the height above the ground, or how far the impact would stay below what the legs bear,
-    the greater of both.
+    Margins ``[zones + 2]`` in observation units (``[2]`` if it does not see the zones): distance from every zone, from the
+    nearer side of the field, and from a crash. The last is the height above the ground, or how far the impact would stay
+    below what the legs bear, the greater of both.
     """
 
     state_dim = 8

@@ -44,6 +44,7 @@ class AgentConfig(Options):
         super().__post_init__()
         check_setting("kl_weight", self.kl_weight)
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
+        self.filter.require_effect()
 
     @property
     def dials(self) -> dict[str, Setting]:

@@ -57,6 +57,8 @@ class SafetyFilter:
         proposed, is_init = tensordict["action"], tensordict["is_init"]
         state = self.model.state(tensordict["observation"])
         certified = self.certifier.certify(state, proposed, tensordict[BACKUP], is_init)
+        # A number that is not finite is no action to correct: it passes, and whoever steps the environment says so.
+        action = torch.where(torch.isfinite(proposed).all(-1, keepdim=True), certified.action, proposed)
         self._warn_of_infeasible_starts(is_init, certified.ok)
         correction = (certified.action - proposed).norm(dim=-1, keepdim=True)
         entries = {
@@ -66,7 +68,7 @@ class SafetyFilter:
             "margin": certified.margin.unsqueeze(-1),
         }
         tensordict[FILTERED] = TensorDict(entries, batch_size=tensordict.batch_size)
-        tensordict["action"] = certified.action
+        tensordict["action"] = action
         tensordict["next", BACKUP] = certified.following
         return tensordict
 
@@ -121,6 +123,11 @@ def make_filter(config: FilterConfig, problem: Problem) -> SafetyFilter | None:
         )
     probe = torch.zeros(1, size, device=problem.device)
     returned = {"brake": (model.brake(probe), [1, problem.action_dim]), "at_rest": (model.at_rest(probe), [1])}
+    margins = model.margins(probe, torch.zeros(1, problem.action_dim, device=problem.device), probe)
+    if margins.ndim != 2 or len(margins) != 1 or margins.shape[1] == 0:
+        raise UserError(f"{name}.margins returned the shape {list(margins.shape)} where [1, constraints] is needed")
+    if bool(margins.isinf().all()):
+        warnings.warn(f"{name} has nothing to keep away from, so filter.enabled=true changes no action: leave it out")
     for method, (tensor, shape) in returned.items():
         if list(tensor.shape) != shape:
             raise UserError(f"{name}.{method} returned the shape {list(tensor.shape)} where {shape} is needed")

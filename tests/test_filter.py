@@ -13,9 +13,12 @@ from tensordict import TensorDict
 from pompc import cli
 from pompc.config.filter_options import FilterConfig
 from pompc.data.collector import make_collector
+from pompc.dials import AgentConfig
+from pompc.envs.linear import LinearConfig
 from pompc.errors import UserError
 from pompc.filter import FILTERED, SafetyFilter, make_filter
 from pompc.problem import Problem
+from pompc.registry import ENVIRONMENTS
 from pompc.training import session
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
@@ -50,6 +53,32 @@ def push_outwards(agent, monkeypatch):
         return act(tensordict, explore).set("action", torch.ones(len(tensordict), 1))
 
     monkeypatch.setattr(agent, "act", pushed)
+
+
+def safety(model=None, **options):
+    model = model or ENVIRONMENTS.resolve("linear_system")(LinearConfig(disturbance=0.0)).task_model()
+    return SafetyFilter(FilterConfig(enabled=True, **options), model, 1, torch.device("cpu"))
+
+
+def test_a_number_that_is_not_finite_passes_so_that_the_step_stops_the_run():
+    filtered = safety()
+    step = {"observation": torch.zeros(2, 2) + 0.3, "is_init": torch.ones(2, 1, dtype=torch.bool)}
+    zero = {name: spec.zero(torch.Size([2])) for name, spec in filtered.primers().items()}
+    action = torch.tensor([[float("nan")], [0.1]])
+    after = filtered(TensorDict({**step, **zero, "action": action}, batch_size=[2]), explore=False)
+    assert after["action"][0].isnan()
+    assert after["action"][1].isfinite()
+
+
+@pytest.mark.parametrize(("key", "value"), [("train", True), ("tighten", 0.1)])
+def test_an_option_of_a_filter_that_is_off_is_refused(key, value):
+    with pytest.raises(UserError, match=f"filter.{key} has no effect without filter.enabled=true: add it"):
+        AgentConfig(filter=FilterConfig(**{key: value}))
+
+
+def test_a_task_without_anything_to_keep_away_from_is_told():
+    with pytest.warns(UserWarning, match="has nothing to keep away from, so filter.enabled=true changes no action"):
+        made("ppo", "filter.enabled=true", "filter.horizon=2", env="acrobot")
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -209,6 +238,13 @@ class WrongShape(Stopping):
         return torch.ones_like(state, dtype=torch.bool)
 
 
+class WrongMargins(Stopping):
+    """Its margins lack the dimension of the constraints."""
+
+    def margins(self, state, action, next_state):
+        return 2.0 - next_state.abs().squeeze(-1)
+
+
 def problem(model, **options):
     return Problem(observation_dim=1, action_dim=1, num_envs=2, task_model=model, device=torch.device("cpu"), **options)
 
@@ -236,6 +272,7 @@ def test_a_family_with_the_three_methods_is_enough():
     [
         (LineModel, "LineModel has no margins"),
         (Margins, "Margins has no braking manoeuvre"),
+        (WrongMargins, r"WrongMargins\.margins returned the shape \[1\] where \[1, constraints\] is needed"),
         (WrongShape, r"WrongShape\.at_rest returned the shape \[1, 1\] where \[1\] is needed"),
     ],
 )

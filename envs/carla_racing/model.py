@@ -40,6 +40,7 @@ EFFORT = 0.02  # of full control, and of turning the wheels by RATE_SCALE in a s
 FAILURE_COST = 300.0  # more than any plan can save by ending early
 TERMINAL_WEIGHT = 5.0
 CREEPING, CREEP_TIME = 0.5, 1.0  # m/s that count as standing, s in which such a car certainly stands
+CAR_REACH_OF_TURN = 1.5  # m from the centre of mass: what a yaw rate (rad/s) moves there
 SOLID = 3  # margins of edge, zone and spin, before those of the opponents
 
 
@@ -162,7 +163,8 @@ class RacingModel:
 
         Braking keeps that so. Opponents do not count, since they would run into a standing car from behind.
         """
-        speed = state[..., 3]
+        # Sideways and turning, too: a car that slides moves on although its wheels stand.
+        speed = torch.hypot(state[..., 3], state[..., 4]) + CAR_REACH_OF_TURN * state[..., 5].abs()
         solid = self.margins(state, state, state)[..., :SOLID].amin(-1)
         return (speed < CREEPING) & (state[..., 7] <= 0.0) & (solid >= CREEP_TIME * speed)
 

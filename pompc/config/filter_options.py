@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveInt
+from pompc.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +29,13 @@ class FilterConfig(Options):
     samples: NonNegativeInt = 32
     tighten: NonNegativeFloat = 0.0
     train: bool = False
+
+    def require_effect(self) -> None:
+        """Refuse options of an agent's filter that is off.
+
+        Raises:
+            UserError: one of them is given.
+        """
+        if not self.enabled and (self.train or self.tighten):
+            key = "train" if self.train else "tighten"
+            raise UserError(f"filter.{key} has no effect without filter.enabled=true: add it")

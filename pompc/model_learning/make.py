@@ -21,7 +21,16 @@ def as_it_is(task: TaskModel, options: ModelLearningConfig, problem: Problem) ->
 
 
 def residual(task: TaskModel, options: ModelLearningConfig, problem: Problem) -> ResidualModel:
-    """Learn the error of the dynamics."""
+    """Learn the error of the dynamics.
+
+    Raises:
+        UserError: no episode is long enough to learn from.
+    """
+    if problem.episode_length is not None and options.rollout_steps > problem.episode_length:
+        raise UserError(
+            f"algo.model_learning.rollout_steps={options.rollout_steps} is more than an episode of "
+            f"{problem.episode_length} steps: lower it"
+        )
     return ResidualModel(task, options, problem.num_envs)
 
 

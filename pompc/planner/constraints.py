@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pompc.errors import UserError
 from pompc.planner.config import MPPIConfig
+from pompc.planner.plan import Plan
 from pompc.registry import ENVIRONMENTS
 
 Margins = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -120,6 +121,12 @@ class Hard:
         )
         ranked = (places * self._temperature).masked_fill(costs.isinf(), torch.inf)
         return scored._replace(costs=costs, weighed=torch.where(feasible, costs, ranked))
+
+    def selected(self, drawn: Tensor, plan: Plan) -> Tensor:
+        """Replace a drawn first action ``[batch, candidate, action]`` by the plan's, if all samples break a constraint."""
+        assert plan.margin is not None
+        feasible = (plan.margin >= self._tighten) & plan.costs.isfinite()
+        return torch.where(feasible.any(-1, keepdim=True), drawn, plan.mean[..., 0, :])
 
     def executable(self, mean: Tensor, alone: Scored, actions: Tensor, scored: Scored) -> Tensor:
         """Replace a mean that breaks a constraint by the best sample: averages of feasible samples need not be feasible.

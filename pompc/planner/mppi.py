@@ -234,7 +234,8 @@ class MPPI:
         index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1)
         first = plan.actions[..., 0, :]
         chosen = index.view(batch, candidates, 1, 1).expand(-1, -1, 1, first.shape[-1])
-        return first.gather(2, chosen).squeeze(2)
+        drawn = first.gather(2, chosen).squeeze(2)
+        return drawn if self.hard is None else self.hard.selected(drawn, plan)
 
     def shift(self, mean: Tensor) -> Tensor:
         """Drop the first action of a plan ``[..., horizon, action]``: the result is the warm start of the next plan."""

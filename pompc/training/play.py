@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -154,11 +155,17 @@ def _warn_of_changed_files(file: Path, spec: RunSpec, state: dict[str, Any]) -> 
 def _load(file: Path, state: dict[str, Any], parts: Assembly) -> None:
     """Load a checkpoint into an agent, without the replay, which is large and fits only one number of environments."""
     try:
-        parts.agent.load_state_dict(state["agent"])
+        parts.agent.load_state_dict(_without_parts_that_are_off(state["agent"], parts.agent))
     except RuntimeError as error:
         said = str(error).splitlines()[-1].strip()
         raise UserError(f"{file} does not fit the changed configuration: {said}") from error
     parts.agent.load_training_state({key: value for key, value in state["training"].items() if key != "replay"})
+
+
+def _without_parts_that_are_off(saved: Mapping[str, Any], agent: torch.nn.Module) -> dict[str, Any]:
+    """Leave out learned parts of the explicit model that the changed configuration does not have."""
+    has = agent.state_dict().keys()
+    return {name: value for name, value in saved.items() if not name.startswith("learned_parts.") or name in has}
 
 
 def _title(file: Path, state: dict[str, Any], seed: int, options: RunConfig) -> str:

@@ -104,11 +104,21 @@ def test_an_exact_model_keeps_the_linear_environment_in_its_bounds_for_ever():
 @pytest.mark.parametrize("planner_model", ["kinematic", "single_track"])
 def test_a_creeping_car_that_brakes_stays_at_rest(planner_model):
     model = RacingModel(CarlaRacingConfig(planner_model=planner_model, num_opponents=0))
-    box = ((0.0, model.road.length), (-6.0, 6.0), (-1.6, 1.6), (0.0, 0.5), (0, 0), (0, 0), (-0.4, 0.4), (-1.0, 0.0))
-    state = uniform(8000, *box)
+    box = (
+        (0.0, model.road.length),
+        (-6.0, 6.0),
+        (-1.6, 1.6),
+        (0.0, 0.5),
+        (-0.5, 0.5),
+        (-0.35, 0.35),
+        (-0.4, 0.4),
+        (-1.0, 0.0),
+    )
+    state = uniform(16000, *box)
     state = state[model.at_rest(state)]
     assert len(state) > 1000
-    for _ in range(5):
+    assert state[:, 4].abs().max() > 0.3, "sideways, too"
+    for _ in range(20):
         action = model.brake(state)
         following = model.step(state, action)
         assert model.at_rest(following).all()

@@ -1,9 +1,11 @@
 """Agents with learned parts: what learns them, what they plan with, what is saved."""
 
+import pytest
 import torch
 
 from pompc.config.spec import configure
 from pompc.data.collector import make_collector
+from pompc.errors import UserError
 from pompc.models.imagination import Imagination
 from pompc.training.assemble import assemble
 
@@ -52,3 +54,18 @@ def test_off_policy_the_residual_has_its_own_optimizer_and_everything_imagines_w
     saved = agent.training_state(replay=False)["learned_parts"]["residual"]
     assert saved["updates"] == part.updates
     assert "replay" not in saved
+
+
+def test_an_evaluation_may_leave_the_learned_parts_out(tmp_path, capsys):
+    from small import LEARNED_PARTS, complete, config
+
+    from pompc.training.play import evaluate_checkpoint
+
+    complete(config(tmp_path, "mppi", "linear_system", *LEARNED_PARTS, "steps=32", "env.mismatch=1"))
+    assert evaluate_checkpoint(tmp_path, episodes=1, overrides=["algo.model=known", "algo.margins=task"]) == 0
+    assert "mean of 1" in capsys.readouterr().out
+
+
+def test_sequences_longer_than_an_episode_are_refused():
+    with pytest.raises(UserError, match=r"rollout_steps=60 is more than an episode of 50 steps: lower it"):
+        assemble(configure("mppi", "linear_system", ["algo.model=residual", "algo.model_learning.rollout_steps=60"]))

@@ -216,6 +216,9 @@ def test_a_candidate_without_a_feasible_sample_borrows_one_and_candidates_do_not
     options = {"num_samples": 2, "num_zero_mean": 0, "hard": True}
     state = torch.tensor([[1.2], [1.2]])
     plan = planner(model, **options).plan(state, parameters=torch.zeros(2, 2, 1), proposals=proposals)
+    drawing = planner(model, stochastic=True, **options)
+    drawn = drawing.plan(state, parameters=torch.zeros(2, 2, 1), proposals=proposals)
+    assert drawing.select(drawn)[0].eq(-1.0).all(), "what a candidate borrows is executed, not its own draw"
     assert (plan.margin[0] >= 0).tolist() == [[False, False], [True, False]]
     assert plan.mean[0].eq(-1.0).all()  # both candidates
     assert not (plan.margin[1] >= 0).any()
