@@ -24,7 +24,7 @@ from pompc.registry import ALGORITHMS
 from pompc.schedules import SCHEDULES
 
 INFINITY = 300.0  # where the axis shows it
-WINGS = {"pompc.offpolicy": ("learns a model from a replay", "#0b6fa4"), "pompc.onpolicy": ("PPO-based", "#c2410c")}
+WINGS = {"pompc.offpolicy": ("learns from a replay", "#0b6fa4"), "pompc.onpolicy": ("PPO-based", "#c2410c")}
 OTHER = ("plans without learning", "#57534e")
 INK, FAINT = "#1c1917", "#a8a29e"
 
