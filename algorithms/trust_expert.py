@@ -46,6 +46,7 @@ class TrustExpertConfig(OffPolicyConfig):
     planner_cost: Literal["reward", "task"] = "task"
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=lambda: MPPIConfig(num_samples=256))
     num_proposals: int = 0
+    mlp_dim: int | None = 128
     skips: tuple[PositiveInt, ...] = (1, 2, 4, 8)
     epsilon: Share | ScheduleConfig = field(default_factory=falling)
     expert_cost: NonNegativeFloat = 0.0
