@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,10 @@ def make(job: Job, scratch: Path) -> None:
     job.stored.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copy(directory / name, job.stored)
+    config = job.stored / "config.yaml"
+    config.write_text(
+        re.sub(r"(?m)^run_dir: .*$", "run_dir: null", config.read_text())
+    )  # where it was is of no interest
     cpu = sum(float(line) for line in (directory / "cpu.txt").read_text().split())
     timing = rows(directory / "timing.csv")[-1]
     cost = {"cpu_s": round(cpu, 1), "model_steps": int(float(timing["model_steps"]))}
