@@ -1,5 +1,6 @@
 """CACTO, a setting of BMPC's state values on the explicit model: the actor's gradient, and how its plans start."""
 
+import pointed
 import pytest
 import tiny
 import torch
@@ -144,3 +145,25 @@ def test_the_first_plan_of_an_episode_starts_from_zeros():
     torch.manual_seed(3)
     plan = agent.planner.plan(torch.zeros(4, 1), terminal_value=agent.terminal_value())
     assert torch.equal(agent.planner.shift(plan.mean[:, 0]), td["next", "planner_mean"])
+
+
+def test_the_actor_alone_brings_the_point_to_the_origin():
+    """It has learned from reward and value through the model, and the values from the planner's sequences."""
+    torch.manual_seed(0)
+    planner = {"horizon": 4, "num_samples": 32, "num_elites": 8, "num_iterations": 2, "temperature": 0.05}
+    networks = {"mlp_dim": 32, "batch_size": 32, "learning_rate": 3e-3, "target_rate": 0.1, "temporal_decay": 1.0}
+    budget = {"seed_steps": 0, "pretrain_updates": 0, "sequence": 1, "update_to_data": 0.5, "proposals_after": 40}
+    actor = pointed.agent(BMPC, planner=planner, reanalyze_interval=0, **SETTING, **networks, **budget)
+    task, start = LineModel(), torch.linspace(-1.9, 1.9, 9).unsqueeze(-1)
+
+    @torch.no_grad()
+    def distance():
+        x = start
+        for _ in range(15):
+            x = task.step(x, actor.policy.action(actor.policy(x)[0]))
+        return x.abs().max().item()
+
+    before = distance()
+    pointed.collected(actor, 120)
+    assert before > 1.0
+    assert distance() < 0.3
