@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -23,6 +23,7 @@ from pompc.config.options import Top
 from pompc.dials import KLWeight, VirtualRatio
 from pompc.errors import UserError
 from pompc.models.protocols import Aiming
+from pompc.onpolicy.candidates_config import VirtualSourceName
 from pompc.planner import MPPIConfig, Plan
 from pompc.problem import Problem
 from pompc.schedules import ScheduleConfig
@@ -49,7 +50,7 @@ class SubgoalConfig(AdaptiveHRLConfig):
     ensemble_size: int = 1
     bootstrap: float = 1.0
     candidates: int = 1
-    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal", "executed"] = "executed"
+    virtual_source: VirtualSourceName = "executed"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from pompc.data.statistics import RunningMoments
 from pompc.model_learning.config import ModelLearningConfig
-from pompc.model_learning.part import LearnedPart, StandardisedNet, observation_dim
+from pompc.model_learning.part import LearnedPart, StandardisedNet
+from pompc.models.known import observation_dim
 from pompc.models.protocols import TaskModel
 
 MAX_WEIGHT = 100.0  # of a violation, if the weight follows their share

@@ -140,8 +140,3 @@ class LearnedPart(TaskWrapper, ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
-
-
-def observation_dim(task: TaskModel) -> int:
-    """Find the size of an observation of an explicit model."""
-    return task.observe(torch.zeros(task.state_dim, device=task.nominal.device)).shape[-1]

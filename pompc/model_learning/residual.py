@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from pompc.data.statistics import RunningMoments
 from pompc.model_learning.config import ModelLearningConfig
-from pompc.model_learning.part import LearnedPart, StandardisedNet, observation_dim
+from pompc.model_learning.part import LearnedPart, StandardisedNet
+from pompc.models.known import observation_dim
 from pompc.models.protocols import TaskModel
 
 ROUNDING = 1e-6  # an error below this share of a state entry's standard deviation counts as rounding

@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from pompc.models.protocols import Constrained, TaskModel
 
 
+def observation_dim(task: TaskModel) -> int:
+    """Find the size of an observation of an explicit model."""
+    return task.observe(torch.zeros(task.state_dim, device=task.nominal.device)).shape[-1]
+
+
 class KnownModel(nn.Module):
     """Offer a task's explicit model to an agent as a :class:`~pompc.models.protocols.Model`; nothing is learned.
 
@@ -28,7 +33,7 @@ class KnownModel(nn.Module):
         super().__init__()
         self.task = task
         self.margins = task.margins if isinstance(task, Constrained) else None
-        self.input_dim = task.observe(torch.zeros(task.state_dim, device=task.nominal.device)).shape[-1]
+        self.input_dim = observation_dim(task)
 
     def encode(self, observation: Tensor) -> Tensor:
         """Convert ``observation [..., observation]`` to the model state ``[..., state]``."""

@@ -10,6 +10,7 @@ from pompc.errors import UserError
 from pompc.onpolicy.config import OnPolicyConfig
 from pompc.schedules import highest_value
 
+VirtualSourceName = Literal["all", "others_plus_rest", "weighted", "nominal", "executed"]
 OF_ONE_CANDIDATE = ("executed",)
 """Sources of virtual data that need no other candidate than the executed one."""
 
@@ -30,7 +31,7 @@ class CandidatesConfig(OnPolicyConfig):
 
     candidates: PositiveInt = 4
     selector: Literal["uniform", "argmin_cost", "softmax_value"] = "uniform"
-    virtual_source: Literal["all", "others_plus_rest", "weighted", "nominal", "executed"] = "weighted"
+    virtual_source: VirtualSourceName = "weighted"
     virtual_count: PositiveInt = 2
     virtual_policy: bool = False
 

@@ -103,6 +103,15 @@ _CLASSES = {
 
 _IMITATE = _CLASSES["imitate"]
 _RISING = {"schedule": "linear", "initial": 0.0, "to": 1.0, "over": 20_000, "clock": "steps"}
+_VALUES_OF_PLANS = {
+    "kl_weight": 0.0,
+    "virtual_ratio": 1.0,
+    "algo.model": "known",
+    "algo.mlp_dim": 128,
+    "algo.temporal_decay": 1.0,
+    "algo.reanalyze_interval": 0,
+}
+"""Values of states on the explicit model that learn from the planner's sequences alone."""
 _SETTINGS: dict[str, Entry] = {
     "hrl_mpc": _CLASSES["adaptive_hrl"].named(
         "adaptive_hrl",
@@ -121,19 +130,14 @@ _SETTINGS: dict[str, Entry] = {
         "bmpc",
         "optimistic values of states at the end of short plans on the explicit model, no policy",
         {
-            "kl_weight": 0.0,
-            "virtual_ratio": 1.0,
-            "algo.model": "known",
-            "algo.mlp_dim": 128,
+            **_VALUES_OF_PLANS,
             "algo.sequence": 16,
             "algo.target_steps": 16,
             "algo.learn_policy": False,
             "algo.num_proposals": 0,
-            "algo.reanalyze_interval": 0,
             "algo.optimism": 1.0,
             "algo.ensemble_size": 6,
             "algo.random_value_scale": 1.0,
-            "algo.temporal_decay": 1.0,
             "planner.horizon": 16,
             "planner.temperature": 0.5,
         },
@@ -146,18 +150,13 @@ _SETTINGS: dict[str, Entry] = {
         "bmpc",
         "an actor that climbs reward and value through the explicit model starts long plans, which teach the values",
         {
-            "kl_weight": 0.0,
-            "virtual_ratio": 1.0,
-            "algo.model": "known",
-            "algo.mlp_dim": 128,
+            **_VALUES_OF_PLANS,
             "algo.sequence": 1,
             "algo.num_proposals": 1,
             "algo.proposal_noise": 0.0,
             "algo.proposals_after": 2000,
-            "algo.temporal_decay": 1.0,
             "algo.seed_steps": 0,
             "algo.pretrain_updates": 0,
-            "algo.reanalyze_interval": 0,
             "planner.horizon": 30,
         },
         explicit_model=True,
