@@ -6,129 +6,19 @@ observation units: 1 in x is 10 m, 1 in y is 20/3 m, the pad lies at ``|x| <= 0.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Annotated, Any
-
 import gymnasium
-import numpy as np
 import torch
-from annotated_types import Gt, Lt
-from gymnasium.envs.box2d.lunar_lander import LunarLander as Box2DLander
 from gymnasium.wrappers import TimeLimit
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pompc.config.options import Options, PositiveFloat, PositiveInt
 from pompc.environment import EnvironmentFamily
-from pompc.errors import UserError
 
 from .lunar_lander_body import BEARABLE, SPEED_UNITS, LanderBody, hover, hovers, impact, throttle
+from .lunar_lander_plant import LunarLanderConfig, LunarLanderEnv
 
-PAD = 0.2  # |x| up to which the ground is the landing pad
 HOVER_MARGIN = 0.05  # observation units that a hovering lander keeps from everything
 FIELD = 1.0 - 2.0**-24  # the greatest |x| in float32 that is not out of the field
 CRASH, LANDED = -100.0, 100.0  # gymnasium's rewards of the last frame
-
-
-@dataclass(frozen=True, kw_only=True)
-class LunarLanderConfig(Options):
-    """Options of the Lunar Lander.
-
-    Attributes:
-        zones: danger discs ``(x, y, radius)`` in observation units; entering one ends the episode.
-        zone_penalty: what entering costs, as a negative reward.
-        action_repeat: simulation frames of 0.02 s per action; their rewards are summed.
-        time_limit: frames until the episode is truncated.
-        wind: gymnasium's ``wind_power`` (0 to 20), which the planner's model does not know.
-        turbulence: gymnasium's ``turbulence_power`` (0 to 2), likewise.
-        mismatch: the model's mass and inertia are ``1 + mismatch`` times the real ones, so that it believes in less
-            thrust; -0.5 to 1 is sensible, 0 is exact.
-        torque_coupling: false makes the model ignore that the side engines turn the lander.
-        planner_sees_zones: false hides the zones from the model's cost, rewards and terminations; the observation still
-            tells where they are.
-    """
-
-    section = "env"
-
-    zones: tuple[tuple[float, float, PositiveFloat], ...] = ((-0.35, 0.6, 0.15), (0.35, 0.6, 0.15), (0.0, 0.45, 0.15))
-    zone_penalty: float = 100.0
-    action_repeat: PositiveInt = 5
-    time_limit: PositiveInt = 1000
-    wind: float = 0.0
-    turbulence: float = 0.0
-    mismatch: Annotated[float, Gt(-1), Lt(math.inf)] = 0.0
-    torque_coupling: bool = True
-    planner_sees_zones: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.action_repeat > self.time_limit:
-            raise UserError(f"env.action_repeat={self.action_repeat}: take 1 to env.time_limit={self.time_limit}")
-
-
-class LunarLanderEnv(gymnasium.Env):
-    """One lander. Observation: gymnasium's eight numbers, then the position of every zone relative to the lander.
-
-    Action ``[2]``: main engine (off below 0, 50 to 100 % above) and side engines (off within +-0.5). Reward:
-    gymnasium's, summed over the frames of the action. ``success`` is to come to rest on the pad, ``cost`` is 1 in the
-    step that enters a zone; zones are checked in every frame.
-    """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (gymnasium's own convention)
-
-    def __init__(self, config: LunarLanderConfig, render_mode: str | None = None) -> None:
-        self.config = config
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(50 / config.action_repeat)}
-        self.simulator = Box2DLander(
-            render_mode=render_mode,
-            continuous=True,
-            enable_wind=config.wind > 0 or config.turbulence > 0,
-            wind_power=config.wind,
-            turbulence_power=config.turbulence,
-        )
-        self.zones = np.asarray(config.zones, np.float32).reshape(-1, 3)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (8 + 2 * len(self.zones),), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Start at the top with a random push over random hills."""
-        super().reset(seed=seed)
-        own, _ = self.simulator.reset(seed=seed)
-        return self._observation(own), {"success": 0.0, "cost": 0.0}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Repeat ``action`` for ``action_repeat`` frames or until the episode ends."""
-        total, own, terminated, danger = 0.0, np.empty(0), False, False
-        for _ in range(self.config.action_repeat):
-            own, reward, terminated, _, _ = self.simulator.step(action)
-            offset = self.zones[:, :2] - own[:2]
-            danger = bool((np.square(offset).sum(-1) < self.zones[:, 2] ** 2).any())
-            total += -self.config.zone_penalty if danger else float(reward)
-            if danger or terminated:
-                break
-        asleep = terminated and not (self.simulator.lander.awake or self.simulator.game_over)  # pyright: ignore[reportOptionalMemberAccess]
-        success = asleep and abs(own[0]) <= PAD and not danger
-        info = {"success": float(success), "cost": float(danger)}
-        return self._observation(own), total, bool(terminated or danger), False, info
-
-    def render(self) -> np.ndarray:
-        """Draw the zones on gymnasium's picture ``[400, 600, 3]`` uint8."""
-        image = Image.fromarray(self.simulator.render())
-        draw = ImageDraw.Draw(image)
-        for x, y, radius in self.zones:
-            across, up = 300 * radius, 200 * radius
-            right, down = 300 + 300 * x, 400 - 30 * (self.simulator.helipad_y + 0.6) - 200 * y
-            draw.ellipse([right - across, down - up, right + across, down + up], outline="tomato", width=3)
-        return np.asarray(image)
-
-    def close(self) -> None:
-        """Free the simulator's window."""
-        self.simulator.close()
-
-    def _observation(self, own: np.ndarray) -> np.ndarray:
-        return np.concatenate([own, (self.zones[:, :2] - own[:2]).ravel()]).astype(np.float32)
 
 
 class LunarLanderModel:

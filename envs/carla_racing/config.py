@@ -62,10 +62,14 @@ class CarlaRacingConfig(Options):
         planner_model: ``kinematic`` (no slip, unlimited grip) or ``single_track`` (the plant's equations).
         planner_substeps: sub-steps of the planner model per control step; null takes what the model needs: 1 for the
             kinematic one, those of the plant for the single-track one.
-        planner_friction: the planner's tyre friction, relative to the plant's. Other values than 1 are a model error; the
-            kinematic model has no tyres and ignores it.
-        planner_mass: the planner's mass (and yaw inertia), relative.
-        planner_drive: the planner's engine and brake forces, relative.
+        mass: the car's mass (and yaw inertia), relative to the nominal car's. The planner believes in the nominal car, so
+            another value than 1 of this and of the next two is a model error.
+        friction: the car's tyre friction, relative.
+        drive: the car's engine and brake forces, relative.
+        planner_friction: the tyre friction that the planner believes in, relative to the nominal car's; the kinematic model
+            has no tyres and ignores it.
+        planner_mass: the mass (and yaw inertia) that the planner believes in, relative.
+        planner_drive: the engine and brake forces that the planner believes in, relative.
         servers: ``host:port`` of CARLA servers; each drives one environment, and ``num_envs`` is at most their number
             unless it is given. This and everything below concerns ``backend: carla`` alone.
         map: a town that the servers load; null makes a world of the track itself. A town's ``track`` is the path of an
@@ -101,6 +105,9 @@ class CarlaRacingConfig(Options):
     stall_penalty: float = 20.0
     stall_speed: float = 1.0
     stall_time: float = 3.0
+    mass: PositiveFloat = 1.0
+    friction: PositiveFloat = 1.0
+    drive: PositiveFloat = 1.0
     planner_model: Literal["kinematic", "single_track"] = "kinematic"
     planner_substeps: PositiveInt | None = None
     planner_friction: PositiveFloat = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -45,16 +44,9 @@ SOLID = 3  # margins of edge, zone and spin, before those of the opponents
 
 
 def planner_parameters(config: CarlaRacingConfig) -> VehicleParameters:
-    """Apply the configured model errors to the plant's parameters."""
-    plant = VehicleParameters()
-    return replace(
-        plant,
-        mass=plant.mass * config.planner_mass,
-        inertia=plant.inertia * config.planner_mass,
-        friction=plant.friction * config.planner_friction,
-        power=plant.power * config.planner_drive,
-        drive_force=plant.drive_force * config.planner_drive,
-        brake_force=plant.brake_force * config.planner_drive,
+    """Return the car that the planner believes in."""
+    return VehicleParameters().scaled(
+        mass=config.planner_mass, friction=config.planner_friction, drive=config.planner_drive
     )
 
 

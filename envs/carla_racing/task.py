@@ -80,7 +80,8 @@ class Faults(NamedTuple):
 
 def plant(config: CarlaRacingConfig, road: Road) -> SingleTrack:
     """Make the simulated car."""
-    return SingleTrack(VehicleParameters(), road.ops, road.curvature, config.substep, config.substeps)
+    car = VehicleParameters().scaled(mass=config.mass, friction=config.friction, drive=config.drive)
+    return SingleTrack(car, road.ops, road.curvature, config.substep, config.substeps)
 
 
 def look_round(road: Road, car: Car, opponents: Opponents) -> Surroundings:

@@ -9,7 +9,7 @@ Pacejka's magic formula (Pacejka, "Tire and Vehicle Dynamics"), without the offs
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .ops import Ops, Value
@@ -92,6 +92,18 @@ class VehicleParameters:
     def wheelbase(self) -> float:
         """Distance between the axles (m)."""
         return self.front + self.rear
+
+    def scaled(self, *, mass: float, friction: float, drive: float) -> VehicleParameters:
+        """Multiply mass and yaw inertia, tyre friction, and the forces of engine and brakes by factors."""
+        return replace(
+            self,
+            mass=self.mass * mass,
+            inertia=self.inertia * mass,
+            friction=self.friction * friction,
+            power=self.power * drive,
+            drive_force=self.drive_force * drive,
+            brake_force=self.brake_force * drive,
+        )
 
 
 class SingleTrack:
