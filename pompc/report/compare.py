@@ -18,7 +18,8 @@ from pompc.errors import UserError
 from pompc.registry import ENVIRONMENTS
 from pompc.report.curves import Panel, plot_panels, read_eval
 from pompc.report.published import Band, matching, read_published
-from pompc.report.scores import FEWEST_RUNS, RANGE, Bounds, over_all, run_scores, summary
+from pompc.report.scores import Bounds, over_all, run_scores, summary
+from pompc.report.statistics import FEWEST_RUNS, RANGE
 from pompc.system.files import require_writable
 
 

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from pompc.errors import UserError
+from pompc.report.statistics import interval_or_range, iqm
 
-RESAMPLES = 10_000
-FEWEST_RUNS = 5  # of a task for an interval: with fewer, a percentile bootstrap covers far less than 95 %
-INTERVAL = "95 % interval"
-RANGE = "range of runs"
 ALL = "all, normalised"  # the environment of a score over several
 
 
@@ -60,48 +56,6 @@ def bounds_of(env: str, bounds: Sequence[Bounds]) -> Bounds | None:
     """Find the last bounds whose pattern fits the environment."""
     fitting = [entry for entry in bounds if fnmatch.fnmatchcase(env, entry.pattern)]
     return fitting[-1] if fitting else None
-
-
-def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Average the middle half of the runs' scores (Agarwal et al. 2021): ``[..., run]`` -> ``[...]``."""
-    return stats.trim_mean(scores, 0.25, axis=axis)
-
-
-def bootstrap_interval(tasks: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """Bootstrap the 95 % percentile interval of the interquartile mean over all runs.
-
-    The bootstrap resamples runs within each task (Agarwal et al. 2021, stratified), never episodes: episodes show how well
-    one run's score is known, not how much runs differ.
-
-    Args:
-        tasks: scores ``[run]`` of every task, at least two runs each; normalised if there are several tasks.
-        seed: seed of the resampling.
-
-    Returns:
-        Lower and upper end.
-    """
-
-    def pooled(*drawn: np.ndarray, axis: int) -> np.ndarray:
-        return interquartile_mean(np.concatenate(drawn, axis=axis), axis=axis)
-
-    found = stats.bootstrap(tasks, pooled, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=seed)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def interval_or_range(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
-    """Bound the score of a method: ``low``, ``high`` and their meaning, ``extent``.
-
-    The bounds are :func:`bootstrap_interval`, or with fewer than ``FEWEST_RUNS`` runs of a task the lowest and the highest
-    run.
-
-    Args:
-        tasks: scores ``[run]`` of every task.
-    """
-    if min(map(len, tasks)) >= FEWEST_RUNS:
-        low, high = bootstrap_interval(tasks)
-        return {"low": low, "high": high, "extent": INTERVAL}
-    scores = np.concatenate(tasks)
-    return {"low": float(scores.min()), "high": float(scores.max()), "extent": RANGE}
 
 
 def last_evaluation(path: Path) -> dict[str, np.ndarray]:
@@ -177,6 +131,6 @@ def _centre(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
     return {
         "runs": float(len(scores)),
         "return": float(scores.mean()),
-        "iqm": float(interquartile_mean(scores)),
+        "iqm": float(iqm(scores)),
         **interval_or_range(tasks),
     }
