@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pompc.report.statistics import CONFIDENCE, CURVE_RESAMPLES, FEWEST_RUNS
+from pompc.report.statistics import CONFIDENCE, FEWER_RESAMPLES, FEWEST_RUNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,25 +95,23 @@ def steps_to_best(
         origin: see :func:`threshold_of`.
     """
     threshold = threshold_of(curves, share, origin)
-    return {name: reaching(np.broadcast_to(steps, runs.shape), runs, threshold) for name, runs in curves.items()}
+    return {name: reaching([steps] * len(runs), list(runs), threshold) for name, runs in curves.items()}
 
 
-def reaching(steps: np.ndarray, curves: np.ndarray, threshold: float, seed: int = 0) -> Reaching:
+def reaching(steps: Sequence[np.ndarray], curves: Sequence[np.ndarray], threshold: float, seed: int = 0) -> Reaching:
     """Find when the runs of a method reach a threshold.
 
     Args:
-        steps: increasing places ``[run, point]`` on any axis; nan where a run is not there.
-        curves: scores ``[run, point]``; nan where a run is not there.
+        steps: increasing places ``[point]`` of every run, on any axis; nan where the run is not there.
+        curves: scores ``[point]`` of every run; nan where it is not there.
         threshold: the score to reach.
         seed: seed of the bootstrap.
     """
     first = np.array([steps_to(places, curve, threshold) for places, curve in zip(steps, curves, strict=True)])
     never = np.isnan(first)
     first[never] = np.inf
-    ends = np.where(np.isfinite(curves) & np.isfinite(steps), steps, -np.inf).max(axis=1, initial=-np.inf)
-    low, high = first.min(), first.max()
-    if len(first) >= FEWEST_RUNS:
-        low, high = _interval_of_median(first, seed)
+    low, high = _interval_of_median(first, seed) if len(first) >= FEWEST_RUNS else (first.min(), first.max())
+    ends = [_end(places, curve) for places, curve in zip(steps, curves, strict=True)]
     return Reaching(
         threshold=threshold,
         steps=tuple(map(float, first)),
@@ -122,13 +120,18 @@ def reaching(steps: np.ndarray, curves: np.ndarray, threshold: float, seed: int 
         median=float(np.median(first)),
         low=float(low),
         high=float(high),
-        censored_at=float(ends[never].min(initial=np.inf)) if never.any() else float("nan"),
+        censored_at=min((end for end, is_censored in zip(ends, never, strict=True) if is_censored), default=np.nan),
     )
+
+
+def _end(places: np.ndarray, curve: np.ndarray) -> float:
+    """Find the last place at which a curve is there; 0 if it is nowhere."""
+    return float(places[np.isfinite(places) & np.isfinite(curve)].max(initial=0.0))
 
 
 def _interval_of_median(first: np.ndarray, seed: int) -> tuple[float, float]:
     """Bootstrap the median of steps, some infinite; the ends are draws, since between a step and infinity lies nothing."""
-    draws = np.random.default_rng(seed).integers(len(first), size=(CURVE_RESAMPLES, len(first)))
+    draws = np.random.default_rng(seed).integers(len(first), size=(FEWER_RESAMPLES, len(first)))
     medians = np.median(first[draws], axis=1)
     tail = (1 - CONFIDENCE) / 2
     return float(np.quantile(medians, tail, method="lower")), float(np.quantile(medians, 1 - tail, method="higher"))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pompc.errors import UserError
+from pompc.report.runs import Run
 from pompc.report.statistics import interval_or_range, iqm
 
 ALL = "all, normalised"  # the environment of a score over several
+SHOWN = {"reward": "return", "success": "success", "cost": "cost", "length": "length"}
+"""Quantities of an evaluation that a table has, and their names there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,51 +59,57 @@ def bounds_of(env: str, bounds: Sequence[Bounds]) -> Bounds | None:
     return fitting[-1] if fitting else None
 
 
-def last_evaluation(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns ``[episode]`` of the last evaluation from a run's eval_episodes.csv."""
-    with open(path / "eval_episodes.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    rows = [row for row in rows if row["step"] == rows[-1]["step"]]
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+def last_evaluation(run: Run) -> dict[str, np.ndarray]:
+    """Select the columns ``[episode]`` of a run's last evaluation."""
+    is_last = run.episodes["step"] == run.episodes["step"][-1]
+    return {key: values[is_last] for key, values in run.episodes.items()}
 
 
-def run_scores(runs: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Average the last evaluation of every run over its episodes; ``reward`` is the run's score.
+def run_scores(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """Average the last evaluation of every run over its episodes; ``reward`` is the run's return.
+
+    A quantity of the whole evaluation, which no episode has, comes from the last row of eval.csv.
 
     Returns:
         Columns ``[run]``, those that all runs have.
     """
-    means = [{key: values.mean() for key, values in last_evaluation(path).items()} for path in runs]
+    means = [
+        {key: values[-1] for key, values in run.eval.items()}
+        | {key: values.mean() for key, values in last_evaluation(run).items()}
+        for run in runs
+    ]
     shared = [key for key in means[0] if all(key in run for run in means)]
     return {key: np.array([run[key] for run in means]) for key in shared}
 
 
-def summary(name: str, runs: Mapping[str, np.ndarray]) -> dict[str, str | float]:
+def summary(name: str, runs: Mapping[str, np.ndarray], metric: str = "reward") -> dict[str, str | float]:
     """Summarise a method on one environment in one row.
 
     Args:
         name: name of the method.
         runs: its :func:`run_scores`.
+        metric: the column that scores a run.
     """
-    scores = runs["reward"]
+    scores = runs[metric]
     return {
         "algorithm": name,
-        **_centre([scores]),
+        **_centre([scores], metric),
         "std": float(scores.std(ddof=1)) if len(scores) > 1 else float("nan"),
         "step": float(runs["step"].min()),
-        "points": " ".join(f"{score:.1f}" for score in scores),
-        **{key: float(runs[key].mean()) for key in ("success", "cost", "length") if key in runs},
+        "points": " ".join(f"{score:{'.1f' if metric == 'reward' else '.4g'}}" for score in scores),
+        **{label: float(runs[key].mean()) for key, label in SHOWN.items() if key in runs and key != metric},
     }
 
 
 def over_all(
-    scores: Mapping[str, Mapping[str, np.ndarray]], bounds: Sequence[Bounds]
+    scores: Mapping[str, Mapping[str, np.ndarray]], bounds: Sequence[Bounds], metric: str = "reward"
 ) -> tuple[list[dict[str, str | float]], str]:
     """Score the methods over all environments.
 
     Args:
         scores: ``{environment: {method: scores [run]}}``.
-        bounds: returns to normalise by.
+        bounds: scores to normalise by.
+        metric: the column that the scores are of.
 
     Returns:
         A row per method that ran on every environment, and a note on missing bounds or left-out methods, or an empty one.
@@ -117,7 +124,7 @@ def over_all(
         {
             "environment": ALL,
             "algorithm": name,
-            **_centre([known[env].normalised(groups[name]) for env, groups in scores.items()]),
+            **_centre([known[env].normalised(groups[name]) for env, groups in scores.items()], metric),
         }
         for name in whole
     ]
@@ -125,12 +132,12 @@ def over_all(
     return rows, f"not on every environment, so not in the score over all: {', '.join(partial)}" if partial else ""
 
 
-def _centre(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
+def _centre(tasks: Sequence[np.ndarray], metric: str) -> dict[str, str | float]:
     """Count the runs; give their mean and their interquartile mean with its bounds. A task counts by its runs."""
     scores = np.concatenate(tasks)
     return {
         "runs": float(len(scores)),
-        "return": float(scores.mean()),
+        SHOWN.get(metric, metric): float(scores.mean()),
         "iqm": float(iqm(scores)),
         **interval_or_range(tasks),
     }

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-CONFIDENCE, RESAMPLES, CURVE_RESAMPLES = 0.95, 10_000, 2000
+CONFIDENCE, RESAMPLES, FEWER_RESAMPLES = 0.95, 10_000, 2000  # fewer for what is drawn, or computed for many pairs
 FEWEST_RUNS = 5  # of a task for an interval: with fewer, a percentile bootstrap covers far less than 95 %
 INTERVAL = "95 % interval"
 RANGE = "range of runs"
@@ -56,7 +55,9 @@ def iqm(scores: np.ndarray, axis: int = -1) -> Any:
 
     A quarter of the runs, rounded down, leaves each side.
     """
-    return stats.trim_mean(scores, 0.25, axis=axis)
+    ordered = np.sort(np.moveaxis(np.asarray(scores, dtype=float), axis, -1))
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
 def bootstrap_interval(tasks: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
@@ -96,7 +97,7 @@ def interval_or_range(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
 
 
 def curve_band(
-    curves: np.ndarray, confidence: float = CONFIDENCE, resamples: int = CURVE_RESAMPLES, seed: int = 0
+    curves: np.ndarray, confidence: float = CONFIDENCE, resamples: int = FEWER_RESAMPLES, seed: int = 0
 ) -> Band:
     """Bootstrap the interquartile mean of learning curves, point by point; whole runs are drawn.
 
@@ -174,7 +175,7 @@ def profile_band(tasks: Sequence[np.ndarray], thresholds: np.ndarray, seed: int 
     middle = share(*tasks)
     low = high = middle
     if min(map(len, tasks)) >= FEWEST_RUNS:
-        low, high = _bootstrap(tasks, share, seed=seed, resamples=CURVE_RESAMPLES)
+        low, high = _bootstrap(tasks, share, seed=seed, resamples=FEWER_RESAMPLES)
     return Band(middle=middle, low=low, high=high, runs=np.full(len(thresholds), sum(map(len, tasks))))
 
 
@@ -208,7 +209,7 @@ def gain(scores: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Gain:
 def _interval(samples: Sequence[np.ndarray], statistic: Callable[..., Any], seed: int) -> Interval:
     low = high = np.nan
     if min(map(len, samples)) >= FEWEST_RUNS:
-        low, high = _bootstrap(samples, statistic, seed=seed)
+        low, high = _bootstrap(samples, statistic, seed=seed, resamples=FEWER_RESAMPLES)
     return Interval(value=float(statistic(*samples, axis=-1)), low=float(low), high=float(high))
 
 
@@ -221,7 +222,9 @@ def _bootstrap(
     resamples: int = RESAMPLES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap the percentile interval of a statistic of samples ``[..., run]``, each drawn by itself."""
-    found = stats.bootstrap(
+    from scipy.stats import bootstrap  # here, because a training draws its one curve without it
+
+    found = bootstrap(
         samples,
         statistic,
         n_resamples=resamples,

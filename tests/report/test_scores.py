@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pompc.errors import UserError
+from pompc.report.runs import Run
 from pompc.report.scores import Bounds, bounds_of, over_all, run_scores, summary
 from pompc.report.statistics import RANGE
 
@@ -14,7 +15,7 @@ def write_episodes(path, returns):
     rows = [f"50,-999,{episode}" for episode in range(len(returns))]
     rows += [f"100,{value},{episode}" for episode, value in enumerate(returns)]
     (path / "eval_episodes.csv").write_text("\n".join(["step,reward,episode", *rows, ""]))
-    return path
+    return Run(path=path, algo="ppo", env="acrobot", seed=0)
 
 
 def test_a_run_has_one_score_its_mean_over_the_last_evaluation(tmp_path):
