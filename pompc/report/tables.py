@@ -157,7 +157,12 @@ def _reaching(entry: EnvironmentComparison, short: Mapping[str, str]) -> Table:
     axes = [axis for axis in AXES if entry.reaching[axis]]
     title = f"until {entry.metric} reaches {_readable(entry.threshold)} on {entry.name}, median of the runs"
     table = _table(title, ["", "runs that do", *(UNITS[axis] for axis in axes)])
-    table.caption = f"[ ] is the 95 % interval of the median, of fewer than {FEWEST_RUNS} runs the first and the last"
+    few = {len(method.runs) < FEWEST_RUNS for method in entry.methods.values()}
+    meanings = {
+        False: "the 95 % interval of the median",
+        True: f"of fewer than {FEWEST_RUNS} runs, the first and the last",
+    }
+    table.caption = f"[ ] is {'; '.join(meanings[is_few] for is_few in sorted(few))}"
     for name in entry.methods:
         found = {axis: entry.reaching[axis].get(name) for axis in axes}
         known = next((reaching for reaching in found.values() if reaching is not None), None)
