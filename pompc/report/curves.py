@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pompc.report import (
-    matplotlib_backend,  # noqa: F401
-    published,
-)
+from pompc.report import matplotlib_backend  # noqa: F401
 from pompc.report.learning_curves import Curve, read_curve
+from pompc.report.published import Band
 from pompc.report.runs import AXES
 
 # isort: split
@@ -41,7 +39,7 @@ class Panel:
 
     title: str
     curves: Mapping[str, Curve]
-    bands: Sequence[published.Band] = ()
+    bands: Sequence[Band] = ()
 
 
 def plot_learning_curve(
