@@ -2,7 +2,9 @@
 
 import io
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pompc.errors import UserError
 from pompc.models.known import KnownModel
 from pompc.onpolicy.virtual_targets import model_errors
 
+ROOT = Path(__file__).parents[3]
 NOMINAL = VehicleParameters()
 VARIED = {"mass_variation": 0.2, "friction_variation": 0.3, "drive_variation": 0.4}
 WIDE = CarlaRacingConfig(mass=1.2, friction=0.7, drive=0.9, **VARIED)
@@ -120,6 +123,15 @@ def test_the_models_logged_errors_rise_with_the_mismatch(planner_model, plants):
     for name in ("model_error", "reward_error"):
         exact, small, large = (error[name] for error in errors)
         assert exact < small < large
+
+
+def test_the_table_of_one_step_errors_is_zero_for_the_plants_own_model_and_tells_a_wrong_mass():
+    errors = runpy.run_path(str(ROOT / "results" / "carla_racing" / "one_step_error.py"))["errors"]
+    small = ["env.planner_model=single_track", "planner.num_samples=8", "planner.horizon=4", "num_envs=4"]
+    exact, heavy = (errors([*small, *words], steps=8) for words in ([], ["env.mass=1.3"]))
+    assert max(exact.values()) < 1e-3
+    assert heavy["vx (m/s)"] > 100 * exact["vx (m/s)"]
+    assert heavy["wheels (rad)"] < 1e-6
 
 
 # -- what episodes draw -----------------------------------------------------------------------------------------------
