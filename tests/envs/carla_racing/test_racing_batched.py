@@ -143,8 +143,9 @@ def test_a_fault_terminates_the_environment():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_it_runs_on_a_gpu():
-    family = CarlaRacing(CarlaRacingConfig())
+@pytest.mark.parametrize("options", [{}, DRAWN], ids=["nominal", "drawn"])
+def test_it_runs_on_a_gpu(options):
+    family = CarlaRacing(CarlaRacingConfig(**options))
     env = family.vectorise(64, seed=0, device="cuda")
     result = run(env, env.reset(), actions(20, 64).cuda())
     assert torch.isfinite(result["observation"]).all()
