@@ -172,6 +172,10 @@ class LunarLander(EnvironmentFamily):
     info_keys = ("success", "cost")
     terminates = True
 
+    def __init__(self, config: LunarLanderConfig) -> None:
+        super().__init__(config)
+        self.info_keys = ("success", "cost", *(("mass",) if config.mass_variation else ()))
+
     @property
     def action_repeat(self) -> int:
         """Frames per action."""

@@ -12,7 +12,7 @@ from annotated_types import Gt, Lt
 from gymnasium.envs.box2d.lunar_lander import LunarLander as Box2DLander
 from PIL import Image, ImageDraw
 
-from pompc.config.options import Options, PositiveFloat, PositiveInt
+from pompc.config.options import Options, PositiveFloat, PositiveInt, ShareBelowOne
 from pompc.errors import UserError
 
 PAD = 0.2  # |x| up to which the ground is the landing pad
@@ -31,6 +31,8 @@ class LunarLanderConfig(Options):
         turbulence: gymnasium's ``turbulence_power`` (0 to 2), likewise.
         mass: the lander's mass and inertia, relative to gymnasium's, which the model believes in: another value than 1 is a
             model error. Engines that give ``1 / mass`` of their thrust are the same.
+        mass_variation: every episode has another mass, drawn uniformly from ``mass`` times 1 - this to 1 + this; 0 draws
+            nothing. ``info`` tells the mass, observation and planner do not.
         mismatch: the model's mass and inertia are ``1 + mismatch`` times the real ones, so that it believes in less
             thrust; -0.5 to 1 is sensible, 0 is exact.
         torque_coupling: false makes the model ignore that the side engines turn the lander.
@@ -47,6 +49,7 @@ class LunarLanderConfig(Options):
     wind: float = 0.0
     turbulence: float = 0.0
     mass: PositiveFloat = 1.0
+    mass_variation: ShareBelowOne = 0.0
     mismatch: Annotated[float, Gt(-1), Lt(math.inf)] = 0.0
     torque_coupling: bool = True
     planner_sees_zones: bool = True
@@ -86,8 +89,15 @@ class LunarLanderEnv(gymnasium.Env):
         """Start at the top with a random push over random hills."""
         super().reset(seed=seed)
         own, _ = self.simulator.reset(seed=seed)
-        load(self.simulator, self.config.mass)
-        return self._observation(own), {"success": 0.0, "cost": 0.0}
+        mass = self._mass()
+        load(self.simulator, mass)
+        self._drawn = {"mass": mass} if self.config.mass_variation else {}
+        return self._observation(own), {"success": 0.0, "cost": 0.0, **self._drawn}
+
+    def _mass(self) -> float:
+        """Draw the mass of an episode, relative, from a child of the generator: the simulator begins with the same seed."""
+        mass, width = self.config.mass, self.config.mass_variation
+        return mass * (1.0 + width * self.np_random.spawn(1)[0].uniform(-1.0, 1.0)) if width else mass
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Repeat ``action`` for ``action_repeat`` frames or until the episode ends."""
@@ -101,7 +111,7 @@ class LunarLanderEnv(gymnasium.Env):
                 break
         asleep = terminated and not (self.simulator.lander.awake or self.simulator.game_over)  # pyright: ignore[reportOptionalMemberAccess]
         success = asleep and abs(own[0]) <= PAD and not danger
-        info = {"success": float(success), "cost": float(danger)}
+        info = {"success": float(success), "cost": float(danger), **self._drawn}
         return self._observation(own), total, bool(terminated or danger), False, info
 
     def render(self) -> np.ndarray:

@@ -46,13 +46,13 @@ class EnvironmentFamily(ABC):
             class attribute ``files`` maps the option's name to a function that finds the path. The file's content then
             belongs to the run.
         info_keys: scalars that every ``step`` puts into ``info``, among them ``success`` (0/1) and ``cost`` (violations) if
-            the family knows them.
+            the family knows them. The constructor adds those that an option asks for.
         terminates: whether an episode can terminate before its time limit. ``None`` means unknown and counts as true. The
             constructor sets it if options decide it.
     """
 
     Config: ClassVar[type]
-    info_keys: ClassVar[tuple[str, ...]] = ()
+    info_keys: tuple[str, ...] = ()
     terminates: bool | None = None
     _limits: tuple[int, ...] | None = None  # time limits of the copies, once one was made
 

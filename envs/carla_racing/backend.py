@@ -8,7 +8,7 @@ from .config import CarlaRacingConfig
 from .physics.opponents import Opponents
 from .physics.road import Road
 from .physics.vehicle import Car
-from .task import plant
+from .plant import Factors, Variation, plant
 
 
 class Motion(NamedTuple):
@@ -21,8 +21,11 @@ class Motion(NamedTuple):
 class Backend(Protocol):
     """A simulator of one car among scripted traffic. All quantities are right-handed, in track coordinates and SI units."""
 
-    def reset(self, car: Car, traffic: Opponents) -> Car:
-        """Begin an episode with the car at this position and speed, the rest of its state zero; return the actual car."""
+    def reset(self, car: Car, traffic: Opponents, factors: Factors) -> Car:
+        """Begin an episode with the car at this position and speed, the rest of its state zero; return the actual car.
+
+        ``factors`` make the car another one than the nominal.
+        """
         ...
 
     def step(self, steer: float, drive: float, traffic: Opponents) -> Motion:
@@ -43,11 +46,13 @@ class Embedded:
     """
 
     def __init__(self, config: CarlaRacingConfig, road: Road) -> None:
-        self._road, self._plant = road, plant(config, road)
+        self._config, self._road = config, road
+        self._plant = plant(config, road, Variation(config).middle)
         self._car = Car(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-    def reset(self, car: Car, traffic: Opponents) -> Car:
+    def reset(self, car: Car, traffic: Opponents, factors: Factors) -> Car:
         """See ``Backend.reset``."""
+        self._plant = plant(self._config, self._road, factors)
         self._car = Car(car.s, car.n, car.e, car.vx, 0.0, 0.0, 0.0, 0.0)
         return self._car
 

@@ -17,7 +17,8 @@ from .physics.opponents import Opponents
 from .physics.ops import TorchOps
 from .physics.road import Road, tabulate
 from .physics.vehicle import Car
-from .task import FRESH, Episode, RacingTask, plant
+from .plant import plants
+from .task import FRESH, Episode, RacingTask
 from .track.track import Track
 
 INFO_KEYS = ("success", "cost", "lap_time", "speed")
@@ -71,12 +72,12 @@ class BatchedRacing(EnvBase):
         self.config, self.num_envs = config, num_envs
         ops = TorchOps(device)
         road = Road(tabulate(track or circuit.load(config), config.danger_zones), ops)
-        self.task, self.road, self.plant = RacingTask(config, road), road, plant(config, road)
+        self.task, self.road, self.plants = RacingTask(config, road), road, plants(config, road, num_envs)
         self._generator = torch.Generator()  # on the CPU, so that a checkpoint can move between devices
         self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)
         self._state = torch.zeros(len(Car._fields) + 5 * config.num_opponents + len(Episode._fields), num_envs)
         self._state = self._state.to(device)
-        set_specs(self, (observation.size(config.num_opponents),), torch.float32, INFO_KEYS)
+        set_specs(self, (observation.size(config.num_opponents),), torch.float32, (*INFO_KEYS, *self.plants.info()))
         self.set_seed(seed)
 
     def unpack(self) -> tuple[Car, Opponents, Episode]:
@@ -97,18 +98,21 @@ class BatchedRacing(EnvBase):
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
             self._generator.manual_seed(seed)
+            self.plants.seed(seed)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
-        old = self._state
+        old, begun = self._state, torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         draws = torch.rand(self.task.num_draws, self.num_envs, generator=self._generator).to(self.device)
         self.place(*self.task.start(draws, self._slots))
         if tensordict is not None and "_reset" in tensordict:
-            self._state = torch.where(tensordict["_reset"].view(-1), self._state, old)
+            begun = tensordict["_reset"].view(-1)
+            self._state = torch.where(begun, self._state, old)
+        self.plants.begin(begun)
         car, opponents, episode = self.unpack()
         result = self._observed(car, opponents)
         zero = torch.zeros(self.num_envs, 1, device=self.device)
         info = {"success": zero, "cost": zero.clone(), "lap_time": episode.lap_time.unsqueeze(-1)}
-        return result.update({**info, "speed": car.vx.unsqueeze(-1)})
+        return result.update({**info, "speed": car.vx.unsqueeze(-1), **self.plants.info()})
 
     def _observed(self, car: Car, opponents: Opponents) -> TensorDict:
         """Observe, without reward or info."""
@@ -118,7 +122,7 @@ class BatchedRacing(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         steer, drive = tensordict["action"].clamp(-1.0, 1.0).unbind(-1)
         car, opponents, episode = self.unpack()
-        moved = self.plant.step(car, steer, drive)
+        moved = self.plants.car.step(car, steer, drive)
         moved = moved._replace(s=self.road.wrap(moved.s))
         opponents = self.task.advance(opponents)
         episode, judgement = self.task.judge(car.s, moved, opponents, episode)
@@ -127,13 +131,15 @@ class BatchedRacing(EnvBase):
         scalars = {key: getattr(judgement, key).unsqueeze(-1) for key in ("reward", "terminated", *INFO_KEYS)}
         scalars["truncated"] = truncated.unsqueeze(-1)
         scalars["done"] = scalars["terminated"] | scalars["truncated"]
-        return self._observed(moved, opponents).update(scalars)
+        return self._observed(moved, opponents).update({**scalars, **self.plants.info()})
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything that the next step and the next reset depend on."""
-        return {"state": self._state.clone(), "generator": self._generator.get_state()}
+        own = {"state": self._state.clone(), "generator": self._generator.get_state()}
+        return own | self.plants.snapshot()
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """Continue from ``snapshot``, bit for bit."""
         self._state = snapshot["state"].to(self.device, copy=True)
         self._generator.set_state(snapshot["generator"].cpu())
+        self.plants.restore(snapshot)

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from annotated_types import Gt, Interval
 
-from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt
+from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, ShareBelowOne
 from pompc.errors import UserError
 
 from .track.xodr import locate
@@ -63,9 +63,14 @@ class CarlaRacingConfig(Options):
         planner_substeps: sub-steps of the planner model per control step; null takes what the model needs: 1 for the
             kinematic one, those of the plant for the single-track one.
         mass: the car's mass (and yaw inertia), relative to the nominal car's. The planner believes in the nominal car, so
-            another value than 1 of this and of the next two is a model error.
+            another value than 1 of this and of the next two is a model error. They need ``backend: embedded``, as the three
+            variations do.
         friction: the car's tyre friction, relative.
         drive: the car's engine and brake forces, relative.
+        mass_variation: every episode has another mass, drawn uniformly from ``mass`` times 1 - this to 1 + this; 0 draws
+            nothing. ``info`` tells the drawn factors, observation and planner do not.
+        friction_variation: the same for ``friction``.
+        drive_variation: the same for ``drive``.
         planner_friction: the tyre friction that the planner believes in, relative to the nominal car's; the kinematic model
             has no tyres and ignores it.
         planner_mass: the mass (and yaw inertia) that the planner believes in, relative.
@@ -108,6 +113,9 @@ class CarlaRacingConfig(Options):
     mass: PositiveFloat = 1.0
     friction: PositiveFloat = 1.0
     drive: PositiveFloat = 1.0
+    mass_variation: ShareBelowOne = 0.0
+    friction_variation: ShareBelowOne = 0.0
+    drive_variation: ShareBelowOne = 0.0
     planner_model: Literal["kinematic", "single_track"] = "kinematic"
     planner_substeps: PositiveInt | None = None
     planner_friction: PositiveFloat = 1.0

@@ -16,6 +16,7 @@ from .physics.opponents import Opponents
 from .physics.ops import ScalarOps
 from .physics.road import Road, tabulate
 from .physics.vehicle import Car
+from .plant import Factors, Variation
 from .render.renderer import Renderer
 from .task import FRESH, Judgement, RacingTask
 from .track.track import Track
@@ -45,7 +46,7 @@ class RacingEnv(gymnasium.Env):
         self.config, self.render_mode = config, render_mode
         self.track = track or circuit.load(config)
         self.road = Road(tabulate(self.track, config.danger_zones), ScalarOps())
-        self.task = RacingTask(config, self.road)
+        self.task, self.variation = RacingTask(config, self.road), Variation(config)
         self.backend: Backend = backend or Embedded(config, self.road)
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = Box(-np.inf, np.inf, (observation.size(config.num_opponents),), np.float32)
@@ -53,15 +54,20 @@ class RacingEnv(gymnasium.Env):
         self._overlay: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Draw a start and the traffic; return the observation ``[observation]`` and an empty info."""
+        """Draw a start, the traffic and the car; return the observation ``[observation]`` and an empty info."""
         super().reset(seed=seed)
         draws = self.np_random.random(self.task.num_draws).tolist()
         car, opponents = self.task.start(draws, list(range(self.config.num_opponents)))
-        return self.place(car, opponents), {}
+        return self.place(car, opponents, self.variation.draw(self.np_random)), {}
 
-    def place(self, car: Car, opponents: Opponents) -> np.ndarray:
-        """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic; return the observation."""
-        self.car = self.backend.reset(car, opponents)
+    def place(self, car: Car, opponents: Opponents, factors: Factors | None = None) -> np.ndarray:
+        """Begin an episode with this car (slip, wheel angle and drive zero) and this traffic; return the observation.
+
+        ``factors`` are the car's; ``None`` takes the configured ones.
+        """
+        factors = self.variation.middle if factors is None else factors
+        self.car = self.backend.reset(car, opponents, factors)
+        self._drawn = {name: factors._asdict()[name] for name in self.variation.drawn}
         self.opponents = opponents
         self.episode = FRESH
         self._overlay = None
@@ -76,7 +82,7 @@ class RacingEnv(gymnasium.Env):
         self.episode, judgement = self.task.judge(before, self.car, self.opponents, self.episode, touched)
         truncated = self.episode.steps >= self.config.max_steps
         seen = observation.observe(self.road, self.car, self.opponents)
-        return seen, judgement.reward, judgement.terminated, truncated, info(judgement)
+        return seen, judgement.reward, judgement.terminated, truncated, info(judgement) | self._drawn
 
     def overlay(self, fan: Tensor, chosen: Tensor) -> None:
         """Show planned model states in the next frame: samples ``[n, time, state]``, best first, and the plan."""

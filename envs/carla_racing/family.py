@@ -13,6 +13,7 @@ from . import circuit
 from .batched import INFO_KEYS
 from .config import CarlaRacingConfig
 from .model import RacingModel
+from .plant import Variation
 from .simulators import SIMULATORS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class CarlaRacing(EnvironmentFamily):
         if config.backend not in SIMULATORS:
             raise UserError(f"unknown env.backend {config.backend!r}; there are: {', '.join(SIMULATORS)}")
         super().__init__(config)
+        self.info_keys = (*INFO_KEYS, *Variation(config).drawn)
         self._track = circuit.load(config)  # read once: the content of the file at the start holds for the whole run
         self._simulator = SIMULATORS[config.backend](config, self._track)
 

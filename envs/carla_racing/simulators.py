@@ -11,6 +11,7 @@ from pompc.errors import UserError
 from .batched import BatchedRacing
 from .config import CarlaRacingConfig
 from .env import RacingEnv
+from .plant import Variation
 from .server.backend import Connection
 from .server.env import CarlaBatch, CarlaEnv
 from .server.library import client_library
@@ -73,6 +74,7 @@ class CarlaServers:
     """
 
     def __init__(self, config: CarlaRacingConfig, track: Track) -> None:
+        _require_nominal_car(config)
         client_library()
         if config.substeps > MAX_SUBSTEPS:
             raise UserError(
@@ -97,6 +99,21 @@ class CarlaServers:
             )
         envs = [CarlaEnv(self._config, None, connection, self._track) for connection in self._connections[:num_envs]]
         return CarlaBatch(envs, seed=seed, device=device, first_env=first_env)
+
+
+def _require_nominal_car(config: CarlaRacingConfig) -> None:
+    """Refuse options that only the embedded simulator's car obeys.
+
+    CARLA sets a mass and a grip per wheel, but no yaw inertia, and leaves open what a grip does to the tyre's peak force.
+    """
+    variation = Variation(config)
+    changed = [name for name, factor in variation.middle._asdict().items() if factor != 1.0]
+    changed += [f"{name}_variation" for name in variation.drawn]
+    if changed:
+        raise UserError(
+            f"env.{changed[0]} needs env.backend=embedded: the car of a CARLA server is as it is. Change what the planner "
+            "believes in: env.planner_mass, env.planner_friction, env.planner_drive"
+        )
 
 
 SIMULATORS = {"embedded": EmbeddedSimulator, "carla": CarlaServers}

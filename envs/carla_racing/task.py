@@ -10,7 +10,7 @@ from .physics import opponents as traffic
 from .physics.opponents import Opponents
 from .physics.ops import Value
 from .physics.road import CAR_REACH, ZONE_APPROACH, Road
-from .physics.vehicle import Car, SingleTrack, VehicleParameters
+from .physics.vehicle import Car
 
 TOUCH_LENGTH, TOUCH_WIDTH = 4.5, 1.9  # m between two cars' centres
 HALF_TURN = 1.5707963267948966
@@ -76,12 +76,6 @@ class Faults(NamedTuple):
     zone: Value
     collision: Value
     spin: Value
-
-
-def plant(config: CarlaRacingConfig, road: Road) -> SingleTrack:
-    """Make the simulated car."""
-    car = VehicleParameters().scaled(mass=config.mass, friction=config.friction, drive=config.drive)
-    return SingleTrack(car, road.ops, road.curvature, config.substep, config.substeps)
 
 
 def look_round(road: Road, car: Car, opponents: Opponents) -> Surroundings:

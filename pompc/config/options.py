@@ -37,6 +37,7 @@ __all__ = [
     "PositiveInt",
     "PositiveShare",
     "Share",
+    "ShareBelowOne",
     "Top",
 ]
 
@@ -47,6 +48,7 @@ NonNegativeFloat = Annotated[float, Ge(0), Lt(math.inf)]
 Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

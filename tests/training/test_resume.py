@@ -10,6 +10,7 @@ HELD = ("algo.virtual_window=3", "algo.decision_steps=3", "algo.execute_steps=2"
 SOURCE = ("algo.virtual_source=executed", "virtual_ratio=0.5", "algo.decision_steps=3", "algo.virtual_rollouts=16")
 FILTER = ("filter.enabled=true", "filter.train=true", "filter.horizon=5", "filter.samples=2")
 KNOWN = ("algo.model=known", "kl_weight=1.0", "algo.sequence=4")
+VARIED = ("env.mass=1.2", "env.mass_variation=0.3", "env.friction_variation=0.3", "env.drive_variation=0.3")
 RUNS = [
     pytest.param("adaptive_hrl", "acrobot", (), id="adaptive_hrl-acrobot"),
     pytest.param("adaptive_hrl", "acrobot", HELD, id="adaptive_hrl-acrobot-held"),
@@ -20,7 +21,7 @@ RUNS = [
     pytest.param("dtc", "acrobot", (), id="dtc-acrobot"),
     pytest.param("dtc", "carla_racing", ("algo.residual=true",), id="dtc-carla_racing-residual"),
     pytest.param("ppo", "acrobot", (), id="ppo-acrobot"),
-    pytest.param("ppo", "carla_racing", (), id="ppo-carla_racing"),
+    pytest.param("ppo", "carla_racing", VARIED, id="ppo-carla_racing-varied"),
     pytest.param("ppo", "dmc/cartpole-swingup", ("steps=256",), id="ppo-dmc"),
     pytest.param("ppo", "gym/Pendulum-v1", (), id="ppo-gym"),
     pytest.param("mppi", "acrobot", (), id="mppi-acrobot"),
@@ -43,7 +44,7 @@ RUNS = [
     pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
     pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
     pytest.param("adaptive_hrl", "linear_system", LEARNED_PARTS, id="adaptive_hrl-learned-parts"),
-    pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mismatch=0.3"), id="tdmpc2-learned-parts"),
+    pytest.param("tdmpc2", "lunar_lander", (*LEARNED_PARTS, "env.mass_variation=0.3"), id="tdmpc2-learned-parts"),
     pytest.param("dagger", "linear_system", (), id="dagger-lazy"),
     pytest.param("plannetx", "acrobot", ("algo.seed_steps=20",), id="plannetx-mixture"),
     pytest.param("trust_expert", "linear_system", ("algo.epsilon=0.5",), id="trust_expert-linear_system"),

@@ -205,7 +205,7 @@ class TorchOps:
     @staticmethod
     def entries(table: Tensor, index: Tensor) -> Tensor:
         """The entries at cells ``[...]``: ``[..., column]``, or ``[...]`` of a table ``[cells]``."""
-        return table.index_select(0, index.reshape(-1)).view(*index.shape, *table.shape[1:])
+        return table.index_select(0, index.reshape(-1)).view((*index.shape, *table.shape[1:]))
 
     @staticmethod
     def each(function: Callable, lists: Sequence[Tensor], *common: Tensor) -> Any:

@@ -46,6 +46,8 @@ class Car(NamedTuple):
 class VehicleParameters:
     """A rear-driven car.
 
+    Every entry that :meth:`scaled` multiplies is a float, or a tensor ``[...]`` of one value per car.
+
     Attributes:
         mass: kg.
         inertia: yaw inertia (kg m^2).
@@ -68,18 +70,18 @@ class VehicleParameters:
         drive_lag: time constant of engine and brakes (s).
     """
 
-    mass: float = 1093.3
-    inertia: float = 1791.6
+    mass: Value = 1093.3
+    inertia: Value = 1791.6
     front: float = 1.1562
     rear: float = 1.4227
     height: float = 0.5749
-    friction: float = 1.0489
+    friction: Value = 1.0489
     front_grip: float = 0.92
     stiffness: float = 21.92
     shape: float = 1.3507
-    power: float = 125e3
-    drive_force: float = 5500.0
-    brake_force: float = 9800.0
+    power: Value = 125e3
+    drive_force: Value = 5500.0
+    brake_force: Value = 9800.0
     front_brake: float = 0.66
     drag: float = 0.42
     rolling: float = 130.0
@@ -93,7 +95,7 @@ class VehicleParameters:
         """Distance between the axles (m)."""
         return self.front + self.rear
 
-    def scaled(self, *, mass: float, friction: float, drive: float) -> VehicleParameters:
+    def scaled(self, *, mass: Value, friction: Value, drive: Value) -> VehicleParameters:
         """Multiply mass and yaw inertia, tyre friction, and the forces of engine and brakes by factors."""
         return replace(
             self,

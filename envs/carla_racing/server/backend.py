@@ -19,6 +19,7 @@ from ..backend import Motion
 from ..config import Address, CarlaRacingConfig
 from ..physics.opponents import Opponents
 from ..physics.vehicle import Car, VehicleParameters
+from ..plant import Factors
 from ..track.track import Track
 from .cast import Cast
 from .frames import Pose, car_velocity, heading_error, pose_of, turning
@@ -152,8 +153,10 @@ class CarlaBackend:
         self._leaving = threading.Event()
         connection.users.add(self)
 
-    def reset(self, car: Car, traffic: Opponents) -> Car:
+    def reset(self, car: Car, traffic: Opponents, factors: Factors) -> Car:
         """Begin an episode as ``Backend.reset`` does; connect first if there is no connection.
+
+        The server's car is as it is: ``CarlaServers`` refuses other ``factors`` than 1.
 
         Raises:
             Unavailable: every attempt failed, too many episodes in a row broke before their first step, or a server that

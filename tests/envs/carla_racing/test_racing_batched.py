@@ -10,6 +10,10 @@ from torchrl.envs.utils import check_env_specs
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
 from pompc.envs.carla_racing.physics.opponents import Opponents
 from pompc.envs.carla_racing.physics.vehicle import Car
+from pompc.envs.carla_racing.plant import Factors
+
+OTHER = {"mass": 1.3, "friction": 0.7, "drive": 0.8}
+DRAWN = {**OTHER, "mass_variation": 0.3, "friction_variation": 0.3, "drive_variation": 0.3}
 
 
 def vectorise(num_envs, seed=0, **options):
@@ -35,14 +39,16 @@ def run(env, carrier, controls):
 @pytest.mark.parametrize("num_opponents", [0, 2])
 def test_torchrl_accepts_it(num_opponents):
     check_env_specs(vectorise(3, num_opponents=num_opponents))
+    check_env_specs(vectorise(3, num_opponents=num_opponents, **DRAWN))
 
 
-def test_it_has_the_same_episodes_as_the_single_environment():
+@pytest.mark.parametrize("options", [{}, OTHER, DRAWN], ids=["nominal", "other", "drawn"])
+def test_it_has_the_same_episodes_as_the_single_environment(options):
     """Float32 against Python's float64: 2e-3 of the (scaled) observation after 3 s, away from table cells' steps."""
     count, steps = 4, 60
-    config = CarlaRacingConfig(num_opponents=2)
+    config = CarlaRacingConfig(num_opponents=2, **options)
     env = CarlaRacing(config).make()
-    batched = vectorise(count)
+    batched = vectorise(count, **options)
     controls = actions(steps, count)
     ends = 0
     carrier = batched.reset()
@@ -51,10 +57,11 @@ def test_it_has_the_same_episodes_as_the_single_environment():
         (Car(*(float(entry[index]) for entry in car)), Opponents(*(entry[:, index].tolist() for entry in traffic)))
         for index in range(count)
     ]
+    cars = torch.stack([torch.as_tensor(factor).expand(count) for factor in batched.plants.factors], -1)
     result = run(batched, carrier, controls)
     for index, (one_car, one_traffic) in enumerate(starts):
         env.reset(seed=0)
-        env.place(one_car, one_traffic)
+        env.place(one_car, one_traffic, Factors(*cars[index].tolist()))
         for step in range(steps):
             seen, reward, terminated, truncated, info = env.step(controls[step, index].numpy())
             here = result[step, index]
@@ -71,8 +78,9 @@ def test_it_has_the_same_episodes_as_the_single_environment():
     assert ends < count
 
 
-def test_snapshot_continues_bit_for_bit():
-    env = vectorise(5)
+@pytest.mark.parametrize("options", [{}, DRAWN], ids=["nominal", "drawn"])
+def test_snapshot_continues_bit_for_bit(options):
+    env = vectorise(5, **options)
     carrier = env.reset()
     controls = actions(40, 5)
     carrier = run(env, carrier, controls[:20])[-1].exclude("reward")
@@ -81,7 +89,7 @@ def test_snapshot_continues_bit_for_bit():
     torch.save(env.snapshot(), buffer)
     first, first_reset = run(env, carrier, controls[20:]), env.reset()
     buffer.seek(0)
-    for other in (env, vectorise(5, seed=99)):
+    for other in (env, vectorise(5, seed=99, **options)):
         buffer.seek(0)
         other.restore(torch.load(buffer, weights_only=True))
         again, again_reset = run(other, kept.clone(), controls[20:]), other.reset()
@@ -135,8 +143,9 @@ def test_a_fault_terminates_the_environment():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_it_runs_on_a_gpu():
-    family = CarlaRacing(CarlaRacingConfig())
+@pytest.mark.parametrize("options", [{}, DRAWN], ids=["nominal", "drawn"])
+def test_it_runs_on_a_gpu(options):
+    family = CarlaRacing(CarlaRacingConfig(**options))
     env = family.vectorise(64, seed=0, device="cuda")
     result = run(env, env.reset(), actions(20, 64).cuda())
     assert torch.isfinite(result["observation"]).all()

@@ -41,13 +41,15 @@ def lap():
     from pompc.envs.carla_racing.physics.ops import ScalarOps
     from pompc.envs.carla_racing.physics.road import Road, tabulate
     from pompc.envs.carla_racing.physics.vehicle import Car
+    from pompc.envs.carla_racing.plant import Factors
     from pompc.envs.carla_racing.track.track import Track
 
     config = CarlaRacingConfig()
     track = Track.load(config.track)
     backend = Embedded(config, Road(tabulate(track, False), ScalarOps()))
     alone = Opponents([], [], [], [], [])
-    car = backend.reset(Car(20.0, 0.5, 0.02, SPEED, 0.0, 0.0, 0.0, 0.0), alone)
+    start = Car(20.0, 0.5, 0.02, SPEED, 0.0, 0.0, 0.0, 0.0)
+    car = backend.reset(start, alone, Factors(1.0, 1.0, 1.0))
     x, y, heading = map(float, track.cartesian(car.s, car.n, car.e))
     pose, actions, path = (x, -y, -math.degrees(heading)), [], []
     for step in range(400):
