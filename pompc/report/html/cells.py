@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pompc.report.html.words import censored, label, readable
+from pompc.report.html.words import censored, label
 from pompc.report.runs import AXES
 from pompc.report.statistics import FEWEST_RUNS, INTERVAL
-from pompc.report.tables import UNITS, until
+from pompc.report.tables import UNITS, readable, until
 
 if TYPE_CHECKING:
     from pompc.report.comparison import EnvironmentComparison
@@ -67,14 +67,15 @@ def _supported_best(rows: Sequence[Mapping[str, Any]]) -> str | None:
 def _note(rows: Sequence[Mapping[str, Any]], best: str | None) -> str:
     few = [row["algorithm"] for row in rows if row["extent"] != INTERVAL]
     if few:
-        return (
-            f"Of fewer than {FEWEST_RUNS} runs there is no interval: low and high are the lowest and the highest run "
-            f"({'; '.join(few)}). No method is marked as the best."
-        )
+        which = "" if len(few) == len(rows) else f" ({'; '.join(few)})"
+        words = f"Of fewer than {FEWEST_RUNS} runs there is no interval: low and high are the lowest and the highest run{which}."
+        return words if len(rows) < 2 else f"{words} So no method is marked as the best."
     words = "Low and high bound the interquartile mean (iqm): 95 % bootstrap interval over the runs."
     if len(rows) < 2:
         return words
-    return f"{words} {'The best is marked: its interval lies above all others.' if best else 'No method is marked as the best: the highest intervals overlap.'}"
+    if best:
+        return f"{words} The best is marked: its interval lies above all others."
+    return f"{words} No method is marked as the best: the highest intervals overlap."
 
 
 def _mark(
@@ -121,10 +122,10 @@ def improvement_table(found: Mapping[tuple[str, str], Interval], slots: Slots) -
 def _probability(entry: Interval) -> dict[str, Any]:
     has_ends = not math.isnan(entry.low)
     return {
-        "value": f"{entry.value:.2f}",
-        "ends": f"{entry.low:.2f} \u2013 {entry.high:.2f}" if has_ends else "no interval",
+        "value": "-" if math.isnan(entry.value) else f"{entry.value:.2f}",
+        "ends": f"{entry.low:.2f} \u2013 {entry.high:.2f}" if has_ends else "",
         "side": "above" if entry.value >= 0.5 else "below",
-        "strength": round(80 * abs(entry.value - 0.5)),
+        "strength": 0 if math.isnan(entry.value) else round(80 * abs(entry.value - 0.5)),
         "is_supported": has_ends and not entry.low <= 0.5 <= entry.high,
     }
 

@@ -46,20 +46,34 @@ def environment_data(entry: EnvironmentComparison) -> dict[str, Any]:
         "runs": [_run(name, run, entry.metrics, most) for name, run in pairs],
         "bands": {metric: _bands(entry, metric) for metric in entry.metrics},
         "middles": {column: _middles(entry, column) for column in columns(entry)},
-        "published": [
-            {
-                "name": band.label,
-                "x": numbers(band.steps),
-                "middle": numbers(band.mean),
-                "low": numbers(band.low),
-                "high": numbers(band.high),
-            }
-            for band in entry.published
-        ],
+        "published": _published(entry),
         "profile": profile_data(entry.profiles),
         "episodes": [_episodes(name, run) for name, run in pairs],
         "without": {axis: without(entry, axis) for axis in AXES},
     }
+
+
+def _published(entry: EnvironmentComparison) -> list[dict[str, Any]]:
+    """Cut published curves where the runs end, but not before their first point after step 0."""
+    end = max(float(run.eval["step"].max()) for run in entry.runs)
+    limit = max([end, *(step for band in entry.published for step in band.steps[band.steps > 0][:1])])
+    cut = [band.until(limit) for band in entry.published]
+    return [
+        {"name": band.label, "x": numbers(band.steps)}
+        | {key: numbers(values) for key, values in (("middle", band.mean), ("low", band.low), ("high", band.high))}
+        for band in cut
+    ]
+
+
+def constants(entry: EnvironmentComparison) -> dict[str, float]:
+    """Find the columns of metrics.csv that have one value in all runs, and the value."""
+    found = {}
+    for column in columns(entry):
+        values = np.concatenate([run.metrics[column] for run in entry.runs if column in run.metrics])
+        known = np.unique(values[np.isfinite(values)])
+        if len(known) == 1:
+            found[column] = float(known[0])
+    return found
 
 
 def columns(entry: EnvironmentComparison) -> list[str]:
@@ -77,12 +91,9 @@ def without(entry: EnvironmentComparison, axis: str) -> str:
     """Say which methods cannot be drawn over an axis, and why; empty if all can."""
     unknown = [name for name, method in entry.methods.items() if not any(_has_axis(run, axis) for run in method.runs)]
     still = [name for name in entry.methods if name not in unknown and not _moves(entry.methods[name], axis)]
-    words = []
-    if unknown:
-        words.append(f"No timing.csv: {'; '.join(unknown)}.")
-    if still:
-        words.append(f"No steps of a model: {'; '.join(still)}.")
-    return " ".join(words)
+    words = [f"{'; '.join(unknown)} (no timing.csv)"] if unknown else []
+    words += [f"{'; '.join(still)} (makes none)"] if still else []
+    return f"Not over {AXES[axis]}: {', '.join(words)}." if words else ""
 
 
 def _has_axis(run: Run, axis: str) -> bool:

@@ -11,9 +11,10 @@ from pompc.config.compose import compose
 from pompc.config.values import flatten
 from pompc.errors import UserError
 from pompc.registry import ENVIRONMENTS
+from pompc.report.comparison import CompareOptions
 
 if TYPE_CHECKING:
-    from pompc.report.comparison import CompareOptions, Comparison
+    from pompc.report.comparison import Comparison
     from pompc.report.runs import Run
 
 OWN = ("seed", "run_dir", "algo.name", "env.name")
@@ -49,12 +50,14 @@ def folders(runs: Sequence[Run]) -> list[str]:
 
 def _options(options: CompareOptions) -> list[str]:
     words = []
-    if options.metric != "reward":
+    if options.metric != CompareOptions().metric:
         words += ["--metric", options.metric]
     if options.threshold is not None:
-        words += ["--threshold", f"{options.threshold:g}"]
-    elif options.share != 0.95:
-        words += ["--share", f"{options.share:g}"]
+        words += ["--threshold-value", f"{options.threshold:g}"]
+    if options.share != CompareOptions().share:
+        words += ["--threshold", f"{options.share:g}"]
+    for key in options.split:
+        words += ["--split", key]
     if options.baseline is not None:
         words += ["--baseline", options.baseline]
     for entry in options.bounds:

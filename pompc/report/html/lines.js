@@ -32,14 +32,14 @@ function lineChart(box, width, spec) {
   const y = { ...spec.y, domain: spec.y.domain ?? airy(range(ys)) };
   const { svg, px, py, place, left, right, top, bottom } = frame(box, { width, height: spec.height, x, y, label: spec.label });
   for (const one of series) {
-    const group = draw("g", { class: look(one.slot), "data-method": one.name });
+    const group = draw("g", { class: `${look(one.slot)}${one.isPublished ? " published" : ""}`, "data-method": one.name });
     if (one.low) group.append(draw("path", { class: "band", d: outline(one.x, one.low, one.high, px, py) }));
     for (const run of one.thin) {
       group.append(draw("path", { class: "run", d: path(run.x, run.y, px, py, steps) }));
       if (run.x.length === 1) group.append(draw("circle", { class: "dot plain", cx: px(run.x[0]), cy: py(run.y[0]), r: 3 }));
     }
     group.append(draw("path", { class: "middle", d: path(one.x, one.y, px, py, steps) }));
-    if (one.x.length <= 30 && !steps) {
+    if (one.x.length <= 30 && !steps && !one.isPublished) {
       one.x.forEach((value, index) => {
         if (isNumber(one.y[index])) group.append(draw("use", { class: "marker", href: `#shape${one.slot % SHAPES}`, x: px(value), y: py(one.y[index]) }));
       });

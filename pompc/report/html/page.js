@@ -49,16 +49,11 @@ function seriesOf(env, bands, now, lineOf) {
   });
 }
 
-/** Published curves behind: they are of the return over environment steps, and reach as far as the runs. */
-function publishedOf(env, now, series) {
+/** Published curves, behind the others: they are of the return over environment steps. */
+function publishedOf(env, now) {
   if (now.x !== "step" || now.y !== "reward") return [];
-  const end = Math.max(...series.flatMap((one) => one.x));
   const shown = env.published.filter((one) => !now.hide.has(one.name));
-  return shown.map((one) => {
-    const last = Math.max(1, one.x.findIndex((place) => place > end));
-    const until = (list) => (one.x[one.x.length - 1] <= end ? list : list.slice(0, last + 1));
-    return { slot: slotOf(one.name), name: one.name, x: until(one.x), y: until(one.middle), low: until(one.low), high: until(one.high), thin: [] };
-  });
+  return shown.map((one) => ({ ...one, slot: slotOf(one.name), y: one.middle, thin: [], isPublished: true }));
 }
 
 /** What a picture says to those who do not see it. */
@@ -79,7 +74,7 @@ function curvesOver(box, width, env, { bands, lineOf, label, height, missing, pu
   }
   const text = described(`${label} over ${axis}, on ${env.name}`, series, readable);
   const x = { label: axis, kind: kindOf(now.x) };
-  const all = published ? [...publishedOf(env, now, series), ...series] : series;
+  const all = published ? [...publishedOf(env, now), ...series] : series;
   lineChart(box, width, { label: text, height, x, y: { label, kind: "number" }, series: all });
 }
 

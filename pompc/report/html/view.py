@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pompc
 from pompc.report.comparison import TRACES
 from pompc.report.html.cells import difference_table, final_table, gain_table, improvement_table, reaching_table
-from pompc.report.html.charts import columns, environment_data, profile_data, without
+from pompc.report.html.charts import columns, constants, environment_data, profile_data, without
 from pompc.report.html.commands import commands
+from pompc.report.html.naming import renamed
 from pompc.report.html.record import facts, reached
 from pompc.report.html.videos import Video, choose, sources
-from pompc.report.html.words import SHORT, counted, label, listed, readable
+from pompc.report.html.words import SHORT, counted, label, listed
 from pompc.report.runs import AXES
 from pompc.report.scores import last_evaluation
 from pompc.report.statistics import FEWEST_RUNS, RANGE
+from pompc.report.tables import readable
 
 if TYPE_CHECKING:
     from pompc.report.comparison import Comparison, EnvironmentComparison, Overall
@@ -37,6 +39,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
     Returns:
         What the template writes, and what the charts draw, both as plain containers.
     """
+    comparison, full = renamed(comparison)
     environments = list(comparison.environments.values())
     names = list(dict.fromkeys(name for entry in environments for name in entry.methods))
     others = list(dict.fromkeys(band.label for entry in environments for band in entry.published))
@@ -49,6 +52,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "facts": facts(environments, len(names)),
         "notes": _notes(comparison),
         "methods": [*names, *others],
+        "full": full,
         "axes": [{"key": axis, "short": SHORT[axis], "why": _no_axis(environments, axis)} for axis in AXES],
         "metrics": metrics,
         "seeds": sorted({run.seed for entry in environments for run in entry.runs}),
@@ -106,13 +110,9 @@ def _no_axis(environments: Sequence[EnvironmentComparison], axis: str) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    notes = []
-    running = [run.path for entry in comparison.environments.values() for run in entry.runs if run.is_running]
-    if running:
-        notes.append(f"{counted(len(running), 'run')} not finished: {listed(map(str, running))}.")
-    if comparison.waiting:
-        notes.append(f"Left out, since there is no evaluation yet: {listed(map(str, comparison.waiting))}.")
-    return notes
+    if not comparison.waiting:
+        return []
+    return [f"Left out, since there is no evaluation yet: {listed(map(str, comparison.waiting))}."]
 
 
 def _environment(
@@ -122,13 +122,17 @@ def _environment(
     videos: Sequence[tuple[str, Video]],
     addresses: Mapping[Path, str],
 ) -> dict[str, Any]:
-    known = columns(entry)
-    dials = [column for column in known if column in TRACES]
+    known, fixed = columns(entry), constants(entry)
+    moving = [column for column in known if column not in fixed]
+    dials = [column for column in moving if column in TRACES]
     options = comparison.options
     rows = [method.row for method in entry.methods.values()]
     return {
         "name": entry.name,
-        "notes": [f"Over {AXES[axis]}: {words}" for axis in AXES if (words := without(entry, axis))],
+        "notes": [
+            *(f"{note[0].upper()}{note[1:]}." for note in entry.notes),
+            *(words for axis in AXES if (words := without(entry, axis))),
+        ],
         "curve_note": _curve_note(entry),
         "final": final_table(rows, {name: method.scores for name, method in entry.methods.items()}, slots),
         "places": [place | {"method": name} for name, method in entry.methods.items() for place in _places(method)],
@@ -138,9 +142,10 @@ def _environment(
         "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value on the axis. Higher is better.",
         "episode_note": _episode_note(entry),
         "dials": dials,
+        "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],
         "no_dials": _no_dials(entry),
         "diagnostics": [metric for metric in DIAGNOSTICS if metric in entry.metrics],
-        "others": [column for column in known if column not in TRACES],
+        "others": [column for column in moving if column not in TRACES],
         "videos": [
             {
                 "method": name,
@@ -169,7 +174,8 @@ def _curve_note(entry: EnvironmentComparison) -> str:
         words += " Band: the range of the runs, too few for an interval."
     single = [name for name, method in entry.methods.items() if all(len(run.eval["step"]) == 1 for run in method.runs)]
     if single:
-        words += f" One evaluation, so a point instead of a curve: {'; '.join(single)}."
+        which = "" if len(single) == len(entry.methods) else f": {'; '.join(single)}"
+        words += f" One evaluation, so a point instead of a curve{which}."
     return words
 
 

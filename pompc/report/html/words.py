@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pompc.report.tables import readable
+
 if TYPE_CHECKING:
     from pompc.report.reaching import Reaching
 
@@ -38,13 +40,6 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number and its noun: ``1 run``, ``3 runs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def readable(value: str | float) -> str:
-    """Write a cell: four digits, from 1000 on whole with separators, ``-`` for nan."""
-    if isinstance(value, str):
-        return value
-    return "-" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def censored(reaching: Reaching, unit: str) -> str:
