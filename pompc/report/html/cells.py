@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 Slots = Mapping[str, int]
 """The place of every method in the page's list, which gives it its colour."""
+WIDE = ("extent", "points")
+"""Columns of texts, which stand last."""
+MOST_BESIDE = 6
+"""Methods of a matrix that has another figure beside it."""
 MARK_WIDTH, MARK_EDGE = 150, 5
 """Of the picture of a method's runs in the final table, in pixels."""
 
@@ -31,7 +35,8 @@ def final_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarr
         scores: ``{method: scores [run]}``; empty for scores over several environments, which have no picture.
         slots: places of the methods.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("environment", "algorithm")))
+    known = dict.fromkeys(key for row in rows for key in row if key not in ("environment", "algorithm"))
+    columns = sorted(known, key=lambda column: column in WIDE)  # the others keep their order
     best = _supported_best(rows)
     return {
         "columns": columns,
@@ -116,7 +121,7 @@ def improvement_table(found: Mapping[tuple[str, str], Interval], slots: Slots) -
         }
         for a in names
     ]
-    return {"names": names, "rows": rows, "note": note}
+    return {"names": names, "rows": rows, "note": note, "is_wide": len(names) > MOST_BESIDE}
 
 
 def _probability(entry: Interval) -> dict[str, Any]:
@@ -160,7 +165,7 @@ def reaching_table(entry: EnvironmentComparison, share: float | None, slots: Slo
         )
     return {
         "note": f"Until a run reaches {threshold} ({origin}): the median over the runs, and its bounds in brackets.",
-        "units": [UNITS[axis] for axis in axes],
+        "axes": [AXES[axis] for axis in axes],
         "rows": rows,
     }
 

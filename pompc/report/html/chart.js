@@ -92,11 +92,16 @@ function path(x, y, px, py, steps = false) {
   return text;
 }
 
-/** The outline of a band; points where an end is missing are left out. */
-function outline(x, low, high, px, py) {
+/** The outline of a band; points where an end is missing are left out. Steps hold a value until the next point. */
+function outline(x, low, high, px, py, steps = false) {
   const shown = x.map((_, index) => index).filter((index) => isNumber(x[index]) && isNumber(low[index]) && isNumber(high[index]));
-  const point = (ends) => (index) => `${px(x[index]).toFixed(1)} ${py(ends[index]).toFixed(1)}`;
-  return shown.length < 2 ? "" : `M${shown.map(point(low)).join("L")}L${shown.reverse().map(point(high)).join("L")}Z`;
+  if (shown.length < 2) return "";
+  const edge = (ends) => {
+    const points = shown.map((index) => [px(x[index]), py(ends[index])]);
+    return steps ? points.flatMap((point, index) => (index ? [[point[0], points[index - 1][1]], point] : [point])) : points;
+  };
+  const points = [...edge(low), ...edge(high).reverse()];
+  return `M${points.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L")}Z`;
 }
 
 /** A box that follows the pointer. `rows` are lists of cells; a cell is a text or an element. */

@@ -43,8 +43,8 @@ def environment_data(entry: EnvironmentComparison) -> dict[str, Any]:
     pairs = [(name, run) for name, method in entry.methods.items() for run in method.runs]
     return {
         "name": entry.name,
-        "runs": [_run(name, run, entry.metrics, most) for name, run in pairs],
-        "bands": {metric: _bands(entry, metric) for metric in entry.metrics},
+        "runs": [_run(name, run, metrics(entry), most) for name, run in pairs],
+        "bands": {metric: _bands(entry, metric) for metric in metrics(entry)},
         "middles": {column: _middles(entry, column) for column in columns(entry)},
         "published": _published(entry),
         "profile": profile_data(entry.profiles),
@@ -76,6 +76,11 @@ def constants(entry: EnvironmentComparison) -> dict[str, float]:
     return found
 
 
+def metrics(entry: EnvironmentComparison) -> list[str]:
+    """List the columns of eval.csv with a finite number."""
+    return [key for key in entry.metrics if any(np.isfinite(run.eval.get(key, np.nan)).any() for run in entry.runs)]
+
+
 def columns(entry: EnvironmentComparison) -> list[str]:
     """List the columns of metrics.csv with a finite number: first those of the dials, then the others by name."""
     found = {
@@ -105,14 +110,14 @@ def _moves(method: Method, axis: str) -> bool:
     return any(np.nan_to_num(run.axis(axis, run.eval["step"])).max() > 0 for run in method.runs)
 
 
-def _run(name: str, run: Run, metrics: Sequence[str], most: int) -> dict[str, Any]:
+def _run(name: str, run: Run, shown: Sequence[str], most: int) -> dict[str, Any]:
     kept = _thinned(len(run.metrics.get("step", ())), most)
     steps = run.metrics["step"][kept] if run.metrics else np.array([])
     return {
         "method": name,
         "seed": run.seed,
         "x": _places(run, run.eval["step"]),
-        "eval": {metric: numbers(run.eval[metric]) for metric in metrics if metric in run.eval},
+        "eval": {metric: numbers(run.eval[metric]) for metric in shown if metric in run.eval},
         "trace_x": _places(run, steps),
         "traces": {
             column: numbers(values[kept])
@@ -185,5 +190,9 @@ def _ends(band: Any) -> Mapping[str, np.ndarray]:
 
 
 def _episodes(name: str, run: Run) -> dict[str, Any]:
-    values = {key: column for key, column in last_evaluation(run).items() if key not in ("step", "seed", "episode")}
+    values = {
+        key: column
+        for key, column in last_evaluation(run).items()
+        if key not in ("step", "seed", "episode") and np.isfinite(column).any()
+    }
     return {"method": name, "seed": run.seed, "values": {key: numbers(column) for key, column in values.items()}}

@@ -5,7 +5,9 @@ function valuesAt(series, place, format) {
   const found = series.map((one) => ({ one, value: at(one.x, one.y, place), low: at(one.x, one.low ?? [], place), high: at(one.x, one.high ?? [], place) }));
   return found.filter(({ value }) => isNumber(value)).sort((a, b) => b.value - a.value).map(({ one, value, low, high }) => {
     const ends = isNumber(low) && isNumber(high) && low !== high ? `${format(low)} ${DASH} ${format(high)}` : "";
-    return [make("span", {}, key(one.slot), ` ${shortened(one.name)}`), make("b", {}, format(value)), ends];
+    const there = one.runs?.[one.x.indexOf(place)] ?? one.total;
+    const count = there < one.total ? ` (${there} of ${one.total} runs)` : "";
+    return [make("span", {}, key(one.slot), ` ${shortened(one.name)}`), make("b", {}, format(value)), ends + count];
   });
 }
 
@@ -17,6 +19,14 @@ function runsAt(series, place, pixel, py, format) {
   const one = here.reduce((best, other) => (far(other) < far(best) ? other : best));
   const values = one.thin.map((run) => [run.name, at(run.x, run.y, place)]).filter(([, value]) => isNumber(value));
   return values.length ? `${shortened(one.name)}: ${values.map(([name, value]) => `${name} ${format(value)}`).join(", ")}` : "";
+}
+
+/** The markers of a line, pale where not all runs are there. */
+function markers(one, isFull, px, py) {
+  const shown = one.x.map((_, index) => index).filter((index) => isNumber(one.x[index]) && isNumber(one.y[index]));
+  const place = (index) => ({ x: px(one.x[index]), y: py(one.y[index]) });
+  const mark = (index) => ({ class: isFull[index] ? "marker" : "marker part", href: `#shape${one.slot % SHAPES}`, ...place(index) });
+  return shown.map((index) => draw("use", mark(index)));
 }
 
 /**
@@ -33,17 +43,17 @@ function lineChart(box, width, spec) {
   const { svg, px, py, place, left, right, top, bottom } = frame(box, { width, height: spec.height, x, y, label: spec.label });
   for (const one of series) {
     const group = draw("g", { class: `${look(one.slot)}${one.isPublished ? " published" : ""}`, "data-method": one.name });
-    if (one.low) group.append(draw("path", { class: "band", d: outline(one.x, one.low, one.high, px, py) }));
+    if (one.low) group.append(draw("path", { class: "band", d: outline(one.x, one.low, one.high, px, py, steps) }));
     for (const run of one.thin) {
       group.append(draw("path", { class: "run", d: path(run.x, run.y, px, py, steps) }));
       if (run.x.length === 1) group.append(draw("circle", { class: "dot plain", cx: px(run.x[0]), cy: py(run.y[0]), r: 3 }));
     }
-    group.append(draw("path", { class: "middle", d: path(one.x, one.y, px, py, steps) }));
-    if (one.x.length <= 30 && !steps && !one.isPublished) {
-      one.x.forEach((value, index) => {
-        if (isNumber(one.y[index])) group.append(draw("use", { class: "marker", href: `#shape${one.slot % SHAPES}`, x: px(value), y: py(one.y[index]) }));
-      });
-    }
+    const isFull = one.x.map((_, index) => !one.runs || one.runs[index] === one.total);
+    const full = one.y.map((value, index) => (isFull[index] ? value : null));
+    const part = one.y.map((value, index) => ([index - 1, index, index + 1].some((near) => isFull[near] === false) ? value : null));
+    group.append(draw("path", { class: "middle", d: path(one.x, full, px, py, steps) }));
+    if (!isFull.every(Boolean)) group.append(draw("path", { class: "middle part", d: path(one.x, part, px, py, steps) }));
+    if (one.x.length <= 30 && !steps && !one.isPublished) group.append(...markers(one, isFull, px, py));
     svg.append(group);
   }
   const places = [...new Set(series.flatMap((one) => one.x))].filter(isNumber).sort((a, b) => a - b);

@@ -112,7 +112,7 @@ const CHARTS = {
     const columns = env.episodes.filter((run) => !now.hide.has(run.method) && (now.runs === "all" || now.runs === "none" || String(run.seed) === now.runs));
     const metric = columns.some((run) => run.values[now.y]) ? now.y : data.metrics[0].key;
     if (!columns.length) return box.replaceChildren(say("No run is shown: its method is hidden, or no method has this seed."));
-    const stateOf = (run, index) => (run.values.success ? (run.values.success[index] > 0 ? "ok" : "fail") : "plain");
+    const stateOf = (run, index) => (isNumber(run.values.success?.[index] ?? null) ? (run.values.success[index] > 0 ? "ok" : "fail") : "plain");
     const spec = columns.map((run) => {
       const values = run.values[metric] ?? [];
       const dots = values.map((value, index) => ({

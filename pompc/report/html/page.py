@@ -25,6 +25,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pompc.report.html.view import view
+from pompc.report.html.words import capitalised
 from pompc.system.files import require_writable
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def write(comparison: Comparison, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["capitalised"] = capitalised
     text = environment.get_template("page.html").render(
         page=page,
         data=embedded(charts),

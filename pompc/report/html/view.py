@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pompc
 from pompc.report.comparison import TRACES
 from pompc.report.html.cells import difference_table, final_table, gain_table, improvement_table, reaching_table
-from pompc.report.html.charts import columns, constants, environment_data, profile_data, without
+from pompc.report.html.charts import columns, constants, environment_data, metrics, profile_data, without
 from pompc.report.html.commands import commands
 from pompc.report.html.naming import renamed
 from pompc.report.html.record import facts, reached
 from pompc.report.html.videos import Video, choose, sources
-from pompc.report.html.words import SHORT, counted, label, listed
+from pompc.report.html.words import SHORT, capitalised, counted, label, listed
 from pompc.report.runs import AXES
-from pompc.report.scores import last_evaluation
 from pompc.report.statistics import FEWEST_RUNS, RANGE
 from pompc.report.tables import readable
 
@@ -46,7 +45,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
     slots = {name: index for index, name in enumerate([*names, *others])}
     videos = {entry.name: _videos(entry) for entry in environments}
     addresses = sources([video for found in videos.values() for _, video in found], folder)
-    metrics = _metrics(environments, comparison.options.metric)
+    choices = _metrics(environments, comparison.options.metric)
     page = {
         "title": _title(environments, names),
         "facts": facts(environments, len(names)),
@@ -54,7 +53,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "methods": [*names, *others],
         "full": full,
         "axes": [{"key": axis, "short": SHORT[axis], "why": _no_axis(environments, axis)} for axis in AXES],
-        "metrics": metrics,
+        "metrics": choices,
         "seeds": sorted({run.seed for entry in environments for run in entry.runs}),
         "environments": [
             _environment(entry, comparison, slots, videos[entry.name], addresses) for entry in environments
@@ -79,8 +78,8 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
     }
     charts = {
         "methods": page["methods"],
-        "metrics": metrics,
-        "axes": dict(AXES),
+        "metrics": choices,
+        "axes": {**AXES, "seconds": "time of training"},
         "labels": {column: f"{words} ({column})" for column, words in TRACES.items()},
         "environments": [environment_data(entry) for entry in environments],
         "overall": None
@@ -98,7 +97,7 @@ def _title(environments: Sequence[EnvironmentComparison], names: Sequence[str]) 
 
 
 def _metrics(environments: Sequence[EnvironmentComparison], first: str) -> list[dict[str, str]]:
-    found = dict.fromkeys([first, *(metric for entry in environments for metric in entry.metrics)])
+    found = dict.fromkeys([first, *(metric for entry in environments for metric in metrics(entry))])
     return [{"key": metric, "label": label(metric)} for metric in found]
 
 
@@ -130,7 +129,7 @@ def _environment(
     return {
         "name": entry.name,
         "notes": [
-            *(f"{note[0].upper()}{note[1:]}." for note in entry.notes),
+            *map(capitalised, entry.notes),
             *(words for axis in AXES if (words := without(entry, axis))),
         ],
         "curve_note": _curve_note(entry),
@@ -144,7 +143,7 @@ def _environment(
         "dials": dials,
         "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],
         "no_dials": _no_dials(entry),
-        "diagnostics": [metric for metric in DIAGNOSTICS if metric in entry.metrics],
+        "diagnostics": [metric for metric in DIAGNOSTICS if metric in metrics(entry)],
         "others": [column for column in moving if column not in TRACES],
         "videos": [
             {
@@ -172,6 +171,8 @@ def _curve_note(entry: EnvironmentComparison) -> str:
         words += f", or of fewer than {FEWEST_RUNS} runs their range." if ranged else "."
     else:
         words += " Band: the range of the runs, too few for an interval."
+    if any(len(method.runs) > 1 for method in entry.methods.values()):
+        words += " Pale: not all runs of the method reach so far."
     single = [name for name, method in entry.methods.items() if all(len(run.eval["step"]) == 1 for run in method.runs)]
     if single:
         which = "" if len(single) == len(entry.methods) else f": {'; '.join(single)}"
@@ -181,7 +182,7 @@ def _curve_note(entry: EnvironmentComparison) -> str:
 
 def _episode_note(entry: EnvironmentComparison) -> str:
     each = "A column is a run, a dot an episode, a bar the run's mean."
-    if any("success" in last_evaluation(run) for run in entry.runs):
+    if "success" in metrics(entry):
         return f"{each} Circle: success. Cross: failure."
     return f"{each} The environment reports no success."
 

@@ -42,10 +42,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def capitalised(note: str) -> str:
+    """Make a sentence of a note."""
+    return f"{note[:1].upper()}{note[1:]}."
+
+
 def censored(reaching: Reaching, unit: str) -> str:
     """Say how many runs reach a threshold, and what is known of those that do not."""
     if reaching.reached == reaching.runs:
         return "all runs reach it" if reaching.runs > 1 else "its run reaches it"
+    if not reaching.reached and reaching.runs > 1:
+        return f"no run had reached it by {readable(reaching.censored_at)} {unit}"
     missing = reaching.runs - reaching.reached
     first = f"{missing} of {counted(reaching.runs, 'run')} had not reached it by {readable(reaching.censored_at)} {unit}"
     if math.isinf(reaching.median):
