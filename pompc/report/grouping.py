@@ -50,11 +50,11 @@ def _named(methods: Mapping[tuple[str, str | None], Mapping[int, Run]]) -> dict[
         options = differences(runs)
         without = {name: values for name, values in options.items() if not name.startswith("eval.")}
         for facts in (without, options):
-            labels = {key: ", ".join(_facts(facts, key)) or key for key in runs}
+            labels = {key: ", ".join(_facts(facts, key)) for key in runs}
             if len(set(labels.values())) == len(runs):
                 break
         for key, seeds in runs.items():
-            label = f"{algo} ({labels[key]})" if len(runs) > 1 else algo
+            label = f"{algo} ({labels[key] or key})" if len(runs) > 1 else algo
             names[label if label not in names else f"{label} ({key})"] = seeds
     return names
 

@@ -198,17 +198,24 @@ def gain(scores: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Gain:
     rng = np.random.default_rng(seed)
     draws = [runs[rng.integers(len(runs), size=(RESAMPLES, len(runs)))] for runs in (scores, baseline)]
     points, relative = _gains(scores[None], baseline[None])
-    has_interval = min(len(scores), len(baseline)) >= FEWEST_RUNS
-    found = [
-        # The ends are draws: some may be infinite, and nothing lies between them and a number.
-        np.nanquantile(drawn, [_TAIL, 1 - _TAIL], method="inverted_cdf") if has_interval else (np.nan, np.nan)
-        for drawn in _gains(*draws)
-    ]
-    (low, high), (relative_low, relative_high) = found
+    if min(len(scores), len(baseline)) < FEWEST_RUNS:
+        ends = [(np.nan, np.nan)] * 2
+    else:
+        ends = [_ends(drawn) for drawn in _gains(*draws)]
+    (low, high), (relative_low, relative_high) = ends
     return Gain(
-        points=Interval(value=float(points[0]), low=float(low), high=float(high)),
-        relative=Interval(value=float(relative[0]), low=float(relative_low), high=float(relative_high)),
+        points=Interval(value=float(points[0]), low=low, high=high),
+        relative=Interval(value=float(relative[0]), low=relative_low, high=relative_high),
     )
+
+
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    """Find the ends of an interval among draws, of which some may be infinite: between them and a number lies nothing."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [_TAIL, 1 - _TAIL], method="inverted_cdf")
+    return float(low), float(high)
 
 
 def _gains(scores: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
