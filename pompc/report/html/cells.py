@@ -73,7 +73,10 @@ def _note(rows: Sequence[Mapping[str, Any]], best: str | None) -> str:
     few = [row["algorithm"] for row in rows if row["extent"] != INTERVAL]
     if few:
         which = "" if len(few) == len(rows) else f" ({'; '.join(few)})"
-        words = f"Of fewer than {FEWEST_RUNS} runs there is no interval: low and high are the lowest and the highest run{which}."
+        words = (
+            f"Of fewer than {FEWEST_RUNS} runs there is no interval: low and high are the lowest and the highest "
+            f"run{which}."
+        )
         return words if len(rows) < 2 else f"{words} So no method is marked as the best."
     words = "Low and high bound the interquartile mean (iqm): 95 % bootstrap interval over the runs."
     if len(rows) < 2:

@@ -1,6 +1,7 @@
 // Charts in SVG: a frame with axes, lines with bands, and what a chart says under the pointer or the arrow keys.
 
 const SVG = document.getElementById("shapes").namespaceURI;
+const MOST_ROWS = 12; // of a tip
 const SHAPES = 8; // markers and colours; the ninth method has the first ones again, dashed
 
 /** An element of a picture. Texts are set as text, so a name can never be markup. */
@@ -108,7 +109,8 @@ function outline(x, low, high, px, py, steps = false) {
 function tip(box, title, rows, pixel, note = "") {
   let element = box.querySelector(".tip");
   if (!element) box.append((element = make("div", { class: "tip", role: "status" })));
-  const body = rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
+  const more = rows.length > MOST_ROWS ? [["and", `${rows.length - MOST_ROWS} more`]] : [];
+  const body = [...rows.slice(0, MOST_ROWS), ...more].map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
   element.replaceChildren(make("div", { class: "soft" }, title), make("table", {}, ...body));
   if (note) element.append(make("div", { class: "soft" }, note));
   const room = box.clientWidth - element.offsetWidth;

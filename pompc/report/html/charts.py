@@ -179,8 +179,7 @@ def profile_data(profiles: Profiles) -> dict[str, Any]:
     return {
         "x": numbers(profiles.thresholds),
         "bands": {
-            name: {key: numbers(values) for key, values in _ends(band).items()}
-            for name, band in profiles.bands.items()
+            name: {key: numbers(values) for key, values in _ends(band).items()} for name, band in profiles.bands.items()
         },
     }
 

@@ -70,15 +70,22 @@ def _options(options: CompareOptions) -> list[str]:
 def _training(runs: Sequence[Run]) -> dict[str, str]:
     """Write the command of a method's runs, and a remark where it is not sure to be the same run."""
     config, seeds = runs[0].config, [run.seed for run in runs]
-    if not config:
-        return {"text": "", "remark": "No config.yaml, so the command is unknown."}
+    if "env.name" not in config:
+        return {"text": "", "remark": "No config.yaml that names the environment, so the command is unknown."}
     try:
         given, unknown = _overrides(runs[0].algo, config)
     except UserError as error:
-        return {"text": "", "remark": f"This version of pompc does not know it ({error}). Its options: {runs[0].path}/config.yaml"}
+        return {
+            "text": "",
+            "remark": f"This version of pompc does not know it ({error}). Its options: {runs[0].path}/config.yaml",
+        }
     seed = f"seed={seeds[0]}"
     command = shlex.join(["pompc", "run", "--algo", runs[0].algo, "--env", _env(config), *given])
-    text = f"{command} {seed}" if len(seeds) == 1 else f"for seed in {' '.join(map(str, seeds))}; do {command} seed=$seed; done"
+    text = (
+        f"{command} {seed}"
+        if len(seeds) == 1
+        else f"for seed in {' '.join(map(str, seeds))}; do {command} seed=$seed; done"
+    )
     remark = f"Not options of this version of pompc, so not in the command: {', '.join(unknown)}." if unknown else ""
     return {"text": text, "remark": remark}
 
@@ -99,15 +106,24 @@ def _overrides(algo: str, config: Mapping[str, Any]) -> tuple[list[str], list[st
     defaults = _defaults(algo, _env(config))
     argument = f"env.{ENVIRONMENTS[config['env.name']].argument}"
     asked = {key: _text(value) for key, value in config.items() if key not in (*OWN, argument)}
-    given = [f"{key}={text}" for key, text in asked.items() if key in defaults and text != defaults[key]]
-    return given, [key for key in asked if key not in defaults]
+    schedules: dict[str, list[str]] = {}  # in the place of a number
+    given, unknown = [], []
+    for key, text in asked.items():
+        group, _, name = key.rpartition(".")
+        if defaults.get(group) is not None:
+            schedules.setdefault(group, []).append(f"{name}: {text}")
+        elif key not in defaults:
+            unknown.append(key)
+        elif text != defaults[key]:
+            given.append(f"{key}={text}")
+    return [*given, *(f"{group}={{{', '.join(entries)}}}" for group, entries in schedules.items())], unknown
 
 
 @cache
-def _defaults(algo: str, env: str) -> dict[str, str]:
-    """Write the default of every option as on the command line."""
+def _defaults(algo: str, env: str) -> dict[str, str | None]:
+    """Write the default of every option as on the command line; ``None`` for a group of options."""
     values = flatten(compose(algo, env))
-    return {key: _text(value) for key, value in values if not isinstance(value, Mapping)}
+    return {key: None if isinstance(value, Mapping) else _text(value) for key, value in values}
 
 
 def _text(value: Any) -> str:

@@ -8,8 +8,8 @@ matplotlib on a d3 of 2017). Of it the page would use lines, bands and dots; wha
 metric and methods for all charts, a theme that follows the reader's, arrow keys and print, is written by hand over each of
 them. The script is 20 kB. Matplotlib's SVG would hover and switch nothing.
 
-A Content-Security-Policy allows this script by its hash and nothing else, so that even a name that slipped through unescaped
-could neither run nor load anything.
+A Content-Security-Policy allows this script by its hash and nothing else: even a name that slipped through unescaped could
+neither run nor load anything.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ def facts(environments: Sequence[EnvironmentComparison], methods: int) -> list[s
 
 def reached(run: Run) -> float:
     """Find the last environment step that a run's files know."""
-    return max(float(table["step"].max()) for table in (run.eval, run.metrics, run.timing) if len(table.get("step", ())))
+    return max(
+        float(table["step"].max()) for table in (run.eval, run.metrics, run.timing) if len(table.get("step", ()))
+    )
 
 
 def _record(run: Run) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def choose(runs: Sequence[Run], scores: Sequence[float]) -> list[Video]:
         scores: their scores ``[run]``.
     """
     filmed = sorted(
-        ((score, run) for run, score in zip(runs, scores, strict=True) if run.video is not None), key=lambda pair: -pair[0]
+        ((score, run) for run, score in zip(runs, scores, strict=True) if run.video is not None),
+        key=lambda pair: -pair[0],
     )
     if not filmed:
         return []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 4  # in the title
 DIAGNOSTICS = ("policy_reward", "policy_gap", "planner_kl", "value_error")
-"""Columns of an evaluation that compare the planner with its policy and its value; they have charts beside the chosen metric's."""
+"""Columns of an evaluation that compare the planner with its policy and its value; each has a chart of its own."""
 
 
 def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,7 +138,7 @@ def _environment(
         "gains": gain_table(entry, slots),
         "improvement": improvement_table(entry.improvement, slots),
         "reaching": reaching_table(entry, None if options.threshold is not None else options.share, slots),
-        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value on the axis. Higher is better.",
+        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. Higher is better.",
         "episode_note": _episode_note(entry),
         "dials": dials,
         "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],

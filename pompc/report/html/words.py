@@ -54,7 +54,9 @@ def censored(reaching: Reaching, unit: str) -> str:
     if not reaching.reached and reaching.runs > 1:
         return f"no run had reached it by {readable(reaching.censored_at)} {unit}"
     missing = reaching.runs - reaching.reached
-    first = f"{missing} of {counted(reaching.runs, 'run')} had not reached it by {readable(reaching.censored_at)} {unit}"
+    first = (
+        f"{missing} of {counted(reaching.runs, 'run')} had not reached it by {readable(reaching.censored_at)} {unit}"
+    )
     if math.isinf(reaching.median):
         return f"{first}, so the median is beyond that"
     return f"{first}; the median counts them as later than all others"
