@@ -112,8 +112,8 @@ def _notes(groups: Methods, differ: Collection[str]) -> list[str]:
         notes.append(f"options of the environment differ (--split KEY compares apart): {', '.join(environment)}")
     if evaluation := [option for option in EVALUATION if option in differ]:
         notes.append(f"the evaluation episodes differ: {', '.join(evaluation)}")
-    if running := [str(run.path) for runs in groups.values() for run in runs if run.is_running]:
-        notes.append(f"not finished, so their last evaluation is no final one: {', '.join(running)}")
+    if unfinished := [f"{run.path} ({run.status})" for runs in groups.values() for run in runs if run.is_unfinished]:
+        notes.append(f"not finished, so their last evaluation is no final one: {', '.join(unfinished)}")
     return notes
 
 

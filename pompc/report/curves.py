@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pompc.report import (
-    matplotlib_backend,  # noqa: F401
-    published,
-)
+from pompc.report import matplotlib_backend  # noqa: F401
 from pompc.report.learning_curves import Curve, read_curve
+from pompc.report.published import Band
 from pompc.report.runs import AXES
 
 # isort: split
@@ -41,7 +39,7 @@ class Panel:
 
     title: str
     curves: Mapping[str, Curve]
-    bands: Sequence[published.Band] = ()
+    bands: Sequence[Band] = ()
 
 
 def plot_learning_curve(
@@ -70,9 +68,9 @@ def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward",
 
     A label has one colour in all panels: a thin line per run, a line with dots for the interquartile mean, and its band
     (:func:`pompc.report.statistics.curve_band`). The mean is pale where not all runs are. An open dot ends the line of a
-    run that goes on. If all runs of a method have ended before the longest curve, it continues with its last value, dashed,
-    or dotted beside published curves, which are dashed. Published curves reach as far as the panel's own curves, and at
-    least to their first point after step 0.
+    run that goes on. If all runs of a method have ended before the longest curve, the last mean over all of them goes on,
+    dashed, or dotted beside published curves, which are dashed. Published curves reach as far as the panel's own curves,
+    and at least to their first point after step 0.
 
     Args:
         panels: the panels in reading order.
@@ -123,8 +121,9 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
         axes.plot(shown.steps, shown.mean, "--", color=colour, linewidth=1.2, label=band.label)
     for label, curve in panel.curves.items():
         _draw_curve(axes, curve, label, colours[label])
-        last, middle = curve.places[-1], curve.band.middle[-1]
-        if last < end and not any(line.is_running for line in curve.lines):
+        whole = np.flatnonzero(curve.band.runs == len(curve.lines))
+        if curve.places[-1] < end and len(whole) and not any(line.is_running for line in curve.lines):
+            last, middle = curve.places[whole[-1]], curve.band.middle[whole[-1]]
             style = ":" if panel.bands else "--"
             axes.plot([last, end], [middle, middle], style, color=colours[label], alpha=0.7)
     axes.set_title(panel.title)

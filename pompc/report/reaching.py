@@ -124,7 +124,7 @@ def reaching(steps: Sequence[np.ndarray], curves: Sequence[np.ndarray], threshol
         threshold=threshold,
         steps=tuple(map(float, first)),
         reached=int((~never).sum()),
-        at_first=sum(place == start for place, (start, _) in zip(first, ranges, strict=True)),
+        at_first=sum(bool(place == start) for place, (start, _) in zip(first, ranges, strict=True)),
         runs=len(first),
         median=float(np.median(first)),
         low=float(low),

@@ -76,6 +76,11 @@ class Run:
         """Whether the run has not ended: it runs, or its process died without a word."""
         return self.status == "running"
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the run has not reached its last step, as far as it is known."""
+        return self.status in ("running", "interrupted", "failed")
+
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """The resolved options by their dotted names; empty without config.yaml."""

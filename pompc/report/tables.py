@@ -13,7 +13,7 @@ from pompc.report.reaching import Reaching
 from pompc.report.runs import AXES
 from pompc.report.statistics import FEWEST_RUNS, RANGE, Gain, Interval
 
-LONGEST_NAME = 30  # characters of a method in a table; longer ones are numbered
+LONGEST_NAME = 40  # characters of a method in a table; longer ones are numbered
 MOST_COLUMNS = 6  # methods side by side
 LEFT_OUT = ("points", "extent", "std", "length")  # of a table with a line per method
 UNITS = {"step": "steps", "seconds": "s", "model_steps": "model steps"}
@@ -134,7 +134,7 @@ def _show_improvement(
     elif names:
         table = _table(title, ["", *(short[name] for name in names)])
         for a in names:
-            table.add_row(short[a], *("" if a == b else _interval(entry.improvement[a, b]) for b in names))
+            table.add_row(short[a], *("" if a == b else _probability(entry.improvement[a, b]) for b in names))
         console.print(table)
 
 
@@ -157,7 +157,12 @@ def _reaching(entry: EnvironmentComparison, short: Mapping[str, str]) -> Table:
     axes = [axis for axis in AXES if entry.reaching[axis]]
     title = f"until {entry.metric} reaches {readable(entry.threshold)} on {entry.name}, median of the runs"
     table = _table(title, ["", "runs that do", *(UNITS[axis] for axis in axes)])
-    table.caption = f"[ ] is the 95 % interval of the median, of fewer than {FEWEST_RUNS} runs the first and the last"
+    few = {len(method.runs) < FEWEST_RUNS for method in entry.methods.values()}
+    meanings = {
+        False: "the 95 % interval of the median",
+        True: f"of fewer than {FEWEST_RUNS} runs, the first and the last",
+    }
+    table.caption = f"[ ] is {'; '.join(meanings[is_few] for is_few in sorted(few))}"
     for name in entry.methods:
         found = {axis: entry.reaching[axis].get(name) for axis in axes}
         known = next((reaching for reaching in found.values() if reaching is not None), None)
@@ -181,6 +186,11 @@ def until(reaching: Reaching) -> str:
     if np.isinf(reaching.low) or reaching.low == reaching.high:
         return median
     return f"{median} [{place(reaching.low)}, {place(reaching.high)}]"
+
+
+def _probability(interval: Interval) -> str:
+    ends = "" if np.isnan(interval.low) else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{interval.value:.2f}{ends}"
 
 
 def _interval(interval: Interval, unit: str = "") -> str:

@@ -43,10 +43,13 @@ def test_a_few_methods_stand_side_by_side_with_their_probabilities(tmp_path):
 def test_many_methods_stand_in_lines_and_their_pairs_in_the_file(tmp_path):
     for place in range(7):
         write_run(
-            tmp_path / f"{place}", (0, 0, place), algo="ppo", config={"algo": {"a_long_name_of_an_option": place}}
+            tmp_path / f"{place}",
+            (0, 0, place),
+            algo="ppo",
+            config={"algo": {"a_very_long_name_of_an_option_of_it": place}},
         )
     text = printed([tmp_path])
-    assert "ppo 3 is ppo (a_long_name_of_an_option=2)" in text
+    assert "ppo 3 is ppo (a_very_long_name_of_an_option_of_it=2)" in text
     final, until_then = cells(text, "ppo 3")
     assert final[:2] == ["1", "2"]
     assert until_then == ["0 of 1", "> 200"]
@@ -64,7 +67,7 @@ def test_runs_that_wait_or_go_on_are_named(tmp_path):
     waits = write_run(tmp_path / "waits", (0, 1, 2), seed=1)
     (waits / "eval_episodes.csv").unlink()
     text = printed([tmp_path])
-    assert f"not finished, so their last evaluation is no final one: {tmp_path / 'goes on'}" in text
+    assert f"not finished, so their last evaluation is no final one: {tmp_path / 'goes on'} (running)" in text
     assert f"without an evaluation yet, so left out: {waits}" in text
 
 
