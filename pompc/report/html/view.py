@@ -171,9 +171,9 @@ def _curve_note(entry: EnvironmentComparison) -> str:
         words += f", or of fewer than {FEWEST_RUNS} runs their range." if ranged else "."
     else:
         words += " Band: the range of the runs, too few for an interval."
-    if any(len(method.runs) > 1 for method in entry.methods.values()):
-        words += " Pale: not all runs of the method reach so far."
     single = [name for name, method in entry.methods.items() if all(len(run.eval["step"]) == 1 for run in method.runs)]
+    if len(single) < len(entry.methods):
+        words += " Pale: not all runs of the method reach so far."
     if single:
         which = "" if len(single) == len(entry.methods) else f": {'; '.join(single)}"
         words += f" One evaluation, so a point instead of a curve{which}."
