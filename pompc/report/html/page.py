@@ -6,7 +6,7 @@ JSON. Why no plotting library: one that works offline and is installed by pip pu
 November 2026: plotly 4.8 MB, bokeh 1.3 MB; altair needs 84 MB of vl-convert to inline Vega, mpld3 is pictures of
 matplotlib on a d3 of 2017). Of it the page would use lines, bands and dots; what it needs beside them, one choice of axis,
 metric and methods for all charts, a theme that follows the reader's, arrow keys and print, is written by hand over each of
-them. The script is 20 kB. Matplotlib's SVG would hover and switch nothing.
+them. The script is 29 kB. Matplotlib's SVG would hover and switch nothing.
 
 A Content-Security-Policy allows this script by its hash and nothing else: even a name that slipped through unescaped could
 neither run nor load anything.
