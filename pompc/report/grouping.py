@@ -17,7 +17,7 @@ def group(runs: Sequence[Run], split: Sequence[str] = ()) -> dict[str, Methods]:
 
     Args:
         runs: the runs.
-        split: options whose values make environments of their own (``env.mass``).
+        split: options whose values make environments of their own (``env.mass``), among runs that have them.
 
     Raises:
         UserError: two runs are the same seed of one method, or no run has an option of ``split``.
@@ -27,7 +27,7 @@ def group(runs: Sequence[Run], split: Sequence[str] = ()) -> dict[str, Methods]:
             raise UserError(f"--split {option}: no run has this option in its config.yaml")
     found: dict[str, dict[tuple[str, str | None], dict[int, Run]]] = {}
     for run in runs:
-        facts = [f"{option.removeprefix('env.')}={run.config.get(option)}" for option in split]
+        facts = [f"{option.removeprefix('env.')}={run.config[option]}" for option in split if option in run.config]
         env = f"{run.env} ({', '.join(facts)})" if facts else run.env
         seeds = found.setdefault(env, {}).setdefault((run.algo, run.hash), {})
         if run.seed in seeds:

@@ -85,6 +85,7 @@ def _show_final(
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("environment", "algorithm")]
     cells = {key: [readable(row.get(key, float("nan"))) for row in rows] for key in keys}
     if len(rows) > MOST_COLUMNS:
+        cells |= {"step": [_compact(float(row["step"])) for row in rows]} if "step" in keys else {}
         table = _table(title, ["", *(key for key in keys if key not in LEFT_OUT)])
         for place, name in enumerate(names):
             table.add_row(name, *(values[place] for key, values in cells.items() if key not in LEFT_OUT))

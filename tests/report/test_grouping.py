@@ -66,10 +66,11 @@ def test_differences_leave_out_what_changes_no_result(make):
 
 
 def test_values_of_an_option_can_make_environments(make):
-    runs = [make(env_mass=1.0), make(env_mass=1.3), make("ppo", env_mass=1.3)]
+    runs = [make(env_mass=1.0), make(env_mass=1.3), make("ppo", env_mass=1.3), make(env="racing")]
     assert names(*runs, split=["env_mass"]) == {
         "acrobot (env_mass=1.0)": {"adaptive_hrl": 1},
         "acrobot (env_mass=1.3)": {"adaptive_hrl": 1, "ppo": 1},
+        "racing": {"adaptive_hrl": 1},
     }
     with pytest.raises(UserError, match=r"--split env\.mas: no run has this option"):
         group(runs, ["env.mas"])
