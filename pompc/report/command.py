@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUFFIXES = (".png", ".svg", ".csv")
+SUFFIXES = (".html", ".png", ".svg", ".csv")
 AXES = ("step", "seconds", "model_steps")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pompc compare`` to its parser."""
     parser.description = (
-        "Show last evaluations and learning curves of runs, one panel per environment. Runs of the same algorithm and "
-        "configuration count as seeds. The score of a run is its mean over the episodes of its last evaluation."
+        "Show last evaluations and learning curves of runs: tables, a page for the browser, pictures and numbers. Runs of "
+        "the same algorithm and configuration count as seeds. The score of a run is its mean over the episodes of its last "
+        "evaluation."
     )
     parser.add_argument(
         "paths",
@@ -27,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png",
         type=_output,
         default=Path("compare.png"),
-        help="default: compare.png; an .svg, a .csv and a -pairs.csv lie beside it",
+        help="default: compare.png; an .html, an .svg, a .csv and a -pairs.csv lie beside it",
     )
     parser.add_argument(
         "--metric", metavar="NAME", default="reward", help="a column of eval.csv, higher is better; default: reward"
@@ -80,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _output(text: str) -> Path:
     if not text.endswith(SUFFIXES):
-        raise argparse.ArgumentTypeError(f"it names a .png file (and an .svg and a .csv beside it), not {text}")
+        raise argparse.ArgumentTypeError(
+            f"it names a .png file (and an .html, an .svg and a .csv beside it), not {text}"
+        )
     return Path(text)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from pompc.report.comparison import CompareOptions, Comparison, EnvironmentComparison, Method
 from pompc.report.compute import make_comparison
 from pompc.report.curves import Panel, plot_panels
+from pompc.report.html.page import write
 from pompc.report.scores import ALL
 from pompc.report.statistics import Interval
 from pompc.report.tables import show
@@ -23,7 +24,7 @@ PAIRS = "-pairs.csv"
 
 
 def compare(paths: Sequence[Path], output: Path, options: CompareOptions | None = None, axis: str = "step") -> int:
-    """Print tables of the last evaluations; write the curves (PNG, SVG) and the numbers (CSV).
+    """Print tables of the last evaluations; write the page (HTML), the curves (PNG, SVG) and the numbers (CSV).
 
     Runs of the same algorithm, environment and configuration are seeds of one method. A run's score is its mean over the
     episodes of its last evaluation (:mod:`pompc.report.scores`). Every environment has a panel and its tables. Several
@@ -43,19 +44,24 @@ def compare(paths: Sequence[Path], output: Path, options: CompareOptions | None 
         UserError: see :func:`pompc.report.compute.make_comparison`; or a file cannot be written.
     """
     pictures = [output.with_suffix(suffix) for suffix in PICTURES]
-    table, pairs = output.with_suffix(".csv"), output.with_name(f"{output.stem}{PAIRS}")
+    page, table, pairs = (
+        output.with_suffix(".html"),
+        output.with_suffix(".csv"),
+        output.with_name(f"{output.stem}{PAIRS}"),
+    )
     require_writable(output)
-    for file in (*pictures, table, pairs):
+    for file in (page, *pictures, table, pairs):
         require_writable(file)
     comparison = make_comparison(paths, options)
     console = Console()
     show(console, comparison)
-    written = [*pictures, table]
+    written = [page, *pictures, table]
     _write(table, _rows(comparison))
     if rows := list(_pairs(comparison)):
         _write(pairs, rows)
         written.append(pairs)
     plot_panels(_panels(comparison, axis), *pictures, column=comparison.options.metric, axis=axis)
+    write(comparison, page)
     console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     return 0
 

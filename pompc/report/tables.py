@@ -30,7 +30,7 @@ def show(console: Console, comparison: Comparison) -> None:
 
 
 def _show_environment(console: Console, entry: EnvironmentComparison, comparison: Comparison) -> None:
-    methods, short = entry.methods.values(), _short(list(entry.methods))
+    methods, short = entry.methods.values(), short_names(list(entry.methods))
     for name, sign in short.items():
         if name != sign:
             _say(console, f"{sign} is {name}")
@@ -52,7 +52,7 @@ def _show_environment(console: Console, entry: EnvironmentComparison, comparison
 
 
 def _show_overall(console: Console, overall: Overall) -> None:
-    short = _short([str(row["algorithm"]) for row in overall.rows])
+    short = short_names([str(row["algorithm"]) for row in overall.rows])
     _show_final(console, "normalised scores over all environments", overall.rows, short)
     title = "probability that a run of the line beats one of the column, mean over the environments"
     _show_improvement(console, title, overall, short)
@@ -60,7 +60,7 @@ def _show_overall(console: Console, overall: Overall) -> None:
         _say(console, overall.note)
 
 
-def _short(names: Sequence[str]) -> dict[str, str]:
+def short_names(names: Sequence[str]) -> dict[str, str]:
     """Number the methods of algorithms whose names are long: ``{name: what stands in tables}``."""
     heads = [name.split(" (")[0] for name in names]
     numbers = [f"{head} {heads[: place + 1].count(head)}" for place, head in enumerate(heads)]
@@ -83,7 +83,7 @@ def _show_final(
         return
     names = [short[str(row["algorithm"])] for row in rows]
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("environment", "algorithm")]
-    cells = {key: [_readable(row.get(key, float("nan"))) for row in rows] for key in keys}
+    cells = {key: [readable(row.get(key, float("nan"))) for row in rows] for key in keys}
     if len(rows) > MOST_COLUMNS:
         cells |= {"step": [_compact(float(row["step"])) for row in rows]} if "step" in keys else {}
         table = _table(title, ["", *(key for key in keys if key not in LEFT_OUT)])
@@ -118,7 +118,7 @@ def _places(env: str, rows: Sequence[Mapping[str, str | float]], short: Mapping[
         table.add_column(name, justify="left" if name in ("", "published", "ours is") else "right", overflow="fold")
     for row in rows:
         keys = ("published_step", "ours", "published_mean", "published_low", "published_high")
-        step, ours, mean, low, high = (_readable(row[key]) for key in keys)
+        step, ours, mean, low, high = (readable(row[key]) for key in keys)
         band = low if low == high else f"{low} to {high}"
         cells = (short[str(row["algorithm"])], row["published"], step, ours, mean, band, row["place"])
         table.add_row(*map(str, cells))
@@ -156,7 +156,7 @@ def _percent(gain: Gain) -> str:
 def _reaching(entry: EnvironmentComparison, short: Mapping[str, str]) -> Table:
     """Build a table of how soon the methods reach the threshold, on every axis that is known."""
     axes = [axis for axis in AXES if entry.reaching[axis]]
-    title = f"until {entry.metric} reaches {_readable(entry.threshold)} on {entry.name}, median of the runs"
+    title = f"until {entry.metric} reaches {readable(entry.threshold)} on {entry.name}, median of the runs"
     table = _table(title, ["", "runs that do", *(UNITS[axis] for axis in axes)])
     few = {len(method.runs) < FEWEST_RUNS for method in entry.methods.values()}
     meanings = {
@@ -195,15 +195,16 @@ def _probability(interval: Interval) -> str:
 
 
 def _interval(interval: Interval, unit: str = "") -> str:
-    value = _readable(interval.value)
+    value = readable(interval.value)
     if np.isnan(interval.value):
         return value
     if np.isnan(interval.low):
         return f"{value}{unit}"
-    return f"{value}{unit} [{_readable(interval.low)}, {_readable(interval.high)}]"
+    return f"{value}{unit} [{readable(interval.low)}, {readable(interval.high)}]"
 
 
-def _readable(value: str | float) -> str:
+def readable(value: str | float) -> str:
+    """Write a cell: four digits, from 1000 on whole with separators, ``-`` for nan."""
     if isinstance(value, str):
         return value
     return "-" if np.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

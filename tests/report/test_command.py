@@ -30,6 +30,7 @@ def test_pictures_and_tables_lie_side_by_side(folder, capsys):
     assert sorted(file.name for file in out.parent.iterdir()) == [
         "curves-pairs.csv",
         "curves.csv",
+        "curves.html",
         "curves.png",
         "curves.svg",
     ]
@@ -66,7 +67,7 @@ def test_a_fixed_score_may_be_the_threshold(folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--out", "a.jpg"], "names a .png file (and an .svg and a .csv beside it), not a.jpg"),
+        (["--out", "a.jpg"], "names a .png file (and an .html, an .svg and a .csv beside it), not a.jpg"),
         (["--threshold", "1.5"], "'1.5' is not a number above 0 and at most 1"),
         (["--threshold", "x"], "'x' is not a number above 0 and at most 1"),
         (["--axis", "hours"], "invalid choice: 'hours'"),
