@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 VALUE, REWARD, DISCOUNT = "value", "reward", "discount"
 """Entries of :meth:`MPPIRL.diagnose <pompc.agent.MPPIRL.diagnose>` from which :func:`value_errors` are computed."""
-
+LEAST_SHOWN = 0.25
+"""Least part of a shared error that must show in a step: an error of the last value then counts three times at most."""
 DETAILS = (
     *("value", "value_error_rms", "value_error_start", "planner_kl"),
     *("policy_reward", "policy_success", "policy_value_error"),
@@ -58,9 +59,10 @@ def value_errors(value: np.ndarray, reward: np.ndarray, discount: np.ndarray, *,
     """Compare the values of an episode with its discounted returns.
 
     After a termination the returns are known. An episode that was truncated or cut goes on unseen: its last value stands
-    for its last return. That value errs too, so of an error ``e`` that all its values share, only the part
-    ``1 - discount^n`` shows n steps before the end. The differences are divided by this part, which weighs them in the
-    means: an error that is the same everywhere is found exactly, and exact values have error 0.
+    for its last return. That value errs too, so of an error that all values share, only the part ``1 - discount^n`` shows
+    n steps before the end. The differences are divided by this part, which also weighs them in the means: an error that is
+    the same everywhere is found exactly, and exact values have error 0. Steps with a part below ``LEAST_SHOWN`` are left
+    out, for there the last value would decide.
 
     Args:
         value: value of the decision in every step ``[step]``, in units of the reward.
@@ -70,22 +72,22 @@ def value_errors(value: np.ndarray, reward: np.ndarray, discount: np.ndarray, *,
 
     Returns:
         ``value`` (mean over steps), and of value minus return: ``value_error`` (mean; positive is overestimation),
-        ``value_error_rms`` (root mean square) and ``value_error_start`` (of the first step). An error is nan if no return
-        is known: in a truncated episode of one step, or without a discount.
+        ``value_error_rms`` (root mean square) and ``value_error_start`` (of the first step). They are nan in a truncated
+        episode that is short for its discount.
     """
     returned, unseen = (0.0, 0.0) if terminated else (value[-1], 1.0)
     differences, shown = np.zeros(len(value)), np.zeros(len(value))
     for step in range(len(value) - 1 if terminated else len(value) - 2, -1, -1):
         returned, unseen = reward[step] + discount[step] * returned, discount[step] * unseen
         differences[step], shown[step] = value[step] - returned, 1.0 - unseen
-    errors = np.divide(differences, shown, out=np.zeros(len(value)), where=shown > 0)
-    total = shown.sum()
-    return {
-        "value": value.mean(),
-        "value_error": differences.sum() / total if total else math.nan,
-        "value_error_rms": math.sqrt((shown * errors**2).sum() / total) if total else math.nan,
-        "value_error_start": errors[0] if shown[0] else math.nan,
-    }
+    known = shown >= LEAST_SHOWN
+    names = ("value_error", "value_error_rms", "value_error_start")
+    if not known[0]:  # the first step shows most
+        return {"value": float(value.mean()), **dict.fromkeys(names, math.nan)}
+    weights = shown[known] / shown[known].sum()
+    errors = differences[known] / shown[known]
+    found = (weights @ errors, math.sqrt(weights @ errors**2), errors[0])
+    return {"value": float(value.mean()), **dict(zip(names, map(float, found), strict=True))}
 
 
 def compares_policy(agent: MPPIRL, family: EnvironmentFamily, options: EvalConfig) -> bool:
@@ -106,37 +108,31 @@ def compares_policy(agent: MPPIRL, family: EnvironmentFamily, options: EvalConfi
 
 
 @contextmanager
-def bare_policy(agent: MPPIRL) -> Iterator[None]:
-    """Let evaluations inside the block act by the policy alone."""
-    before, agent.policy_alone = agent.policy_alone, True
+def other_actor(agent: MPPIRL) -> Iterator[None]:
+    """Let evaluations inside the block act by the bare policy, or by the planner if they acted by the policy."""
+    agent.policy_alone = not agent.policy_alone
     try:
         yield
     finally:
-        agent.policy_alone = before
+        agent.policy_alone = not agent.policy_alone
 
 
-def with_policy(planned: Sequence[dict[str, float]], alone: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """Add to every episode what the bare policy reached in the same one.
-
-    Args:
-        planned: episodes of the agent.
-        alone: the same episodes of the bare policy.
+def side_by_side(planned: Mapping[str, float], alone: Mapping[str, float]) -> dict[str, float]:
+    """Compare two episodes that began alike, one of the planner and one of the bare policy.
 
     Returns:
-        The episodes with ``policy_reward``, ``policy_gap`` (the agent's return minus the policy's), ``policy_success`` and,
-        if the agent has values, ``policy_value_error``.
+        ``policy_reward``, ``policy_gap`` (the planner's return minus the policy's), ``policy_success`` if the environment
+        says, and ``policy_value_error`` and ``planner_kl`` if the agent has them.
     """
-    return [episode | _beside(episode, bare) for episode, bare in zip(planned, alone, strict=True)]
-
-
-def _beside(episode: Mapping[str, float], bare: Mapping[str, float]) -> dict[str, float]:
-    known = [name for name in ("reward", "success", "value_error") if name in bare]
-    if math.isnan(bare["success"]):  # the environment does not say
-        known.remove("success")
-    return {**{f"policy_{name}": bare[name] for name in known}, "policy_gap": episode["reward"] - bare["reward"]}
+    names = [name for name in ("reward", "success", "value_error") if name in alone]
+    if math.isnan(alone["success"]):
+        names.remove("success")
+    divergence = {name: planned[name] for name in ("planner_kl",) if name in planned}
+    gap = planned["reward"] - alone["reward"]
+    return {**{f"policy_{name}": alone[name] for name in names}, "policy_gap": gap, **divergence}
 
 
 def _mean(column: np.ndarray) -> float:
     """Average the finite entries; nan without any."""
     known = column[np.isfinite(column)]
-    return known.mean() if known.size else math.nan
+    return float(known.mean()) if known.size else math.nan

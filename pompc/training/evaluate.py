@@ -17,7 +17,7 @@ from pompc.data.broken import broken_envs
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
 from pompc.training.acting import acting
-from pompc.training.diagnosis import DiagnosedEpisodes, bare_policy, with_policy
+from pompc.training.diagnosis import DiagnosedEpisodes, other_actor, side_by_side
 from pompc.training.filtered import FilteredEpisodes
 from pompc.training.stopping import EVALUATING, StopRequest
 
@@ -40,7 +40,7 @@ class EvalResult:
             steps), then the last value of each other info key; nan if the environment does not say. If episodes can be cut
             it has ``cut`` (0/1), and the return of a cut episode is that of its steps until then. With a safety filter it
             has what :class:`~pompc.training.filtered.FilteredEpisodes` measures. Diagnostics are those of
-            :class:`~pompc.training.diagnosis.DiagnosedEpisodes` and :func:`~pompc.training.diagnosis.with_policy`.
+            :class:`~pompc.training.diagnosis.DiagnosedEpisodes` and :func:`~pompc.training.diagnosis.side_by_side`.
     """
 
     episodes: list[dict[str, float]]
@@ -92,7 +92,7 @@ def evaluate(
         max_steps: environment steps after which an episode is cut. ``None`` cuts after ``UNLIMITED_STEPS`` if the
             environment knows no limit, and never if it does.
         diagnose: ask the agent for diagnostics of every step; the episodes do not change.
-        compare_policy: then play the same episodes by the agent's bare policy.
+        compare_policy: then play the same episodes by the agent's bare policy, or by its planner if the policy has played.
         stop: request to watch; ``None`` watches none.
 
     Raises:
@@ -115,8 +115,11 @@ def evaluate(
 
     played = play()
     if compare_policy:
-        with bare_policy(agent):
-            played = with_policy(played, play())
+        with other_actor(agent):
+            others = play()
+        planned, alone = (others, played) if agent.policy_alone else (played, others)
+        both = zip(played, planned, alone, strict=True)
+        played = [episode | side_by_side(*pair) for episode, *pair in both]
     return EvalResult(played)
 
 
