@@ -37,6 +37,10 @@ class EvalConfig(Options):
         at_start: also evaluate before training.
         policy: evaluations and videos act by the policy alone, without a plan; only for algorithms with a policy over
             actions. Training is not touched.
+        compare_policy: play the episodes a second time by the policy alone, or with ``policy`` by the planner, for the
+            columns ``policy_reward`` and ``policy_gap``. Null does so if there are a planner and a policy over actions, but
+            not with ``policy``, without ``diagnose``, or if the environment offers a limited number of copies (servers).
+        diagnose: measure the agent's values against the returns, and its policy against the plans.
     """
 
     section = "eval"
@@ -49,6 +53,8 @@ class EvalConfig(Options):
     video: bool = True
     at_start: bool = True
     policy: bool = False
+    compare_policy: bool | None = None
+    diagnose: bool = True
 
     @property
     def fresh_seed(self) -> int:

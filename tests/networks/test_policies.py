@@ -219,3 +219,28 @@ def test_entries_of_a_sample_are_those_of_all_its_tensors():
 
 def test_the_tasks_belong_to_the_world_model():
     assert not any("table" in name for name in policy(action_dim=3, tasks=tasks(), input_dim=6).state_dict())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("log_std", [-3.0, 0.0, 2.0])
+def test_the_mean_divergence_is_the_mean_over_many_draws(name, log_std):
+    gaussian, count = policy(name, log_stds=(log_std, log_std)), 40_000
+    state, mean, std = torch.randn(1, 5), torch.tensor([[0.3, -0.9]]), torch.tensor([[0.7, 1.5]])
+    drawn = gaussian.divergence(gaussian.sample(state.expand(count, 5)), mean.expand(count, 2), std.expand(count, 2))
+    before = torch.get_rng_state()
+    found = gaussian.mean_divergence(state, mean, std)
+    assert torch.equal(before, torch.get_rng_state())  # nothing is drawn
+    assert found.shape == (1,)
+    assert abs(found - drawn.mean()) < 4 * drawn.std() / count**0.5 + 1e-4
+
+
+def test_the_mean_divergence_leaves_out_entries_that_a_task_lacks():
+    masks = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    tasks = TaskEmbedding(masks, torch.tensor([0.9, 0.9]), 4)
+    gaussian = policy("squashed", tasks=tasks, input_dim=9)
+    state = torch.cat([torch.randn(2, 5), torch.arange(2.0).unsqueeze(1)], dim=1)
+    mean, std = torch.zeros(2, 2), torch.ones(2, 2)
+    found = gaussian.mean_divergence(state, mean, std)
+    mean[:, 1] = 5.0
+    assert torch.equal(gaussian.mean_divergence(state, mean, std)[0], found[0])
+    assert gaussian.mean_divergence(state, mean, std)[1] > found[1]
