@@ -30,7 +30,7 @@ from pompc.offpolicy.imitation import IMITATIONS, PolicyView, make_imitator
 from pompc.offpolicy.update_budget import EagerBudget
 from pompc.planner import MPPIConfig, Plan
 from pompc.problem import Problem
-from pompc.schedules import highest_value
+from pompc.schedules import Signals, highest_value
 from pompc.system.precision import matmul_precision
 
 
@@ -142,7 +142,7 @@ class Imitate(OffPolicyAgent):
             loss, metrics = self.policy_loss(batch)
             norm = self.optimizer_step("policy", loss, batch)
         self.updates += 1
-        self.dials.update(0.0, self.steps)
+        self.dials.update(Signals(uncertainty=0.0, steps=self.steps))
         return {**metrics, "policy_loss": loss.detach(), "policy_grad_norm": norm}
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:

@@ -5,17 +5,18 @@ from contextlib import nullcontext
 
 import pytest
 
+from pompc.algorithms.adaptive_hrl import AdaptiveHRLConfig
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
 from pompc.offpolicy.config import OffPolicyConfig
-from pompc.schedules import SCHEDULES, ScheduleConfig, highest_value, make_dial
+from pompc.schedules import SCHEDULES, ScheduleConfig, Signals, highest_value, make_dial
 
 
 def run(name, uncertainties, **options):
     dial = make_dial(ScheduleConfig(schedule=name, **options))
     values = [dial.value]
     for u in uncertainties:
-        dial.update(u)
+        dial.update(Signals(uncertainty=u))
         values.append(dial.value)
     return values
 
@@ -23,7 +24,7 @@ def run(name, uncertainties, **options):
 def test_a_number_is_a_constant():
     dial = make_dial(0.4)
     for u in (0.0, 1.0, 50.0):
-        dial.update(u)
+        dial.update(Signals(uncertainty=u))
     assert dial.value == 0.4
 
 
@@ -81,15 +82,15 @@ def test_the_clock_of_steps_counts_environment_steps_and_that_of_updates_does_no
     options = {"schedule": name, "initial": 0.8, "decay": 0.99, "to": 0.1, "over": 10, "ema": 0.0}
     by_steps, single = (make_dial(ScheduleConfig(clock="steps", **options)) for _ in range(2))
     for step in range(1, 13):
-        single.update(0.5, steps=step)
+        single.update(Signals(uncertainty=0.5, steps=step))
     for steps in (5, 12):  # two updates after as many steps
-        by_steps.update(0.5, steps=steps)
+        by_steps.update(Signals(uncertainty=0.5, steps=steps))
     assert by_steps.value == pytest.approx(single.value)
     by_updates = make_dial(ScheduleConfig(**options))
     for steps in (5, 12):
-        by_updates.update(0.5, steps=steps)
+        by_updates.update(Signals(uncertainty=0.5, steps=steps))
     assert by_updates.time == 2
-    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop"))
+    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop", "auto"))
 
 
 def test_the_largest_value_counts_where_a_dial_may_rise():
@@ -103,11 +104,11 @@ def test_the_largest_value_counts_where_a_dial_may_rise():
 def test_state_round_trip(name):
     first, second = (make_dial(ScheduleConfig(schedule=name)) for _ in range(2))
     for u in (0.3, 0.1, 0.7):
-        first.update(u)
+        first.update(Signals(uncertainty=u))
     second.load_state_dict(first.state_dict())
     for u in (0.2, 0.9):
-        first.update(u)
-        second.update(u)
+        first.update(Signals(uncertainty=u))
+        second.update(Signals(uncertainty=u))
     assert first.state_dict() == second.state_dict()
 
 
@@ -119,15 +120,15 @@ def test_a_constant_is_that_of_the_configuration_whatever_a_checkpoint_had():
 
 def test_smoothing_starts_at_the_first_observation():
     schedule = make_dial(ScheduleConfig())
-    schedule.update(2.0)
+    schedule.update(Signals(uncertainty=2.0))
     assert schedule.uncertainty == 2.0
-    schedule.update(1.0)
+    schedule.update(Signals(uncertainty=1.0))
     assert schedule.uncertainty == pytest.approx(1.9)
 
 
 def test_non_finite_uncertainty_stops():
     with pytest.raises(NonFiniteError, match="uncertainty"):
-        make_dial(0.3).update(math.nan)
+        make_dial(0.3).update(Signals(uncertainty=math.nan))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_non_finite_uncertainty_stops():
         ({"virtual_ratio": 1.5}, r"virtual_ratio must lie in \[0, 1\], not 1.5"),
         ({"virtual_ratio": -0.1}, "virtual_ratio"),
         ({"kl_weight": -1.0}, "kl_weight must be at least 0, not -1"),
-        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch"),
+        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch, auto"),
         ({"virtual_ratio": {"decay": 1.2}}, "decay"),
         ({"virtual_ratio": {"kappa": -20.0}}, "kappa"),
         ({"virtual_ratio": {"ema": 1.0}}, "ema"),
@@ -162,8 +163,8 @@ def test_bad_dials_are_refused(options, word):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_dial_that_moves_by_disagreement_needs_two_heads(schedule):
-    asks = schedule in ("inv", "ratio", "prop")
-    config = AgentConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))
+    asks = schedule in ("inv", "ratio", "prop", "auto")
+    config = AdaptiveHRLConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))
     config.require_ensemble(2)
     with pytest.raises(UserError, match=r"algo\.ensemble_size=1: a dial") if asks else nullcontext():
         config.require_ensemble(1)
@@ -178,10 +179,10 @@ def test_the_dials_of_an_agent_move_together_and_come_back_from_a_checkpoint():
     dials, other = Dials(config), Dials(config)
     assert dials.move
     assert not Dials(AgentConfig(kl_weight=3.0)).move
-    dials.update(0.1, steps=4)
+    dials.update(Signals(uncertainty=0.1, steps=4))
     assert dials.metrics() == {"kl_weight": 0.5, "virtual_ratio": 0.25, "policy_share": pytest.approx(0.4)}
     other.load_state_dict(dials.state_dict())
     for each in (dials, other):
-        each.update(0.2, steps=7)
+        each.update(Signals(uncertainty=0.2, steps=7))
     assert dials.metrics() == other.metrics()
     assert dials.state_dict() == other.state_dict()

@@ -9,6 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.dials import disagreement
+from pompc.schedules import Signals
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -29,5 +30,5 @@ def move_dials(agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor
         return {}
     values = agent.critic.values(agent.values.inputs(batch["state"][0], batch["action"][0]))
     uncertainty = disagreement(values, batch["reward"][0])
-    agent.dials.update(uncertainty, agent.steps)
+    agent.dials.update(Signals(uncertainty=uncertainty, steps=agent.steps))
     return {"uncertainty": torch.tensor(uncertainty)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict, Unpack
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -14,15 +15,26 @@ from pompc.planner import Plan
 from pompc.planner.weights import until_termination
 
 
+class Scoring(TypedDict):
+    """How value targets are made of rewards and values.
+
+    Attributes:
+        reward_scale: factor from rewards to the units of the values.
+        discount: per step.
+        gae_lambda: of the lambda-return.
+    """
+
+    reward_scale: float
+    discount: float
+    gae_lambda: float
+
+
 def virtual_targets(
     states: Tensor,
     actions: Tensor,
     model: Model,
     value: Callable[[Tensor], Tensor],
-    *,
-    reward_scale: float,
-    discount: float,
-    gae_lambda: float,
+    **scoring: Unpack[Scoring],
 ) -> TensorDict:
     """Re-score rollouts with the reward model and compute truncated TD(lambda) value targets along them.
 
@@ -34,9 +46,7 @@ def virtual_targets(
         actions: ``[rollout, horizon, action]``.
         model: gives reward, termination and the observation of a state.
         value: ``observation [..., observation] -> value [...]``, frozen during the update.
-        reward_scale: factor from rewards to the units of the values.
-        discount: per step.
-        gae_lambda: of the lambda-return.
+        **scoring: how targets are made of rewards and values.
 
     Returns:
         Transitions up to the end of each rollout: ``observation [transition, observation]``,
@@ -45,25 +55,58 @@ def virtual_targets(
         a real state. Rollouts with a non-finite state are left out.
     """
     finite = torch.isfinite(states).flatten(1).all(-1)
-    states, actions = states[finite], actions[finite]
-    observation = model.inputs(states)
-    values = value(observation)
-    reward, terminated = model.outcome(states[:, :-1], actions, states[:, 1:])
-    reward = reward * reward_scale
-    _, target = vec_generalized_advantage_estimate(
-        discount,
-        gae_lambda,
-        *(x.unsqueeze(-1) for x in (values[:, :-1], values[:, 1:], reward, terminated, terminated)),
-    )
+    scored = score_rollouts(states[finite], actions[finite], model, value, **scoring)
+    terminated = scored["terminated"]
+    weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
     alive = (terminated.cumsum(1) - terminated.long()) == 0
     entries = {
-        "observation": observation[:, :-1],
-        "value_target": target.squeeze(-1),
-        "reward": reward,
-        "bootstrapped": bootstrapped_share(terminated, terminated, discount=discount, gae_lambda=gae_lambda),
+        **scored.select("observation", "value_target", "reward"),
+        "bootstrapped": bootstrapped_share(terminated, terminated, **weights),
         "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])
+
+
+def score_rollouts(
+    states: Tensor,
+    actions: Tensor,
+    model: Model,
+    value: Callable[[Tensor], Tensor],
+    **scoring: Unpack[Scoring],
+) -> TensorDict:
+    """Re-score rollouts ``[..., horizon + 1, state]``; the arguments are those of :func:`virtual_targets`.
+
+    Returns:
+        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated`` and ``value_target``, all three
+        ``[..., horizon]``. What comes after a termination has no meaning.
+    """
+    observation = model.inputs(states)
+    values = value(observation)
+    reward, terminated = model.outcome(states[..., :-1, :], actions, states[..., 1:, :])
+    reward = reward * scoring["reward_scale"]
+    weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
+    target = lambda_return(values[..., :-1], values[..., 1:], reward, terminated, terminated, **weights)
+    entries = {"reward": reward, "terminated": terminated, "value_target": target}
+    return TensorDict({"observation": observation[..., :-1, :], **entries}, batch_size=actions.shape[:-1])
+
+
+def lambda_return(
+    value: Tensor,
+    next_value: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    terminated: Tensor,
+    *,
+    discount: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Compute lambda-returns along the last dimension, bootstrapped where it ends or an episode is truncated.
+
+    All tensors are ``[..., time]``, rewards in the units of the values.
+    """
+    columns = (x.unsqueeze(-1) for x in (value, next_value, reward, done, terminated))
+    _, target = vec_generalized_advantage_estimate(discount, gae_lambda, *columns)
+    return target.squeeze(-1)
 
 
 def bootstrapped_share(done: Tensor, terminated: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
@@ -80,10 +123,9 @@ def bootstrapped_share(done: Tensor, terminated: Tensor, *, discount: float, gae
     Returns:
         ``[..., time]`` in [0, 1]; 0 means that the rewards are the whole return.
     """
-    ones = torch.ones(*terminated.shape, 1, device=terminated.device)
-    ends = (done.unsqueeze(-1), terminated.unsqueeze(-1))
-    _, share = vec_generalized_advantage_estimate(discount, gae_lambda, ones, ones, torch.zeros_like(ones), *ends)
-    return share.squeeze(-1)
+    ones = torch.ones(terminated.shape, device=terminated.device)
+    weights = {"discount": discount, "gae_lambda": gae_lambda}
+    return lambda_return(ones, ones, torch.zeros_like(ones), done, terminated, **weights)
 
 
 def model_return(
