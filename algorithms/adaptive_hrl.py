@@ -21,6 +21,7 @@ from torchrl.data import TensorSpec, Unbounded
 
 from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
 from pompc.data.holding import count_down, is_held
+from pompc.dial import Evidence
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
 from pompc.model_learning.config import ExplicitModelConfig
@@ -30,8 +31,8 @@ from pompc.networks.ensembles import log_mean_exp
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
 from pompc.onpolicy.candidates_config import CandidatesConfig
+from pompc.onpolicy.evidence import measure_evidence
 from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
-from pompc.onpolicy.target_bias import squared_target_bias
 from pompc.onpolicy.virtual_buffer import VirtualBuffer
 from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.onpolicy.virtual_targets import (
@@ -229,16 +230,20 @@ class AdaptiveHRL(OnPolicyAgent):
         states, actions = (cast(Tensor, data["virtual", name]).flatten(0, 2) for name in ("states", "actions"))
         kept = self.virtual_buffer.exchange(states, actions, self.updates)
         virtual = virtual_targets(kept["states"], kept["actions"], self.model, self.mean_value, **self._scoring())
-        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
-        real = bootstrapped_share(*ends, discount=config.discount, gae_lambda=config.gae_lambda)
-        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], real.mean())
+        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], self._real_share(data))
         virtual["observation"] = self.normaliser(virtual["observation"])
         return virtual
 
-    def squared_bias(self, data: TensorDictBase) -> float:
+    def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
         """Compare this batch's rollouts with the executed trajectories that begin at the same states."""
+        if virtual is None or len(virtual) == 0:
+            return None
+        news = {
+            "virtual_news": (virtual["weight"] * (1 - virtual["bootstrapped"])).mean().item(),
+            "real_news": 1 - self._real_share(data).item(),
+        }
         most = self.config.virtual_rollouts
-        return squared_target_bias(data, self.model, self.mean_value, rollouts=most, **self._scoring())
+        return measure_evidence(data, self.model, self.mean_value, rollouts=most, **news, **self._scoring())
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Compute PPO's loss on decisions; ``virtual_policy`` adds rho times that of the other candidates."""
@@ -277,6 +282,11 @@ class AdaptiveHRL(OnPolicyAgent):
         given = self.config.virtual_gae_lambda
         gae_lambda = self.config.gae_lambda if given is None else given
         return {"reward_scale": self.return_scale.factor, "discount": self.config.discount, "gae_lambda": gae_lambda}
+
+    def _real_share(self, data: TensorDictBase) -> Tensor:
+        """Average the bootstrapped share of the real targets of ``[num_envs, time]``."""
+        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
+        return bootstrapped_share(*ends, discount=self.config.discount, gae_lambda=self.config.gae_lambda).mean()
 
     def _candidate_returns(self, candidates: TensorDictBase) -> Tensor:
         """Add scaled rewards and last value ``[..., candidate]``, in today's units of the values."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pompc.config.options import NonNegativeInt, PositiveInt, PositiveShare, Top
 from pompc.data.broken import intact
+from pompc.dial import Signals
 from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
@@ -30,7 +31,7 @@ from pompc.offpolicy.imitation import IMITATIONS, PolicyView, make_imitator
 from pompc.offpolicy.update_budget import EagerBudget
 from pompc.planner import MPPIConfig, Plan
 from pompc.problem import Problem
-from pompc.schedules import Signals, highest_value
+from pompc.schedules import highest_value
 from pompc.system.precision import matmul_precision
 
 

@@ -14,12 +14,10 @@ from annotated_types import Ge
 
 from pompc.config.filter_options import FilterConfig
 from pompc.config.options import Options, Share, Top
+from pompc.dial import Dial, Evidence, ScheduleConfig, Signals
 from pompc.errors import UserError
 from pompc.schedules import (
-    Dial,
-    ScheduleConfig,
     Setting,
-    Signals,
     asks_bias,
     asks_uncertainty,
     check_setting,
@@ -180,6 +178,19 @@ def signal_variance(values: Tensor, reward: Tensor) -> Tensor:
     It has the arguments of :func:`relative_variance`.
     """
     return values.mean(0).var() + reward.var() + 1e-8
+
+
+def make_signals(values: Tensor, reward: Tensor, steps: int, evidence: Evidence | None = None) -> Signals:
+    """Make the signals of an update from its :func:`relative_variance`.
+
+    Args:
+        values: ``[member, sample]``.
+        reward: rewards in the units of the values.
+        steps: environment steps so far.
+        evidence: with a bias in squared units of the values.
+    """
+    relative = None if evidence is None else evidence.per(signal_variance(values, reward).item())
+    return Signals(uncertainty=relative_variance(values, reward), steps=steps, evidence=relative)
 
 
 def disagreement(values: Tensor, reward: Tensor) -> float:

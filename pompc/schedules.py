@@ -8,144 +8,13 @@ is asymptotically unbiased. The formulas below are this project's; ``inv`` is th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
-
-from pompc.config.options import NonNegativeFloat, Options, PositiveInt, PositiveShare, Share
-from pompc.errors import NonFiniteError, UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(Options):
-    """Options of a :class:`Dial` that moves.
-
-    Attributes:
-        schedule: how the dial moves: ``fixed``; ``exp``, ``inv`` or ``ratio`` (decay); ``prop`` (proportional to the
-            ensemble's standard deviation); ``linear`` or ``switch`` (from ``initial`` to ``to``); ``auto`` (the least error
-            of the value targets, by the measured bias of the virtual ones; of ``virtual_ratio`` alone).
-        initial: value before the first update.
-        decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
-        minimum: floor of the value, at most ``initial``.
-        maximum: ceiling of ``auto``, from ``initial`` to 1; its default is the largest share that the paper tries.
-        ema: smoothing of the uncertainty, and of the bias.
-        kappa: strength with which uncertainty slows the decay of ``inv``.
-        to: value at the end of ``linear`` and after ``switch``.
-        over: ticks of the clock until ``linear`` and ``switch`` have reached ``to``.
-        clock: a tick is one of the agent's ``updates``, or one environment step (``steps``, over all environments, action
-            repeat counted). Off-policy agents update once per transition by default, on-policy agents once per batch.
-    """
-
-    plain_number = "initial"
-
-    schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch", "auto"] = "inv"
-    initial: Annotated[float, Ge(0)] = 0.3
-    decay: PositiveShare = 0.98
-    minimum: NonNegativeFloat = 0.0
-    maximum: Share = 0.8
-    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.9
-    kappa: NonNegativeFloat = 10.0
-    to: Annotated[float, Ge(0)] = 0.0
-    over: PositiveInt = 100_000
-    clock: Literal["updates", "steps"] = "updates"
-
+from pompc.dial import Dial, ScheduleConfig
+from pompc.errors import UserError
+from pompc.least_error import LeastError
 
 Setting = float | ScheduleConfig
 """The value of a dial's option: a constant, or options of a schedule."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signals:
-    """What one learning update tells the dials.
-
-    Attributes:
-        uncertainty: disagreement of the value ensemble, at least 0; see :mod:`pompc.dials`.
-        squared_bias: mean squared bias of the virtual value targets, in the units of ``uncertainty``. An estimate without
-            bias, so that it may be negative; nan if nothing was measured.
-        steps: environment steps so far.
-    """
-
-    uncertainty: float
-    squared_bias: float = math.nan
-    steps: int = 0
-
-
-class Dial:
-    """A value that may move during learning; this class keeps it fixed.
-
-    Args:
-        config: options.
-
-    Attributes:
-        value: the current value.
-        uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
-        uses_uncertainty: whether the uncertainty moves the value.
-        uses_bias: whether the bias of virtual targets moves the value.
-        rises: whether the value goes to ``config.to``, which may lie above ``config.initial``.
-        leaves_infinity: whether the value may be infinite.
-    """
-
-    uses_uncertainty = False
-    uses_bias = False
-    rises = False
-    leaves_infinity = True
-    remembered: tuple[str, ...] = ("value", "uncertainty", "largest", "time")
-
-    def __init__(self, config: ScheduleConfig) -> None:
-        self.config = config
-        self.value = config.initial
-        self.uncertainty = math.nan
-        self.largest = 0.0
-        self.time = 0
-
-    def update(self, signals: Signals) -> None:
-        """Advance by one learning update.
-
-        Raises:
-            NonFiniteError: the uncertainty is not finite.
-        """
-        if not math.isfinite(signals.uncertainty):
-            raise NonFiniteError("ensemble uncertainty")
-        self.observe(signals)
-        self.largest = max(self.largest, self.uncertainty)
-        ticks = _CLOCKS[self.config.clock](self.time, signals.steps) - self.time
-        self.time += ticks
-        self.value = max(self.config.minimum, self.next_value(ticks))
-
-    def observe(self, signals: Signals) -> None:
-        """Smooth the uncertainty; called by :meth:`update`."""
-        beta = 0.0 if math.isnan(self.uncertainty) else self.config.ema
-        previous = 0.0 if math.isnan(self.uncertainty) else self.uncertainty
-        self.uncertainty = beta * previous + (1 - beta) * signals.uncertainty
-
-    def next_value(self, ticks: int) -> float:
-        """Return the value after ``ticks`` more ticks of the clock, before the floor."""
-        return self.value
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the value never changes."""
-        return type(self) is Dial
-
-    @property
-    def relative(self) -> float:
-        """Smoothed uncertainty as a share of its running maximum, in [0, 1]."""
-        return self.uncertainty / self.largest if self.largest > 0 else 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """Return everything that changes."""
-        return {name: getattr(self, name) for name in self.remembered}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned; a dial that never moves stays where the configuration has it."""
-        for name in self.remembered:
-            if not (self.fixed and name == "value"):
-                setattr(self, name, state[name])
-
-
-_CLOCKS = {"updates": lambda time, steps: time + 1, "steps": lambda time, steps: steps}
 
 
 class Exponential(Dial):
@@ -211,46 +80,6 @@ class Switch(Dial):
     def next_value(self, ticks: int) -> float:
         """Return ``initial`` before tick ``over``, and ``to`` from then on."""
         return self.config.initial if self.time < self.config.over else self.config.to
-
-
-class LeastError(Dial):
-    """Take the share with the least expected squared error of the mixed value targets: no decay, no strength to tune.
-
-    Real targets leave an error of variance ``u``, the ensemble's disagreement, which more data cure. Virtual targets add a
-    squared bias ``b2``, which they do not. ``(1 - rho)^2 u + rho^2 b2`` is least at ``rho = u / (u + b2)``. A constant of
-    ``b2`` and ``u -> 0`` give ``rho -> 0``: learning is asymptotically unbiased. Both have one unit, so that none remains.
-
-    Both are means over the past updates whose weights fall by ``ema`` per update, equal ones at first. A single update's
-    ``b2`` is noisy; the mean keeps its sign, and zero or less counts as no bias.
-
-    Attributes:
-        squared_bias: smoothed ``b2``; nan until it was measured.
-        measured: updates that measured it.
-    """
-
-    uses_uncertainty, uses_bias, leaves_infinity = True, True, False
-    remembered = (*Dial.remembered, "squared_bias", "measured")
-
-    def __init__(self, config: ScheduleConfig) -> None:
-        super().__init__(config)
-        self.squared_bias, self.measured = math.nan, 0
-
-    def observe(self, signals: Signals) -> None:
-        """Average both signals; an update that measured no bias leaves them as they are."""
-        if not math.isfinite(signals.squared_bias):
-            return
-        self.measured += 1
-        new = (1 - self.config.ema) / (1 - self.config.ema**self.measured)
-        old_uncertainty, old_bias = (0.0, 0.0) if self.measured == 1 else (self.uncertainty, self.squared_bias)
-        self.uncertainty = (1 - new) * old_uncertainty + new * signals.uncertainty
-        self.squared_bias = (1 - new) * old_bias + new * signals.squared_bias
-
-    def next_value(self, ticks: int) -> float:
-        """Return ``u / (u + max(b2, 0))``, at most ``maximum``; the present value until a bias was measured."""
-        if self.measured == 0:
-            return self.value
-        total = self.uncertainty + max(self.squared_bias, 0.0)
-        return min(self.config.maximum, self.uncertainty / total) if total > 0 else 0.0
 
 
 SCHEDULES: dict[str, type[Dial]] = {

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 import pytest
 
 from pompc.algorithms.adaptive_hrl import AdaptiveHRLConfig
+from pompc.dial import ScheduleConfig, Signals
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
 from pompc.offpolicy.config import OffPolicyConfig
-from pompc.schedules import SCHEDULES, ScheduleConfig, Signals, highest_value, make_dial
+from pompc.schedules import SCHEDULES, highest_value, make_dial
 
 
 def run(name, uncertainties, **options):

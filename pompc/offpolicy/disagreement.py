@@ -8,8 +8,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.dial import Signals
 from pompc.dials import disagreement
-from pompc.schedules import Signals
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent

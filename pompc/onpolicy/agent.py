@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -14,7 +13,8 @@ from torchrl.objectives.value.functional import vec_generalized_advantage_estima
 from pompc.agent import MPPIRL
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
-from pompc.dials import relative_variance, signal_variance
+from pompc.dial import Evidence
+from pompc.dials import make_signals
 from pompc.metrics import mean_metrics
 from pompc.networks.actor_critic import GaussianActor, ValueEnsemble
 from pompc.networks.clipped_loss import make_clipped_loss
@@ -24,7 +24,6 @@ from pompc.onpolicy import losses
 from pompc.onpolicy.config import OnPolicyConfig
 from pompc.onpolicy.mixing import Groups, Mix, mixed
 from pompc.problem import Problem
-from pompc.schedules import Signals
 
 
 class OnPolicyAgent(MPPIRL):
@@ -115,14 +114,13 @@ class OnPolicyAgent(MPPIRL):
         # Drawn before any virtual data, so that the policy's minibatches do not depend on rho.
         epochs = [torch.randperm(len(real), device=self.problem.device) for _ in range(self.config.epochs)]
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
-        bias = self.squared_bias(data) if self.config.follows_bias else math.nan
+        evidence = self.evidence(data, virtual) if self.config.follows_bias else None
         settings = {"learning_rate": self._set_learning_rate(), "virtual_ratio": self.virtual_ratio.value}
         steps = [self.step(batch, groups) for batch, groups in self.minibatches(real, virtual, epochs)]
         with torch.no_grad():
             values = self.values(real["observation"])
-        uncertainty = relative_variance(values, real["reward"])
-        bias = bias / signal_variance(values, real["reward"]).item()
-        self.dials.update(Signals(uncertainty=uncertainty, squared_bias=bias, steps=self.steps))
+        signals = make_signals(values, real["reward"], self.steps, evidence)
+        self.dials.update(signals)
         self.updates += 1
         data = data if good is None else data[good]
         if self.config.normalise_observation:
@@ -137,8 +135,7 @@ class OnPolicyAgent(MPPIRL):
             "gradient_steps": float(len(steps)),
             **settings,
             "kl_weight": self.kl_weight.value,
-            "uncertainty": uncertainty,
-            **({"squared_bias": bias} if math.isfinite(bias) else {}),
+            **signals.metrics(),
             "virtual_transitions": float(0 if virtual is None else len(virtual)),
             "model_steps": float(self.model_steps),
             **self.diagnostics(data, real, virtual),
@@ -262,16 +259,14 @@ class OnPolicyAgent(MPPIRL):
         """
         return None
 
-    def squared_bias(self, data: TensorDictBase) -> float:
-        """Measure the squared bias of virtual targets; called by :meth:`learn` if a dial follows it.
+    def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
+        """Measure the bias of virtual targets, in squared units of the values; called by :meth:`learn` if a dial follows it.
 
         Args:
             data: transitions ``[num_envs, time]``, after :func:`~pompc.data.broken.cut`.
-
-        Returns:
-            In squared units of the values; nan if there is nothing to compare.
+            virtual: result of :meth:`virtual_batch`.
         """
-        return math.nan
+        return None
 
     def diagnostics(
         self, data: TensorDictBase, real: TensorDictBase, virtual: TensorDictBase | None

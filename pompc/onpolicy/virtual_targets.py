@@ -57,11 +57,9 @@ def virtual_targets(
     finite = torch.isfinite(states).flatten(1).all(-1)
     scored = score_rollouts(states[finite], actions[finite], model, value, **scoring)
     terminated = scored["terminated"]
-    weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
     alive = (terminated.cumsum(1) - terminated.long()) == 0
     entries = {
-        **scored.select("observation", "value_target", "reward"),
-        "bootstrapped": bootstrapped_share(terminated, terminated, **weights),
+        **scored.select("observation", "value_target", "reward", "bootstrapped"),
         "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])
@@ -77,8 +75,8 @@ def score_rollouts(
     """Re-score rollouts ``[..., horizon + 1, state]``; the arguments are those of :func:`virtual_targets`.
 
     Returns:
-        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated`` and ``value_target``, all three
-        ``[..., horizon]``. What comes after a termination has no meaning.
+        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated``, ``value_target`` and
+        ``bootstrapped``, all four ``[..., horizon]``. What comes after a termination has no meaning.
     """
     observation = model.inputs(states)
     values = value(observation)
@@ -86,7 +84,8 @@ def score_rollouts(
     reward = reward * scoring["reward_scale"]
     weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
     target = lambda_return(values[..., :-1], values[..., 1:], reward, terminated, terminated, **weights)
-    entries = {"reward": reward, "terminated": terminated, "value_target": target}
+    share = bootstrapped_share(terminated, terminated, **weights)
+    entries = {"reward": reward, "terminated": terminated, "value_target": target, "bootstrapped": share}
     return TensorDict({"observation": observation[..., :-1, :], **entries}, batch_size=actions.shape[:-1])
 
 

@@ -1,4 +1,4 @@
-"""The squared bias of virtual value targets, measured on real trajectories: the second signal of ``schedule=auto``.
+"""What an update knows of its virtual value targets, from real trajectories: the signal of ``schedule=auto``.
 
 At a real state the same truncated lambda-return is taken twice: along the planner's rollouts in the model, and along the
 executed trajectory. Both are bootstrapped from the same values at the same depth, so that their difference is the error of
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pompc.data.broken import intact
+from pompc.dial import Evidence
 from pompc.models.protocols import Model
 from pompc.onpolicy.virtual_targets import Scoring, lambda_return, score_rollouts
 
@@ -26,15 +27,20 @@ GROUPS = 8
 
 
 @torch.no_grad()
-def squared_target_bias(
+def measure_evidence(
     data: TensorDictBase,
     model: Model,
     value: Callable[[Tensor], Tensor],
     *,
+    virtual_news: float,
+    real_news: float,
     rollouts: int,
     **scoring: Unpack[Scoring],
-) -> float:
-    """Measure the mean squared bias of virtual targets at real states.
+) -> Evidence:
+    """Measure the squared bias of values that learn from the rollouts of a batch alone.
+
+    The mean squared bias ``d^2`` of targets at real states becomes one of values by the targets' news ``n``: values
+    that are learned from such targets alone are off by ``d / n``, as ``d`` comes on top in every backup.
 
     Args:
         data: transitions ``[num_envs, time]`` with the planner's rollouts, ``("virtual", "states")``
@@ -42,31 +48,38 @@ def squared_target_bias(
             :func:`~pompc.data.broken.cut`.
         model: gives reward, termination and the observation of a state.
         value: ``observation [..., observation] -> value [...]``, frozen during the update.
+        virtual_news: mean news of a virtual target times its weight in the loss.
+        real_news: mean news of a real target.
         rollouts: the most rollouts that are scored, at evenly spaced steps.
         **scoring: how targets are made of rewards and values.
 
     Returns:
-        An estimate without bias, in squared units of the values. It may be negative; nan if no two environments have a
-        state to compare.
+        The evidence, its bias in squared units of the values; nan if no two environments have a state to compare.
     """
     states, actions = data["virtual", "states"], data["virtual", "actions"]
     envs, time, count, horizon = actions.shape[:4]
     horizon = min(horizon, time)
     first = time - horizon + 1
-    stride = max(1, -(-envs * count * first // rollouts))
-    starts = torch.arange(0, first, stride, device=actions.device)
+    starts = torch.arange(0, first, max(1, -(-envs * count * first // rollouts)), device=actions.device)
     chosen = states[:, starts, :, : horizon + 1], actions[:, starts, :, :horizon]
-    virtual = score_rollouts(*chosen, model, value, **scoring)["value_target"][..., 0].mean(-1)
-    window = data.select("observation", "next")[:, starts.unsqueeze(1) + torch.arange(horizon, device=starts.device)]
-    after, values = window["next"], value(window["observation"])
+    virtual = score_rollouts(*chosen, model, value, **scoring)[..., 0]
+    steps = starts.unsqueeze(1) + torch.arange(horizon, device=starts.device)
+    window = data.select("observation", "next")[:, steps]
+    real = real_targets(window, value, **scoring)
+    difference, good = virtual["value_target"].mean(-1) - real, intact(data)
+    usable = difference.isfinite() if good is None else difference.isfinite() & good[:, starts]
+    news = 1 - virtual["bootstrapped"].mean(-1)[usable].mean().item()
+    bias = mean_squared_bias(difference, value(window["observation"][:, :, 0]), usable)
+    return Evidence(squared_bias=bias / max(news, 1e-8) ** 2, virtual_news=virtual_news, real_news=real_news)
+
+
+def real_targets(window: TensorDictBase, value: Callable[[Tensor], Tensor], **scoring: Unpack[Scoring]) -> Tensor:
+    """Compute the lambda-returns of the first states of windows of executed steps ``[..., time]``: ``[...]``."""
+    after = window["next"]
     reward, done, terminated = (after[name].squeeze(-1) for name in ("reward", "done", "terminated"))
-    steps = (values, value(after["observation"]), reward * scoring["reward_scale"], done, terminated)
-    real = lambda_return(*steps, discount=scoring["discount"], gae_lambda=scoring["gae_lambda"])[..., 0]
-    difference = virtual - real
-    usable, good = difference.isfinite(), intact(data)
-    if good is not None:
-        usable = usable & good[:, starts]
-    return mean_squared_bias(difference, values[..., 0], usable)
+    values = value(window["observation"]), value(after["observation"])
+    weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
+    return lambda_return(*values, reward * scoring["reward_scale"], done, terminated, **weights)[..., 0]
 
 
 def mean_squared_bias(difference: Tensor, value: Tensor, usable: Tensor) -> float:
