@@ -260,7 +260,7 @@ class OnPolicyAgent(MPPIRL):
         return None
 
     def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
-        """Measure the bias of virtual targets, in squared units of the values; called by :meth:`learn` if a dial follows it.
+        """Measure the bias of virtual targets in squared units of the values; called by :meth:`learn` if a dial asks.
 
         Args:
             data: transitions ``[num_envs, time]``, after :func:`~pompc.data.broken.cut`.

@@ -66,8 +66,11 @@ def measure_evidence(
     steps = starts.unsqueeze(1) + torch.arange(horizon, device=starts.device)
     window = data.select("observation", "next")[:, steps]
     real = real_targets(window, value, **scoring)
-    difference, good = virtual["value_target"].mean(-1) - real, intact(data)
-    usable = difference.isfinite() if good is None else difference.isfinite() & good[:, starts]
+    difference = virtual["value_target"].mean(-1) - real
+    usable = difference.isfinite() & _same_depth(window["next"])
+    good = intact(data)
+    if good is not None:
+        usable = usable & good[:, starts]
     news = 1 - virtual["bootstrapped"].mean(-1)[usable].mean().item()
     bias = mean_squared_bias(difference, value(window["observation"][:, :, 0]), usable)
     return Evidence(squared_bias=bias / max(news, 1e-8) ** 2, virtual_news=virtual_news, real_news=real_news)
@@ -80,6 +83,12 @@ def real_targets(window: TensorDictBase, value: Callable[[Tensor], Tensor], **sc
     values = value(window["observation"]), value(after["observation"])
     weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
     return lambda_return(*values, reward * scoring["reward_scale"], done, terminated, **weights)[..., 0]
+
+
+def _same_depth(after: TensorDictBase) -> Tensor:
+    """Find the windows ``[..., time]`` that no truncation cuts short, unlike a rollout: bool ``[...]``."""
+    truncated = after["done"] & ~after["terminated"]
+    return ~truncated[..., :-1, 0].any(-1)
 
 
 def mean_squared_bias(difference: Tensor, value: Tensor, usable: Tensor) -> float:
