@@ -24,7 +24,7 @@ class ScheduleConfig(Options):
         initial: value before the first update.
         decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
         minimum: floor of the value, at most ``initial``.
-        maximum: ceiling of ``auto``, from ``initial`` to 1; its default is the largest share that the paper tries.
+        maximum: ceiling of ``auto``, from ``initial`` to 1; the rest of the loss is real data, which tell more each.
         ema: smoothing of the uncertainty, and of the bias.
         kappa: strength with which uncertainty slows the decay of ``inv``.
         to: value at the end of ``linear`` and after ``switch``.
@@ -39,7 +39,7 @@ class ScheduleConfig(Options):
     initial: Annotated[float, Ge(0)] = 0.3
     decay: PositiveShare = 0.98
     minimum: NonNegativeFloat = 0.0
-    maximum: Share = 0.8
+    maximum: Share = 0.5
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     kappa: NonNegativeFloat = 10.0
     to: Annotated[float, Ge(0)] = 0.0

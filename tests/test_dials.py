@@ -138,9 +138,9 @@ def test_non_finite_uncertainty_stops():
         make_dial(0.3).update(Signals(uncertainty=math.nan))
 
 
-def automatic(real_error, virtual_error, *, unit=1.0, virtual_news=0.1, **options):
+def automatic(real_error, virtual_error, *, unit=1.0, virtual_news=0.1, maximum=1.0):
     """Make an automatic dial that has seen one update with these squared errors of real and virtual values."""
-    dial = make_dial(ScheduleConfig(schedule="auto", **options))
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=maximum))
     evidence = Evidence(squared_bias=virtual_error * unit, real_news=0.1, virtual_news=virtual_news)
     dial.update(Signals(uncertainty=real_error * (1 - 0.9**2) * unit, evidence=evidence))
     return dial
@@ -160,7 +160,7 @@ def test_a_weaker_virtual_target_needs_a_larger_ratio_for_the_same_share():
 
 
 def test_an_exact_model_keeps_the_ceiling_while_values_are_uncertain_and_a_useless_one_is_dropped_at_once():
-    assert automatic(1e-9, 0.0).value == 0.8
+    assert automatic(1e-9, 0.0, maximum=0.8).value == 0.8
     assert automatic(1e-9, -0.4, maximum=0.6).value == 0.6  # an estimate without bias may be negative
     assert automatic(1.0, 1e12).value < 1e-11
     assert automatic(0.0, 1e-9).value == automatic(0.0, 0.0).value == 0.0
@@ -177,7 +177,7 @@ def test_the_automatic_share_has_no_units_and_is_monotone_in_both_errors():
 
 
 def test_the_automatic_share_vanishes_with_the_uncertainty():
-    dial = make_dial(ScheduleConfig(schedule="auto"))
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=1.0))
     for k in range(400):
         evidence = Evidence(squared_bias=0.1, real_news=0.1, virtual_news=0.02)
         dial.update(Signals(uncertainty=1 / (k + 1), evidence=evidence))
@@ -189,7 +189,7 @@ def test_the_automatic_share_vanishes_with_the_uncertainty():
 
 def test_the_automatic_errors_are_means_that_begin_with_equal_weights():
     """Noise of both signs averages out: a single measurement is not followed."""
-    dial = make_dial(ScheduleConfig(schedule="auto", initial=0.4))
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=1.0, initial=0.4))
     dial.update(Signals(uncertainty=0.5))
     assert dial.value == 0.4  # nothing measured yet
     for bias, mean in ((3.0, 3.0), (-1.0, (0.9 * 3 - 1) / 1.9), (math.nan, (0.9 * 3 - 1) / 1.9)):
