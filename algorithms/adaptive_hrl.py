@@ -33,12 +33,12 @@ from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candid
 from pompc.onpolicy.candidates_config import CandidatesConfig
 from pompc.onpolicy.evidence import measure_evidence
 from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
+from pompc.onpolicy.model_errors import model_errors
 from pompc.onpolicy.virtual_buffer import VirtualBuffer
 from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.onpolicy.virtual_targets import (
     Scoring,
     bootstrapped_share,
-    model_errors,
     model_return,
     virtual_metrics,
     virtual_targets,

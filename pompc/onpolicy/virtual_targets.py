@@ -162,17 +162,3 @@ def virtual_metrics(virtual: TensorDictBase | None, real_target: Tensor) -> dict
         return {}
     first = virtual["value_target"][virtual["first"]].mean()
     return {"virtual_bias": (first - real_target.mean()).item(), "virtual_weight": virtual["weight"].mean().item()}
-
-
-@torch.no_grad()
-def model_errors(data: TensorDictBase, model: Model) -> dict[str, float]:
-    """Measure one-step errors of the model on executed transitions ``[...]``, mean and maximum.
-
-    They estimate the dynamics error ``alpha_P``, as the mean absolute error of the next observation in its units, and the
-    reward error ``alpha_r``.
-    """
-    next_state, reward, _ = model.transition(model.encode(data["observation"]), data["action"])
-    observed = (model.inputs(next_state) - data["next", "observation"]).abs().mean(-1)
-    errors = {"model_error": observed, "reward_error": (reward - data["next", "reward"].squeeze(-1)).abs()}
-    largest = {f"{name}_max": error.max().item() for name, error in errors.items()}
-    return {**{name: error.mean().item() for name, error in errors.items()}, **largest}
