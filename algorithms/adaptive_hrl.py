@@ -239,7 +239,7 @@ class AdaptiveHRL(OnPolicyAgent):
         if virtual is None or len(virtual) == 0:
             return None
         news = {
-            "virtual_news": (virtual["weight"] * (1 - virtual["bootstrapped"])).mean().item(),
+            "virtual_news": (virtual["weight"] * virtual["news"]).mean().item(),
             "real_news": 1 - self._real_share(data).item(),
         }
         most = self.config.virtual_rollouts

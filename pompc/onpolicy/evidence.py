@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -71,7 +71,7 @@ def measure_evidence(
     good = intact(data)
     if good is not None:
         usable = usable & good[:, starts]
-    news = 1 - virtual["bootstrapped"].mean(-1)[usable].mean().item()
+    news = virtual["news"].mean(-1)[usable].mean().item()
     bias = mean_squared_bias(difference, value(window["observation"][:, :, 0]), usable)
     return Evidence(squared_bias=bias / max(news, 1e-8) ** 2, virtual_news=virtual_news, real_news=real_news)
 
@@ -87,8 +87,8 @@ def real_targets(window: TensorDictBase, value: Callable[[Tensor], Tensor], **sc
 
 def _same_depth(after: TensorDictBase) -> Tensor:
     """Find the windows ``[..., time]`` that no truncation cuts short, unlike a rollout: bool ``[...]``."""
-    truncated = after["done"] & ~after["terminated"]
-    return ~truncated[..., :-1, 0].any(-1)
+    truncated = cast(Tensor, after["done"]) & ~cast(Tensor, after["terminated"])
+    return (~truncated[..., :-1, 0]).all(-1)
 
 
 def mean_squared_bias(difference: Tensor, value: Tensor, usable: Tensor) -> float:

@@ -39,7 +39,7 @@ def model_errors(data: TensorDictBase, model: Model) -> dict[str, float]:
     }
     largest = {f"{name}_max": error.max().item() for name, error in errors.items()}
     alphas = {
-        "alpha_w": residual.norm(dim=-1).mean().item(),
+        "alpha_w": torch.linalg.vector_norm(residual, dim=-1).mean().item(),
         "alpha_p": total_variation(residual.flatten(0, -2), data["observation"].square().mean().sqrt().item()),
     }
     return {**{name: error.mean().item() for name, error in errors.items()}, **largest, **alphas}

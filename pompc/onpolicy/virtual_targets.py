@@ -50,16 +50,21 @@ def virtual_targets(
 
     Returns:
         Transitions up to the end of each rollout: ``observation [transition, observation]``,
-        ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (see
-        :func:`bootstrapped_share`) and ``first [transition]``, whether a transition begins its rollout and so starts from
-        a real state. Rollouts with a non-finite state are left out.
+        ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (the
+        :func:`bootstrapped_share` of a target at this step of a rollout that does not end), ``news [transition]`` (1 minus
+        the share in this target) and ``first [transition]``, whether a transition begins its rollout and so starts from a
+        real state. Rollouts with a non-finite state are left out.
     """
     finite = torch.isfinite(states).flatten(1).all(-1)
     scored = score_rollouts(states[finite], actions[finite], model, value, **scoring)
     terminated = scored["terminated"]
+    never = torch.zeros_like(terminated)
     alive = (terminated.cumsum(1) - terminated.long()) == 0
     entries = {
-        **scored.select("observation", "value_target", "reward", "bootstrapped"),
+        **scored.select("observation", "value_target", "reward", "news"),
+        "bootstrapped": bootstrapped_share(
+            never, never, discount=scoring["discount"], gae_lambda=scoring["gae_lambda"]
+        ),
         "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])
@@ -75,8 +80,8 @@ def score_rollouts(
     """Re-score rollouts ``[..., horizon + 1, state]``; the arguments are those of :func:`virtual_targets`.
 
     Returns:
-        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated``, ``value_target`` and
-        ``bootstrapped``, all four ``[..., horizon]``. What comes after a termination has no meaning.
+        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated``, ``value_target`` and its ``news``
+        (1 minus its :func:`bootstrapped_share`), all four ``[..., horizon]``. What follows a termination has no meaning.
     """
     observation = model.inputs(states)
     values = value(observation)
@@ -84,8 +89,8 @@ def score_rollouts(
     reward = reward * scoring["reward_scale"]
     weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
     target = lambda_return(values[..., :-1], values[..., 1:], reward, terminated, terminated, **weights)
-    share = bootstrapped_share(terminated, terminated, **weights)
-    entries = {"reward": reward, "terminated": terminated, "value_target": target, "bootstrapped": share}
+    news = 1 - bootstrapped_share(terminated, terminated, **weights)
+    entries = {"reward": reward, "terminated": terminated, "value_target": target, "news": news}
     return TensorDict({"observation": observation[..., :-1, :], **entries}, batch_size=actions.shape[:-1])
 
 

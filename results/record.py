@@ -1,9 +1,9 @@
-"""Run the systems of the survey beside their baselines, and write table.csv and the table of README.md::
+"""Make and store the runs of a folder of results, and write its table.csv and the table of its README.md::
 
-    python results/zoo/run.py [RUN ...] --jobs 2
+    python results/record.py zoo [RUN ...] --jobs 2
 
-``runs.yaml`` says what is run and what is compared with what. A run whose files are stored here is not run again; a run
-that was stopped goes on from its checkpoint. The same command in the end rewrites the table.
+``runs.yaml`` of the folder says what is run and what is compared with what. A run whose files are stored is not run again;
+a run that was stopped goes on from its checkpoint. In the end the command rewrites the tables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).parent
 KEPT = ("eval.csv", "eval_episodes.csv", "config.yaml", "run.json")
 COMMON = {"eval.video": False, "eval.seed": 1000, "wandb.mode": "disabled", "checkpoint.every": 20_000}
 COLUMNS = ("success", "cost", "corrected", "feasible", "correction")
@@ -33,29 +33,39 @@ COLUMNS = ("success", "cost", "corrected", "feasible", "correction")
 
 @dataclass(frozen=True)
 class Job:
-    """One run of one seed: its name in ``runs.yaml``, what to run, and where its files are stored."""
+    """One run of one seed.
+
+    Attributes:
+        name: in ``runs.yaml``.
+        seed: of the run.
+        words: what to run.
+        stored: the folder in which its files are stored.
+        kept: these files.
+    """
 
     name: str
     seed: int
     words: Sequence[str]
-
-    @property
-    def stored(self) -> Path:
-        """The folder of its files."""
-        return HERE / self.name / f"seed{self.seed}"
+    stored: Path
+    kept: Sequence[str]
 
 
-def jobs(runs: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Job]:
-    """Yield the runs to make, a seed of all of them before the next seed."""
+def jobs(folder: Path, chosen: Sequence[str] = ()) -> Iterator[Job]:
+    """Yield the runs to make, all of them or the chosen ones, a seed of each before the next seed."""
+    plan = read_plan(folder)
+    runs, kept = plan["runs"], (*KEPT, *plan.get("keep", ()))
     for seed in range(max(run.get("seeds", 3) for run in runs.values())):
         for name, run in runs.items():
             if seed < run.get("seeds", 3) and (not chosen or name in chosen):
-                values = {**COMMON, "steps": run["steps"], "eval.every": run["steps"] // run.get("evals", 5)}
+                values = {**COMMON}
+                if "steps" in run:
+                    values |= {"steps": run["steps"], "eval.every": run["steps"] // run.get("evals", 5)}
                 values |= run.get("set", {})
                 words = [
                     f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()
                 ]
-                yield Job(name, seed, ["--algo", run["algo"], "--env", run["env"], "--seed", str(seed), *words])
+                words = ["--algo", run["algo"], "--env", run["env"], "--seed", str(seed), *words]
+                yield Job(name, seed, words, folder / name / f"seed{seed}", kept)
 
 
 def make(job: Job, scratch: Path) -> None:
@@ -75,7 +85,7 @@ def make(job: Job, scratch: Path) -> None:
         print(f"{job.name} seed {job.seed}: exit code {process.returncode}, see {directory}/log.txt", flush=True)
         return
     job.stored.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
+    for name in job.kept:
         shutil.copy(directory / name, job.stored)
     config = job.stored / "config.yaml"
     config.write_text(
@@ -92,9 +102,14 @@ def make(job: Job, scratch: Path) -> None:
 def commit() -> str:
     """Name the commit that runs."""
     found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS, capture_output=True, text=True, check=True
     )
     return found.stdout.strip()
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Read what is to be run."""
+    return yaml.safe_load((folder / "runs.yaml").read_text(encoding="utf-8"))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -103,12 +118,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def table(runs: Mapping[str, Any], rows_of: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Collect a line per row of the zoo and run: the last evaluation of its seeds, and what they cost."""
-    lines = []
-    for row, about in rows_of.items():
+def table(folder: Path) -> list[dict[str, Any]]:
+    """Collect a line per comparison and run: the last evaluation of its seeds, and what they cost."""
+    plan = read_plan(folder)
+    runs, lines = plan["runs"], []
+    for row, about in plan["rows"].items():
         for name in about["runs"]:
-            seeds = sorted((HERE / name).glob("seed*/cost.json"))
+            seeds = sorted((folder / name).glob("seed*/cost.json"))
             if not seeds:
                 continue
             last = [rows(path.with_name("eval.csv"))[-1] for path in seeds]
@@ -128,7 +144,7 @@ def table(runs: Mapping[str, Any], rows_of: Mapping[str, Any]) -> list[dict[str,
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Write the table for README.md: a heading line per row of the zoo, then its runs."""
+    """Write the table for README.md: a heading line per comparison, then its runs."""
     shown = ("steps", "return", "points", *COLUMNS[:4], "model_steps", "cpu_s")
     text = [f"| run | {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * (len(shown) + 1) + "|"]
     row = None
@@ -140,13 +156,14 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text)
 
 
-def write(lines: Sequence[Mapping[str, Any]]) -> None:
+def write(folder: Path) -> None:
     """Write table.csv, and the table between the marks of README.md."""
-    with open(HERE / "table.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
+    lines = table(folder)
+    with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, lines[0] if lines else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    page = HERE / "README.md"
+    page = folder / "README.md"
     before, _, rest = page.read_text(encoding="utf-8").partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- end -->")
     page.write_text(f"{before}<!-- table -->\n{markdown(lines)}\n<!-- end -->{after}", encoding="utf-8")
@@ -154,18 +171,22 @@ def write(lines: Sequence[Mapping[str, Any]]) -> None:
 
 def main() -> None:
     """Run what is missing, then write the tables."""
-    parser = argparse.ArgumentParser(description="Run the systems of the survey beside their baselines.")
+    parser = argparse.ArgumentParser(description="Make and store the runs of a folder of results.")
+    folders = sorted(path.parent.name for path in RESULTS.glob("*/runs.yaml"))
+    parser.add_argument("folder", choices=folders, help="a folder of results/ with runs.yaml")
     parser.add_argument("runs", nargs="*", help="names in runs.yaml; all by default")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 0 writes the table alone")
-    parser.add_argument("--scratch", type=Path, default=Path("runs/zoo"), help="where the runs write")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 0 writes the tables alone")
+    parser.add_argument("--scratch", type=Path, default=Path("runs"), help="where the runs write, a folder each")
     arguments = parser.parse_args()
-    plan = yaml.safe_load((HERE / "runs.yaml").read_text())
-    if unknown := set(arguments.runs) - plan["runs"].keys():
-        parser.error(f"no such run: {', '.join(sorted(unknown))}; there are: {', '.join(plan['runs'])}")
+    folder = RESULTS / arguments.folder
+    known = read_plan(folder)["runs"]
+    if unknown := set(arguments.runs) - known.keys():
+        parser.error(f"no such run: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     if arguments.jobs:
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            list(pool.map(lambda job: make(job, arguments.scratch), jobs(plan["runs"], arguments.runs)))
-    write(table(plan["runs"], plan["rows"]))
+            scratch = arguments.scratch / folder.name
+            list(pool.map(lambda job: make(job, scratch), jobs(folder, arguments.runs)))
+    write(folder)
 
 
 if __name__ == "__main__":
