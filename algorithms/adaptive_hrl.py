@@ -12,7 +12,7 @@ The paper's equations were not at hand: everything that its description leaves o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -21,6 +21,7 @@ from torchrl.data import TensorSpec, Unbounded
 
 from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
 from pompc.data.holding import count_down, is_held
+from pompc.dial import Evidence
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
 from pompc.model_learning.config import ExplicitModelConfig
@@ -30,12 +31,14 @@ from pompc.networks.ensembles import log_mean_exp
 from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
 from pompc.onpolicy.candidates_config import CandidatesConfig
+from pompc.onpolicy.evidence import measure_evidence
 from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
+from pompc.onpolicy.model_errors import model_errors
 from pompc.onpolicy.virtual_buffer import VirtualBuffer
 from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.onpolicy.virtual_targets import (
+    Scoring,
     bootstrapped_share,
-    model_errors,
     model_return,
     virtual_metrics,
     virtual_targets,
@@ -68,6 +71,8 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
         virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
         planner_kl_temperature: temperature of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
+
+    measures_bias: ClassVar[bool] = True
 
     virtual_ratio: VirtualRatio = field(default_factory=ScheduleConfig)
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=MPPIConfig)
@@ -112,6 +117,11 @@ class AdaptiveHRL(OnPolicyAgent):
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
         task = explicit_model(config, config.model, problem)
         start = task.nominal if config.start_at_nominal else None
+        if config.follows_bias and problem.num_envs < 2:
+            raise UserError(
+                "virtual_ratio.schedule=auto compares environments with each other: give num_envs=2 or more, or another "
+                "schedule"
+            )
         super().__init__(config, problem, task.parameter_dim, initial_mean=start)
         self.task, self.model = task, self.learned_parts.adopt(KnownModel(task))
         self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
@@ -219,20 +229,21 @@ class AdaptiveHRL(OnPolicyAgent):
         config = self.config
         states, actions = (cast(Tensor, data["virtual", name]).flatten(0, 2) for name in ("states", "actions"))
         kept = self.virtual_buffer.exchange(states, actions, self.updates)
-        virtual = virtual_targets(
-            kept["states"],
-            kept["actions"],
-            self.model,
-            self.mean_value,
-            reward_scale=self.return_scale.factor,
-            discount=config.discount,
-            gae_lambda=config.gae_lambda if config.virtual_gae_lambda is None else config.virtual_gae_lambda,
-        )
-        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
-        real = bootstrapped_share(*ends, discount=config.discount, gae_lambda=config.gae_lambda)
-        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], real.mean())
+        virtual = virtual_targets(kept["states"], kept["actions"], self.model, self.mean_value, **self._scoring())
+        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], self._real_share(data))
         virtual["observation"] = self.normaliser(virtual["observation"])
         return virtual
+
+    def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
+        """Compare this batch's rollouts with the executed trajectories that begin at the same states."""
+        if virtual is None or len(virtual) == 0:
+            return None
+        news = {
+            "virtual_news": (virtual["weight"] * virtual["news"]).mean().item(),
+            "real_news": 1 - self._real_share(data).item(),
+        }
+        most = self.config.virtual_rollouts
+        return measure_evidence(data, self.model, self.mean_value, rollouts=most, **news, **self._scoring())
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Compute PPO's loss on decisions; ``virtual_policy`` adds rho times that of the other candidates."""
@@ -265,6 +276,17 @@ class AdaptiveHRL(OnPolicyAgent):
         super().load_training_state(state)
         if "replay" in state:
             self.virtual_buffer.load_state_dict(state["replay"])
+
+    def _scoring(self) -> Scoring:
+        """Return how virtual targets are made of rewards and values."""
+        given = self.config.virtual_gae_lambda
+        gae_lambda = self.config.gae_lambda if given is None else given
+        return {"reward_scale": self.return_scale.factor, "discount": self.config.discount, "gae_lambda": gae_lambda}
+
+    def _real_share(self, data: TensorDictBase) -> Tensor:
+        """Average the bootstrapped share of the real targets of ``[num_envs, time]``."""
+        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
+        return bootstrapped_share(*ends, discount=self.config.discount, gae_lambda=self.config.gae_lambda).mean()
 
     def _candidate_returns(self, candidates: TensorDictBase) -> Tensor:
         """Add scaled rewards and last value ``[..., candidate]``, in today's units of the values."""

@@ -17,6 +17,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.config.options import NonNegativeInt, PositiveInt, PositiveShare, Top
+from pompc.dial import Signals
 from pompc.dials import KLWeight
 from pompc.errors import UserError
 from pompc.offpolicy import parts
@@ -140,7 +141,7 @@ class Imitate(OffPolicyAgent):
             loss, metrics = self.policy_loss(batch)
             norm = self.optimizer_step("policy", loss, batch)
         self.updates += 1
-        self.dials.update(0.0, self.steps)
+        self.dials.update(Signals(uncertainty=0.0, steps=self.steps))
         return {**metrics, "policy_loss": loss.detach(), "policy_grad_norm": norm}
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
 from pompc.config.filter_options import FilterConfig
 from pompc.config.options import Options, Share, Top
+from pompc.dial import Dial, Evidence, ScheduleConfig, Signals
 from pompc.errors import UserError
-from pompc.schedules import Dial, ScheduleConfig, Setting, asks_uncertainty, check_setting, highest_value, make_dial
+from pompc.schedules import (
+    Setting,
+    asks_bias,
+    asks_uncertainty,
+    check_setting,
+    highest_value,
+    make_dial,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +41,12 @@ class AgentConfig(Options):
         kl_weight: lambda, the pull of the policy to the planner's action distribution; ``.inf`` is imitation alone.
         virtual_ratio: rho, the share of the planner's own rollouts in value learning.
         filter: the safety filter between the agent and the environment.
+        measures_bias: whether the agent measures the bias of virtual targets, which ``virtual_ratio`` may follow.
     """
 
     section = "algo"
+    measures_bias: ClassVar[bool] = False
+
     kl_weight: KLWeight = 0.0
     virtual_ratio: VirtualRatio = 0.0
     filter: Annotated[FilterConfig, Top()] = field(default_factory=FilterConfig)
@@ -43,7 +54,7 @@ class AgentConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_setting("kl_weight", self.kl_weight)
-        check_setting("virtual_ratio", self.virtual_ratio, highest=1.0)
+        check_setting("virtual_ratio", self.virtual_ratio, highest=1.0, measures_bias=self.measures_bias)
         self.filter.require_effect()
 
     @property
@@ -68,6 +79,11 @@ class AgentConfig(Options):
     def follows_disagreement(self) -> bool:
         """Whether a dial moves by the disagreement of the value heads."""
         return any(map(asks_uncertainty, self.dials.values()))
+
+    @property
+    def follows_bias(self) -> bool:
+        """Whether a dial moves by the bias of virtual targets."""
+        return any(map(asks_bias, self.dials.values()))
 
     def require_ensemble(self, heads: int) -> None:
         """Refuse a single value head if a dial moves by disagreement.
@@ -121,10 +137,10 @@ class Dials:
         """Whether a dial has a schedule that changes it."""
         return not all(dial.fixed for dial in self._all.values())
 
-    def update(self, uncertainty: float, steps: int) -> None:
-        """Advance all dials by one learning update, at environment step ``steps``."""
+    def update(self, signals: Signals) -> None:
+        """Advance all dials by one learning update."""
         for dial in self._all.values():
-            dial.update(uncertainty, steps)
+            dial.update(signals)
 
     def metrics(self) -> dict[str, float]:
         """Return the values by name."""
@@ -142,7 +158,7 @@ class Dials:
 
 
 def relative_variance(values: Tensor, reward: Tensor) -> float:
-    """Divide the variance over members by the variance of mean value and reward: a disagreement without units.
+    """Divide the variance over members by the :func:`signal_variance`: a disagreement without units.
 
     The divisor is the current variance, not a running maximum: with a maximum the measure would fall quadratically while
     the ensemble is still wrong.
@@ -153,7 +169,28 @@ def relative_variance(values: Tensor, reward: Tensor) -> float:
     """
     if values.shape[0] == 1:
         return 0.0
-    return (values.var(0).mean() / (values.mean(0).var() + reward.var() + 1e-8)).item()
+    return (values.var(0).mean() / signal_variance(values, reward)).item()
+
+
+def signal_variance(values: Tensor, reward: Tensor) -> Tensor:
+    """Add the variances of mean value and reward over samples: the unit of squared errors of values.
+
+    It has the arguments of :func:`relative_variance`.
+    """
+    return values.mean(0).var() + reward.var() + 1e-8
+
+
+def make_signals(values: Tensor, reward: Tensor, steps: int, evidence: Evidence | None = None) -> Signals:
+    """Make the signals of an update from its :func:`relative_variance`.
+
+    Args:
+        values: ``[member, sample]``.
+        reward: rewards in the units of the values.
+        steps: environment steps so far.
+        evidence: with a bias in squared units of the values.
+    """
+    relative = None if evidence is None else evidence.per(signal_variance(values, reward).item())
+    return Signals(uncertainty=relative_variance(values, reward), steps=steps, evidence=relative)
 
 
 def disagreement(values: Tensor, reward: Tensor) -> float:

@@ -1,130 +1,20 @@
-"""Schedules of a dial: constant, decaying, driven by disagreement of a value ensemble, or from one value to another.
+"""Schedules of a dial: constant, decaying, driven by what an agent measures, or from one value to another.
 
 The rule of adaptive hierarchical RL-MPC (arXiv 2512.17091) is published in words only. The smoothed ensemble variance
 sets the rate at which the virtual-data ratio decays. High uncertainty slows the decay. The ratio goes to zero, so learning
-is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default.
+is asymptotically unbiased. The formulas below are this project's; ``inv`` is the default, ``auto`` has no setting to tune.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
-
-from pompc.config.options import NonNegativeFloat, Options, PositiveInt, PositiveShare
-from pompc.errors import NonFiniteError, UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(Options):
-    """Options of a :class:`Dial` that moves.
-
-    Attributes:
-        schedule: how the dial moves: ``fixed``; ``exp``, ``inv`` or ``ratio`` (decay); ``prop`` (proportional to the
-            ensemble's standard deviation); ``linear`` or ``switch`` (from ``initial`` to ``to``).
-        initial: value before the first update.
-        decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
-        minimum: floor of the value, at most ``initial``.
-        ema: smoothing of the uncertainty.
-        kappa: strength with which uncertainty slows the decay of ``inv``.
-        to: value at the end of ``linear`` and after ``switch``.
-        over: ticks of the clock until ``linear`` and ``switch`` have reached ``to``.
-        clock: a tick is one of the agent's ``updates``, or one environment step (``steps``, over all environments, action
-            repeat counted). Off-policy agents update once per transition by default, on-policy agents once per batch.
-    """
-
-    plain_number = "initial"
-
-    schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch"] = "inv"
-    initial: Annotated[float, Ge(0)] = 0.3
-    decay: PositiveShare = 0.98
-    minimum: NonNegativeFloat = 0.0
-    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.9
-    kappa: NonNegativeFloat = 10.0
-    to: Annotated[float, Ge(0)] = 0.0
-    over: PositiveInt = 100_000
-    clock: Literal["updates", "steps"] = "updates"
-
+from pompc.dial import Dial, ScheduleConfig
+from pompc.errors import UserError
+from pompc.least_error import LeastError
 
 Setting = float | ScheduleConfig
 """The value of a dial's option: a constant, or options of a schedule."""
-
-
-class Dial:
-    """A value that may move during learning; this class keeps it fixed.
-
-    Args:
-        config: options.
-
-    Attributes:
-        value: the current value.
-        uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
-        uses_uncertainty: whether the uncertainty moves the value.
-        rises: whether the value goes to ``config.to``, which may lie above ``config.initial``.
-        leaves_infinity: whether the value may be infinite.
-    """
-
-    uses_uncertainty = False
-    rises = False
-    leaves_infinity = True
-
-    def __init__(self, config: ScheduleConfig) -> None:
-        self.config = config
-        self.value = config.initial
-        self.uncertainty = math.nan
-        self.largest = 0.0
-        self.time = 0
-
-    def update(self, uncertainty: float, steps: int = 0) -> None:
-        """Advance by one learning update.
-
-        Args:
-            uncertainty: disagreement of the value ensemble, at least 0; see :mod:`pompc.dials`.
-            steps: environment steps so far.
-
-        Raises:
-            NonFiniteError: the uncertainty is not finite.
-        """
-        if not math.isfinite(uncertainty):
-            raise NonFiniteError("ensemble uncertainty")
-        beta = 0.0 if math.isnan(self.uncertainty) else self.config.ema
-        previous = 0.0 if math.isnan(self.uncertainty) else self.uncertainty
-        self.uncertainty = beta * previous + (1 - beta) * uncertainty
-        self.largest = max(self.largest, self.uncertainty)
-        ticks = _CLOCKS[self.config.clock](self.time, steps) - self.time
-        self.time += ticks
-        self.value = max(self.config.minimum, self.next_value(ticks))
-
-    def next_value(self, ticks: int) -> float:
-        """Return the value after ``ticks`` more ticks of the clock, before the floor."""
-        return self.value
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the value never changes."""
-        return type(self) is Dial
-
-    @property
-    def relative(self) -> float:
-        """Smoothed uncertainty as a share of its running maximum, in [0, 1]."""
-        return self.uncertainty / self.largest if self.largest > 0 else 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """Return everything that changes."""
-        return {name: getattr(self, name) for name in _STATE}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned; a dial that never moves stays where the configuration has it."""
-        for name in _STATE:
-            if not (self.fixed and name == "value"):
-                setattr(self, name, state[name])
-
-
-_STATE = ("value", "uncertainty", "largest", "time")
-_CLOCKS = {"updates": lambda time, steps: time + 1, "steps": lambda time, steps: steps}
 
 
 class Exponential(Dial):
@@ -200,6 +90,7 @@ SCHEDULES: dict[str, type[Dial]] = {
     "prop": ProportionalToDeviation,
     "linear": Linear,
     "switch": Switch,
+    "auto": LeastError,
 }
 """Dials by the name that their option ``schedule`` takes."""
 
@@ -216,7 +107,8 @@ def highest_value(setting: Setting) -> float:
     """Return the largest value that a setting ever gives its dial."""
     if not isinstance(setting, ScheduleConfig):
         return float(setting)
-    return max(setting.initial, setting.to) if SCHEDULES[setting.schedule].rises else setting.initial
+    kind = SCHEDULES[setting.schedule]
+    return max(setting.initial, setting.to if kind.rises else 0.0, setting.maximum if kind.uses_bias else 0.0)
 
 
 def asks_uncertainty(setting: Setting) -> bool:
@@ -224,26 +116,40 @@ def asks_uncertainty(setting: Setting) -> bool:
     return isinstance(setting, ScheduleConfig) and SCHEDULES[setting.schedule].uses_uncertainty
 
 
-def check_setting(name: str, setting: Setting, highest: float = math.inf) -> None:
+def asks_bias(setting: Setting) -> bool:
+    """Tell whether a setting moves its dial by the bias of virtual targets."""
+    return isinstance(setting, ScheduleConfig) and SCHEDULES[setting.schedule].uses_bias
+
+
+def check_setting(name: str, setting: Setting, highest: float = math.inf, *, measures_bias: bool = False) -> None:
     """Check the numbers of a dial's setting against each other and against the dial's range.
 
     Args:
         name: the dial's key, for messages.
         setting: a number, or options of a schedule.
         highest: largest allowed value.
+        measures_bias: whether the agent measures the bias that a schedule may follow.
 
     Raises:
-        UserError: a value is out of range, or infinite although the schedule moves it gradually.
+        UserError: a value is out of range, or infinite although the schedule moves it gradually, or the schedule follows
+            a bias that nothing measures.
     """
     if not isinstance(setting, ScheduleConfig):
         return
     config = setting
     kind = SCHEDULES[config.schedule]
+    if kind.uses_bias and not measures_bias:
+        raise UserError(
+            f"{name}.schedule={config.schedule} follows the bias of virtual targets, which is measured for the "
+            f"virtual_ratio of on-policy agents with a planner alone: give another {name}.schedule"
+        )
     for option, value in (("initial", config.initial), ("to", config.to)):
         if value > highest:
             raise UserError(f"{name}.{option} must lie in [0, {highest:g}], not {value}")
     if config.minimum > config.initial:
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
+    if kind.uses_bias and config.maximum < config.initial:
+        raise UserError(f"{name}.maximum={config.maximum} must not lie below {name}.initial={config.initial}")
     if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
         raise UserError(
             f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; only "

@@ -5,17 +5,19 @@ from contextlib import nullcontext
 
 import pytest
 
+from pompc.algorithms.adaptive_hrl import AdaptiveHRLConfig
+from pompc.dial import Evidence, ScheduleConfig, Signals
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
 from pompc.offpolicy.config import OffPolicyConfig
-from pompc.schedules import SCHEDULES, ScheduleConfig, highest_value, make_dial
+from pompc.schedules import SCHEDULES, highest_value, make_dial
 
 
 def run(name, uncertainties, **options):
     dial = make_dial(ScheduleConfig(schedule=name, **options))
     values = [dial.value]
     for u in uncertainties:
-        dial.update(u)
+        dial.update(Signals(uncertainty=u))
         values.append(dial.value)
     return values
 
@@ -23,7 +25,7 @@ def run(name, uncertainties, **options):
 def test_a_number_is_a_constant():
     dial = make_dial(0.4)
     for u in (0.0, 1.0, 50.0):
-        dial.update(u)
+        dial.update(Signals(uncertainty=u))
     assert dial.value == 0.4
 
 
@@ -81,15 +83,15 @@ def test_the_clock_of_steps_counts_environment_steps_and_that_of_updates_does_no
     options = {"schedule": name, "initial": 0.8, "decay": 0.99, "to": 0.1, "over": 10, "ema": 0.0}
     by_steps, single = (make_dial(ScheduleConfig(clock="steps", **options)) for _ in range(2))
     for step in range(1, 13):
-        single.update(0.5, steps=step)
+        single.update(Signals(uncertainty=0.5, steps=step))
     for steps in (5, 12):  # two updates after as many steps
-        by_steps.update(0.5, steps=steps)
+        by_steps.update(Signals(uncertainty=0.5, steps=steps))
     assert by_steps.value == pytest.approx(single.value)
     by_updates = make_dial(ScheduleConfig(**options))
     for steps in (5, 12):
-        by_updates.update(0.5, steps=steps)
+        by_updates.update(Signals(uncertainty=0.5, steps=steps))
     assert by_updates.time == 2
-    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop"))
+    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop", "auto"))
 
 
 def test_the_largest_value_counts_where_a_dial_may_rise():
@@ -97,18 +99,24 @@ def test_the_largest_value_counts_where_a_dial_may_rise():
     assert highest_value(ScheduleConfig(schedule="exp", initial=0.3, to=0.9)) == 0.3
     assert highest_value(ScheduleConfig(schedule="linear", initial=0.3, to=0.9)) == 0.9
     assert highest_value(ScheduleConfig(schedule="switch", initial=math.inf, to=1.0)) == math.inf
+    assert highest_value(ScheduleConfig(schedule="auto", initial=0.0, maximum=0.6)) == 0.6
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_state_round_trip(name):
     first, second = (make_dial(ScheduleConfig(schedule=name)) for _ in range(2))
-    for u in (0.3, 0.1, 0.7):
-        first.update(u)
+    signals = [
+        Signals(uncertainty=u, evidence=Evidence(squared_bias=0.1 + u**2, real_news=0.1, virtual_news=0.02 + u))
+        for u in (0.3, 0.1, 0.7, 0.2, 0.9)
+    ]
+    for each in signals[:3]:
+        first.update(each)
     second.load_state_dict(first.state_dict())
-    for u in (0.2, 0.9):
-        first.update(u)
-        second.update(u)
+    for each in signals[3:]:
+        first.update(each)
+        second.update(each)
     assert first.state_dict() == second.state_dict()
+    assert first.value == second.value
 
 
 def test_a_constant_is_that_of_the_configuration_whatever_a_checkpoint_had():
@@ -119,15 +127,86 @@ def test_a_constant_is_that_of_the_configuration_whatever_a_checkpoint_had():
 
 def test_smoothing_starts_at_the_first_observation():
     schedule = make_dial(ScheduleConfig())
-    schedule.update(2.0)
+    schedule.update(Signals(uncertainty=2.0))
     assert schedule.uncertainty == 2.0
-    schedule.update(1.0)
+    schedule.update(Signals(uncertainty=1.0))
     assert schedule.uncertainty == pytest.approx(1.9)
 
 
 def test_non_finite_uncertainty_stops():
     with pytest.raises(NonFiniteError, match="uncertainty"):
-        make_dial(0.3).update(math.nan)
+        make_dial(0.3).update(Signals(uncertainty=math.nan))
+
+
+def automatic(real_error, virtual_error, *, unit=1.0, virtual_news=0.1, maximum=1.0):
+    """Make an automatic dial that has seen one update with these squared errors of real and virtual values."""
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=maximum))
+    evidence = Evidence(squared_bias=virtual_error * unit, real_news=0.1, virtual_news=virtual_news)
+    dial.update(Signals(uncertainty=real_error * (1 - 0.9**2) * unit, evidence=evidence))
+    return dial
+
+
+@pytest.mark.parametrize(("real", "virtual"), [(1.0, 1.0), (0.2, 0.3), (3.0, 9.0), (1e-6, 1e-4)])
+def test_the_automatic_share_has_the_least_squared_error(real, virtual):
+    shares = [k / 1000 for k in range(1001)]
+    best = min(shares, key=lambda s: (1 - s) ** 2 * real + s**2 * virtual)
+    assert automatic(real, virtual).value == pytest.approx(best, abs=1e-3)
+
+
+def test_a_weaker_virtual_target_needs_a_larger_ratio_for_the_same_share():
+    """The share of virtual news is rho n_v / ((1 - rho) n_r + rho n_v)."""
+    ratio = automatic(0.3, 0.9, virtual_news=0.025).value
+    assert ratio * 0.025 / ((1 - ratio) * 0.1 + ratio * 0.025) == pytest.approx(0.3 / 1.2)
+
+
+def test_an_exact_model_keeps_the_ceiling_while_values_are_uncertain_and_a_useless_one_is_dropped_at_once():
+    assert automatic(1e-9, 0.0, maximum=0.8).value == 0.8
+    assert automatic(1e-9, -0.4, maximum=0.6).value == 0.6  # an estimate without bias may be negative
+    assert automatic(1.0, 1e12).value < 1e-11
+    assert automatic(0.0, 1e-9).value == automatic(0.0, 0.0).value == 0.0
+
+
+def test_the_automatic_share_has_no_units_and_is_monotone_in_both_errors():
+    assert automatic(0.2, 0.5, unit=1e6).value == pytest.approx(automatic(0.2, 0.5).value)
+    by_real, by_virtual = (
+        [automatic(*pair).value for pair in pairs]
+        for pairs in zip(*[((0.1 * k, 0.7), (0.7, 0.1 * k)) for k in range(1, 30)], strict=True)
+    )
+    assert by_real == sorted(by_real)
+    assert by_virtual == sorted(by_virtual, reverse=True)
+
+
+def test_the_automatic_share_vanishes_with_the_uncertainty():
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=1.0))
+    for k in range(400):
+        evidence = Evidence(squared_bias=0.1, real_news=0.1, virtual_news=0.02)
+        dial.update(Signals(uncertainty=1 / (k + 1), evidence=evidence))
+    assert dial.value == pytest.approx(5 * (1 / 391 / 0.19) / (5 * (1 / 391 / 0.19) + 0.1), rel=0.02)
+    for _ in range(400):
+        dial.update(Signals(uncertainty=0.0, evidence=evidence))
+    assert dial.value < 1e-12
+
+
+def test_the_automatic_errors_are_means_that_begin_with_equal_weights():
+    """Noise of both signs averages out: a single measurement is not followed."""
+    dial = make_dial(ScheduleConfig(schedule="auto", maximum=1.0, initial=0.4))
+    dial.update(Signals(uncertainty=0.5))
+    assert dial.value == 0.4  # nothing measured yet
+    for bias, mean in ((3.0, 3.0), (-1.0, (0.9 * 3 - 1) / 1.9), (math.nan, (0.9 * 3 - 1) / 1.9)):
+        dial.update(Signals(uncertainty=0.19, evidence=Evidence(squared_bias=bias, real_news=0.1, virtual_news=0.1)))
+        assert dial.value == pytest.approx(1 / (1 + mean))
+
+
+def test_a_schedule_by_bias_is_refused_where_nothing_measures_it():
+    automatic_setting = ScheduleConfig(schedule="auto")
+    AdaptiveHRLConfig(virtual_ratio=automatic_setting)
+    for options in ({"kl_weight": automatic_setting}, {"virtual_ratio": automatic_setting}):
+        with pytest.raises(UserError, match=f"{next(iter(options))}.schedule=auto follows the bias"):
+            OffPolicyConfig(**options)
+    with pytest.raises(UserError, match=r"kl_weight\.schedule=auto follows"):
+        AdaptiveHRLConfig(kl_weight=automatic_setting)
+    with pytest.raises(UserError, match=r"maximum=0\.2 must not lie below virtual_ratio\.initial=0\.3"):
+        AdaptiveHRLConfig(virtual_ratio=ScheduleConfig(schedule="auto", maximum=0.2))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +215,7 @@ def test_non_finite_uncertainty_stops():
         ({"virtual_ratio": 1.5}, r"virtual_ratio must lie in \[0, 1\], not 1.5"),
         ({"virtual_ratio": -0.1}, "virtual_ratio"),
         ({"kl_weight": -1.0}, "kl_weight must be at least 0, not -1"),
-        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch"),
+        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch, auto"),
         ({"virtual_ratio": {"decay": 1.2}}, "decay"),
         ({"virtual_ratio": {"kappa": -20.0}}, "kappa"),
         ({"virtual_ratio": {"ema": 1.0}}, "ema"),
@@ -162,8 +241,8 @@ def test_bad_dials_are_refused(options, word):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_dial_that_moves_by_disagreement_needs_two_heads(schedule):
-    asks = schedule in ("inv", "ratio", "prop")
-    config = AgentConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))
+    asks = schedule in ("inv", "ratio", "prop", "auto")
+    config = AdaptiveHRLConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))
     config.require_ensemble(2)
     with pytest.raises(UserError, match=r"algo\.ensemble_size=1: a dial") if asks else nullcontext():
         config.require_ensemble(1)
@@ -178,10 +257,10 @@ def test_the_dials_of_an_agent_move_together_and_come_back_from_a_checkpoint():
     dials, other = Dials(config), Dials(config)
     assert dials.move
     assert not Dials(AgentConfig(kl_weight=3.0)).move
-    dials.update(0.1, steps=4)
+    dials.update(Signals(uncertainty=0.1, steps=4))
     assert dials.metrics() == {"kl_weight": 0.5, "virtual_ratio": 0.25, "policy_share": pytest.approx(0.4)}
     other.load_state_dict(dials.state_dict())
     for each in (dials, other):
-        each.update(0.2, steps=7)
+        each.update(Signals(uncertainty=0.2, steps=7))
     assert dials.metrics() == other.metrics()
     assert dials.state_dict() == other.state_dict()

@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.dial import Signals
 from pompc.dials import disagreement
 
 if TYPE_CHECKING:
@@ -29,5 +30,5 @@ def move_dials(agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor
         return {}
     values = agent.critic.values(agent.values.inputs(batch["state"][0], batch["action"][0]))
     uncertainty = disagreement(values, batch["reward"][0])
-    agent.dials.update(uncertainty, agent.steps)
+    agent.dials.update(Signals(uncertainty=uncertainty, steps=agent.steps))
     return {"uncertainty": torch.tensor(uncertainty)}

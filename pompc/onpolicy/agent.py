@@ -13,7 +13,8 @@ from torchrl.objectives.value.functional import vec_generalized_advantage_estima
 from pompc.agent import MPPIRL
 from pompc.data.broken import cut, intact
 from pompc.data.statistics import ReturnScale, RunningMoments
-from pompc.dials import relative_variance
+from pompc.dial import Evidence
+from pompc.dials import make_signals
 from pompc.metrics import mean_metrics
 from pompc.networks.actor_critic import GaussianActor, ValueEnsemble
 from pompc.networks.clipped_loss import make_clipped_loss
@@ -73,7 +74,9 @@ class OnPolicyAgent(MPPIRL):
 
     @property
     def learns_from_virtual(self) -> bool:
-        """Whether rho is large enough for a virtual transition in a minibatch."""
+        """Whether rho is large enough for a virtual transition in a minibatch, or follows what they would teach."""
+        if self.config.follows_bias:
+            return True
         return self.mix is not None and self.mix(self.virtual_ratio.value, self.config.minibatch_size).virtual > 0
 
     def sample_policy(self, observation: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -117,12 +120,13 @@ class OnPolicyAgent(MPPIRL):
         # Drawn before any virtual data, so that the policy's minibatches do not depend on rho.
         epochs = [torch.randperm(len(real), device=self.problem.device) for _ in range(self.config.epochs)]
         virtual = self.virtual_batch(data) if self.learns_from_virtual else None
+        evidence = self.evidence(data, virtual) if self.config.follows_bias else None
         settings = {"learning_rate": self._set_learning_rate(), "virtual_ratio": self.virtual_ratio.value}
         steps = [self.step(batch, groups) for batch, groups in self.minibatches(real, virtual, epochs)]
         with torch.no_grad():
             values = self.values(real["observation"])
-        uncertainty = relative_variance(values, real["reward"])
-        self.dials.update(uncertainty, self.steps)
+        signals = make_signals(values, real["reward"], self.steps, evidence)
+        self.dials.update(signals)
         self.updates += 1
         data = data if good is None else data[good]
         if self.config.normalise_observation:
@@ -137,7 +141,7 @@ class OnPolicyAgent(MPPIRL):
             "gradient_steps": float(len(steps)),
             **settings,
             "kl_weight": self.kl_weight.value,
-            "uncertainty": uncertainty,
+            **signals.metrics(),
             "virtual_transitions": float(0 if virtual is None else len(virtual)),
             "model_steps": float(self.model_steps),
             **self.diagnostics(data, real, virtual),
@@ -258,6 +262,15 @@ class OnPolicyAgent(MPPIRL):
         Returns:
             ``observation`` (standardised), ``value_target`` and optionally ``weight``, all ``[transition, ...]``; ``None``
             without virtual data.
+        """
+        return None
+
+    def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
+        """Measure the bias of virtual targets in squared units of the values; called by :meth:`learn` if a dial asks.
+
+        Args:
+            data: transitions ``[num_envs, time]``, after :func:`~pompc.data.broken.cut`.
+            virtual: result of :meth:`virtual_batch`.
         """
         return None
 

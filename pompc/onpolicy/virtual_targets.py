@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict, Unpack
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -14,15 +15,26 @@ from pompc.planner import Plan
 from pompc.planner.weights import until_termination
 
 
+class Scoring(TypedDict):
+    """How value targets are made of rewards and values.
+
+    Attributes:
+        reward_scale: factor from rewards to the units of the values.
+        discount: per step.
+        gae_lambda: of the lambda-return.
+    """
+
+    reward_scale: float
+    discount: float
+    gae_lambda: float
+
+
 def virtual_targets(
     states: Tensor,
     actions: Tensor,
     model: Model,
     value: Callable[[Tensor], Tensor],
-    *,
-    reward_scale: float,
-    discount: float,
-    gae_lambda: float,
+    **scoring: Unpack[Scoring],
 ) -> TensorDict:
     """Re-score rollouts with the reward model and compute truncated TD(lambda) value targets along them.
 
@@ -34,38 +46,71 @@ def virtual_targets(
         actions: ``[rollout, horizon, action]``.
         model: gives reward, termination and the observation of a state.
         value: ``observation [..., observation] -> value [...]``, frozen during the update.
-        reward_scale: factor from rewards to the units of the values.
-        discount: per step.
-        gae_lambda: of the lambda-return.
+        **scoring: how targets are made of rewards and values.
 
     Returns:
         Transitions up to the end of each rollout: ``observation [transition, observation]``,
         ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (the
-        :func:`bootstrapped_share` of a target at this step of a rollout that does not end) and ``first [transition]``,
-        whether a transition begins its rollout and so starts from a real state. Rollouts with a non-finite state are left
-        out.
+        :func:`bootstrapped_share` of a target at this step of a rollout that does not end), ``news [transition]`` (1 minus
+        the share in this target) and ``first [transition]``, whether a transition begins its rollout and so starts from a
+        real state. Rollouts with a non-finite state are left out.
     """
     finite = torch.isfinite(states).flatten(1).all(-1)
-    states, actions = states[finite], actions[finite]
-    observation = model.inputs(states)
-    values = value(observation)
-    reward, terminated = model.outcome(states[:, :-1], actions, states[:, 1:])
-    reward = reward * reward_scale
-    _, target = vec_generalized_advantage_estimate(
-        discount,
-        gae_lambda,
-        *(x.unsqueeze(-1) for x in (values[:, :-1], values[:, 1:], reward, terminated, terminated)),
-    )
+    scored = score_rollouts(states[finite], actions[finite], model, value, **scoring)
+    terminated = scored["terminated"]
     never = torch.zeros_like(terminated)
     alive = (terminated.cumsum(1) - terminated.long()) == 0
     entries = {
-        "observation": observation[:, :-1],
-        "value_target": target.squeeze(-1),
-        "reward": reward,
-        "bootstrapped": bootstrapped_share(never, never, discount=discount, gae_lambda=gae_lambda),
+        **scored.select("observation", "value_target", "reward", "news"),
+        "bootstrapped": bootstrapped_share(
+            never, never, discount=scoring["discount"], gae_lambda=scoring["gae_lambda"]
+        ),
         "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])
+
+
+def score_rollouts(
+    states: Tensor,
+    actions: Tensor,
+    model: Model,
+    value: Callable[[Tensor], Tensor],
+    **scoring: Unpack[Scoring],
+) -> TensorDict:
+    """Re-score rollouts ``[..., horizon + 1, state]``; the arguments are those of :func:`virtual_targets`.
+
+    Returns:
+        ``observation [..., horizon, observation]``, ``reward`` (scaled), ``terminated``, ``value_target`` and its ``news``
+        (1 minus its :func:`bootstrapped_share`), all four ``[..., horizon]``. What follows a termination has no meaning.
+    """
+    observation = model.inputs(states)
+    values = value(observation)
+    reward, terminated = model.outcome(states[..., :-1, :], actions, states[..., 1:, :])
+    reward = reward * scoring["reward_scale"]
+    weights = {"discount": scoring["discount"], "gae_lambda": scoring["gae_lambda"]}
+    target = lambda_return(values[..., :-1], values[..., 1:], reward, terminated, terminated, **weights)
+    news = 1 - bootstrapped_share(terminated, terminated, **weights)
+    entries = {"reward": reward, "terminated": terminated, "value_target": target, "news": news}
+    return TensorDict({"observation": observation[..., :-1, :], **entries}, batch_size=actions.shape[:-1])
+
+
+def lambda_return(
+    value: Tensor,
+    next_value: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    terminated: Tensor,
+    *,
+    discount: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Compute lambda-returns along the last dimension, bootstrapped where it ends or an episode is truncated.
+
+    All tensors are ``[..., time]``, rewards in the units of the values.
+    """
+    columns = (x.unsqueeze(-1) for x in (value, next_value, reward, done, terminated))
+    _, target = vec_generalized_advantage_estimate(discount, gae_lambda, *columns)
+    return target.squeeze(-1)
 
 
 def bootstrapped_share(done: Tensor, terminated: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
@@ -82,10 +127,9 @@ def bootstrapped_share(done: Tensor, terminated: Tensor, *, discount: float, gae
     Returns:
         ``[..., time]`` in [0, 1]; 0 means that the rewards are the whole return.
     """
-    ones = torch.ones(*terminated.shape, 1, device=terminated.device)
-    ends = (done.unsqueeze(-1), terminated.unsqueeze(-1))
-    _, share = vec_generalized_advantage_estimate(discount, gae_lambda, ones, ones, torch.zeros_like(ones), *ends)
-    return share.squeeze(-1)
+    ones = torch.ones(terminated.shape, device=terminated.device)
+    weights = {"discount": discount, "gae_lambda": gae_lambda}
+    return lambda_return(ones, ones, torch.zeros_like(ones), done, terminated, **weights)
 
 
 def model_return(
@@ -123,17 +167,3 @@ def virtual_metrics(virtual: TensorDictBase | None, real_target: Tensor) -> dict
         return {}
     first = virtual["value_target"][virtual["first"]].mean()
     return {"virtual_bias": (first - real_target.mean()).item(), "virtual_weight": virtual["weight"].mean().item()}
-
-
-@torch.no_grad()
-def model_errors(data: TensorDictBase, model: Model) -> dict[str, float]:
-    """Measure one-step errors of the model on executed transitions ``[...]``, mean and maximum.
-
-    They estimate the dynamics error ``alpha_P``, as the mean absolute error of the next observation in its units, and the
-    reward error ``alpha_r``.
-    """
-    next_state, reward, _ = model.transition(model.encode(data["observation"]), data["action"])
-    observed = (model.inputs(next_state) - data["next", "observation"]).abs().mean(-1)
-    errors = {"model_error": observed, "reward_error": (reward - data["next", "reward"].squeeze(-1)).abs()}
-    largest = {f"{name}_max": error.max().item() for name, error in errors.items()}
-    return {**{name: error.mean().item() for name, error in errors.items()}, **largest}

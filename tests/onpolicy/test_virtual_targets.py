@@ -9,7 +9,6 @@ from pompc.models import KnownModel
 from pompc.onpolicy.mixing import VIRTUAL_WEIGHTS
 from pompc.onpolicy.virtual_targets import (
     bootstrapped_share,
-    model_errors,
     model_return,
     virtual_metrics,
     virtual_targets,
@@ -142,12 +141,3 @@ def test_metrics_compare_targets_of_real_states_and_are_absent_without_virtual_d
     metrics = virtual_metrics(virtual, torch.tensor([1.0, 2.0]))
     assert metrics == {"virtual_bias": pytest.approx(2.5), "virtual_weight": pytest.approx(0.6)}
     assert virtual_metrics(None, torch.ones(2)) == virtual_metrics(virtual[:0], torch.ones(2)) == {}
-
-
-def test_model_errors_are_those_of_one_step():
-    observation, action = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [-0.5]])
-    after = {"observation": torch.tensor([[0.6], [0.1]]), "reward": torch.tensor([[0.5], [1.5]])}
-    data = TensorDict({"observation": observation, "action": action, "next": after}, batch_size=[2])
-    # The model predicts 0.5 for both states and both rewards.
-    expected = {"model_error": 0.25, "model_error_max": 0.4, "reward_error": 0.5, "reward_error_max": 1.0}
-    assert model_errors(data, MODEL) == pytest.approx(expected)

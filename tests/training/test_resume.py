@@ -20,6 +20,7 @@ RUNS = [
     pytest.param("subgoal", "lunar_lander", ("kl_weight.over=64",), id="subgoal-lunar_lander"),
     pytest.param("dtc", "acrobot", (), id="dtc-acrobot"),
     pytest.param("dtc", "carla_racing", ("algo.residual=true",), id="dtc-carla_racing-residual"),
+    pytest.param("adaptive_hrl", "lunar_lander", ("virtual_ratio.schedule=auto",), id="adaptive_hrl-lunar_lander-auto"),
     pytest.param("ppo", "acrobot", (), id="ppo-acrobot"),
     pytest.param("ppo", "carla_racing", VARIED, id="ppo-carla_racing-varied"),
     pytest.param("ppo", "dmc/cartpole-swingup", ("steps=256",), id="ppo-dmc"),
