@@ -73,7 +73,9 @@ def equal_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
 def news_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
     """Weigh a virtual transition by what its target says beyond the value function, in units of a real target; at most 1.
 
-    A target that is all bootstrap does not move a value. Such a transition only keeps the value at its place.
+    A target that is all bootstrap does not move a value. Such a transition only keeps the value at its place. The weight
+    must depend on the step of the rollout and not on its outcome: a rollout that ends would outweigh those that go on from
+    the same state, and the values would take on the difference.
     """
     return ((1 - bootstrapped) / (1 - real).clamp_min(1e-8)).clamp_max(1.0)
 
@@ -81,6 +83,6 @@ def news_weight(bootstrapped: Tensor, real: Tensor) -> Tensor:
 VIRTUAL_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"equal": equal_weight, "news": news_weight}
 """Weights of a virtual transition in the value loss, by the name that ``algo.virtual_weight`` takes.
 
-Each maps the bootstrapped share of virtual transitions ``[transition]`` and the mean share of real ones to weights
-``[transition]``.
+Each maps the bootstrapped share of virtual transitions ``[transition]``, as of their step in a rollout, and the mean share
+of real ones to weights ``[transition]``.
 """

@@ -40,9 +40,10 @@ def virtual_targets(
 
     Returns:
         Transitions up to the end of each rollout: ``observation [transition, observation]``,
-        ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (see
-        :func:`bootstrapped_share`) and ``first [transition]``, whether a transition begins its rollout and so starts from
-        a real state. Rollouts with a non-finite state are left out.
+        ``value_target [transition]``, ``reward [transition]`` (scaled), ``bootstrapped [transition]`` (the
+        :func:`bootstrapped_share` of a target at this step of a rollout that does not end) and ``first [transition]``,
+        whether a transition begins its rollout and so starts from a real state. Rollouts with a non-finite state are left
+        out.
     """
     finite = torch.isfinite(states).flatten(1).all(-1)
     states, actions = states[finite], actions[finite]
@@ -55,12 +56,13 @@ def virtual_targets(
         gae_lambda,
         *(x.unsqueeze(-1) for x in (values[:, :-1], values[:, 1:], reward, terminated, terminated)),
     )
+    never = torch.zeros_like(terminated)
     alive = (terminated.cumsum(1) - terminated.long()) == 0
     entries = {
         "observation": observation[:, :-1],
         "value_target": target.squeeze(-1),
         "reward": reward,
-        "bootstrapped": bootstrapped_share(terminated, terminated, discount=discount, gae_lambda=gae_lambda),
+        "bootstrapped": bootstrapped_share(never, never, discount=discount, gae_lambda=gae_lambda),
         "first": torch.arange(terminated.shape[1], device=states.device).expand_as(terminated) == 0,
     }
     return TensorDict({key: x[alive] for key, x in entries.items()}, batch_size=[int(alive.sum())])

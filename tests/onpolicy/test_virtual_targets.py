@@ -6,6 +6,7 @@ from line import LineModel
 from tensordict import TensorDict
 
 from pompc.models import KnownModel
+from pompc.onpolicy.mixing import VIRTUAL_WEIGHTS
 from pompc.onpolicy.virtual_targets import (
     bootstrapped_share,
     model_errors,
@@ -84,15 +85,49 @@ def test_model_return_of_one_certain_sample_is_its_discounted_sum():
     assert (rewards.item(), final.item()) == (pytest.approx(3.5), 0.0)
 
 
-def test_the_bootstrapped_share_is_the_change_of_a_target_when_all_values_change_by_one():
+def test_the_bootstrapped_share_is_the_change_of_a_target_of_a_whole_rollout_when_all_values_change_by_one():
     actions = torch.rand(20, 6, 1)
+    actions[:10] = 0.0
     states = torch.cat([torch.zeros(20, 1, 1), actions.cumsum(1)], 1) + torch.rand(20, 1, 1)
     scoring = {"reward_scale": 0.5, "discount": 0.9, "gae_lambda": 0.8}
     low = virtual_targets(states, actions, MODEL, value, **scoring)
     high = virtual_targets(states, actions, MODEL, lambda x: value(x) + 1.0, **scoring)
-    torch.testing.assert_close(high["value_target"] - low["value_target"], low["bootstrapped"], atol=1e-5, rtol=0)
-    assert (low["bootstrapped"] == 0).any()  # a termination in the next step leaves nothing to bootstrap
+    change = high["value_target"] - low["value_target"]
+    torch.testing.assert_close(change[:60], low["bootstrapped"][:60], atol=1e-5, rtol=0)
+    assert (change == 0).any()  # a termination in the next step leaves nothing to bootstrap
     assert low["first"].sum() == 20
+    assert len(set(low["bootstrapped"].tolist())) == 6  # one number for every step, whatever ends
+
+
+@pytest.mark.parametrize("name", VIRTUAL_WEIGHTS)
+@pytest.mark.parametrize("end", [0.002, 0.01, 0.05])
+def test_weighted_targets_of_an_exact_model_leave_the_true_value_where_it_is(name, end):
+    """Every step costs 1 and ends the episode with probability ``end``, so every state has the same value."""
+    torch.manual_seed(0)
+    gamma = 0.998
+    true = -1.0 / (1 - gamma * (1 - end))
+
+    class Chain(Line):
+        def reward(self, state, action, next_state):
+            return -torch.ones_like(action[..., 0])
+
+        def terminated(self, state, action, next_state):
+            return action[..., 0] < end
+
+    virtual = virtual_targets(
+        torch.zeros(5000, 21, 1),
+        torch.rand(5000, 20, 1),
+        KnownModel(Chain()),
+        lambda observation: torch.full(observation.shape[:-1], true),
+        reward_scale=1.0,
+        discount=gamma,
+        gae_lambda=0.97,
+    )
+    real = torch.tensor(1 - (1 - gamma) / (1 - gamma * 0.97))
+    weight = VIRTUAL_WEIGHTS[name](virtual["bootstrapped"], real)
+    pull = weight * (virtual["value_target"] - true)
+    of_rollout = pull.new_zeros(5000).index_add(0, virtual["first"].long().cumsum(0) - 1, pull)
+    assert abs(of_rollout.mean()) < 3 * of_rollout.std() / 5000**0.5
 
 
 def test_a_target_of_n_steps_with_lambda_1_is_bootstrapped_by_the_discount_to_the_n():
