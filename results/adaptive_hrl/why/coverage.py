@@ -1,6 +1,6 @@
 """What virtual rollouts of the racing car see that real transitions of the same update do not::
 
-    python results/adaptive_hrl/why/coverage.py CACHE
+    python results/adaptive_hrl/why/coverage.py CACHE [POLICY ...]
 
 writes coverage.csv beside itself: distances in the space of observations, ends of episodes per 1,000 transitions by their
 cause, whether the car really ends as the model says, and the errors of values at states that only the model saw.
@@ -17,7 +17,7 @@ import torch
 from frozen_data import CASES, POLICIES, SOURCES, Data, frozen, known_returns, roll, stored
 from tables import Table
 from torch import Tensor
-from value_learning import BATCHES, SEEDS, TARGETS_OF, VARIANTS, Learner, error, make_learner
+from value_learning import BATCHES, FEW, SEEDS, TARGETS_OF, VARIANTS, Learner, error, make_learner
 
 from pompc.envs.carla_racing.batched import BatchedRacing
 from pompc.envs.carla_racing.physics.opponents import Opponents
@@ -164,19 +164,19 @@ def boundary_errors(data: Data, seed: int) -> Iterator[dict[str, Any]]:
     mean = (returns * usable).sum(1) / usable.sum(1)  # over the episodes that began there
     dead = truth["next", "terminated"][:, :20, 0].any(1).float().mean().item()
     yield {"variant": "truth", "return": mean.mean().item(), "ends within 20": dead}
-    for variant, options in VARIANTS.items():
-        learner = make_learner(CASE, data, seed, TARGETS_OF, **options)
+    for variant in FEW:
+        learner = make_learner(CASE, data, seed, TARGETS_OF, **VARIANTS[variant])
         for batch in data.batches(TARGETS_OF, BATCHES[TARGETS_OF]):
             learner.learn(batch.clone())
         value = learner.value(learner.model.inputs(states))
         yield {"variant": variant, **error(value, mean, data.returns.std())}
 
 
-def main(cache: Path) -> None:
+def main(cache: Path, policies: Sequence[str]) -> None:
     """Measure every policy and seed that the table lacks."""
     table = Table(Path(__file__).with_name("coverage.csv"))
-    for seed in SEEDS:
-        for policy in POLICIES:
+    for policy in policies:
+        for seed in SEEDS:
             key = {"case": CASE, "policy": policy, "seed": seed}
             if table.has(**key):
                 continue
@@ -194,4 +194,4 @@ def main(cache: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or list(POLICIES))

@@ -105,7 +105,7 @@ class Data:
     agent: Mapping[str, Any]
 
     def batches(self, transitions: int, count: int) -> list[TensorDict]:
-        """Cut ``count`` batches of 16 environments out of the run, spread evenly over its time."""
+        """Cut ``count`` batches of 16 environments out of the run, spread evenly over its time; they may overlap."""
         length = transitions // 16
         starts = torch.linspace(0, self.run.shape[1] - length, -(-count // GROUPS)).round().long().tolist()
         groups = self.run.unflatten(0, (GROUPS, 16))

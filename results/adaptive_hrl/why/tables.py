@@ -26,12 +26,11 @@ class Table:
 
     def has(self, **key: Any) -> bool:
         """Whether there is a row with these entries."""
-        return any(all(row[name] == str(value) for name, value in key.items()) for row in self.rows)
+        return any(all(row[name] == written(value) for name, value in key.items()) for row in self.rows)
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows and write the file."""
-        shown = [{key: f"{x:.5g}" if isinstance(x, float) else str(x) for key, x in row.items()} for row in rows]
-        self.rows += shown
+        self.rows += [{key: written(x) for key, x in row.items()} for row in rows]
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
@@ -45,6 +44,11 @@ class Table:
             if row.get(column) and chosen(row):
                 found.setdefault(row["seed"], []).append(float(row[column]))
         return np.array([np.mean(values) for _, values in sorted(found.items())])
+
+
+def written(value: Any) -> str:
+    """Write an entry of a table."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def cell(values: np.ndarray, digits: int = 2) -> str:

@@ -199,7 +199,7 @@ def measure(name: str, policy: str, seed: int, data: Data) -> dict[str, list[dic
     rows: dict[str, list[dict[str, Any]]] = {"values": [], "targets": []}
     key = {"case": name, "policy": policy, "seed": seed}
     for transitions, variants in MEASURED.items():
-        for variant in variants:
+        for variant in variants if transitions <= 16 * CASES[name].steps else ():
             learner = make_learner(name, data, seed, transitions, **VARIANTS[variant])
             targets = (variant, transitions) == ("no virtual data", TARGETS_OF)
             for table, row in learn(learner, data, transitions, targets=targets):
