@@ -12,19 +12,21 @@ writes the table, draws it beside itself and prints the summary that the README 
 from __future__ import annotations
 
 import csv
-import math
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDict
 
-from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
+from pompc.algorithms.adaptive_hrl import AdaptiveHRLConfig
 from pompc.data.collector import make_collector
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.problem import Problem
+
+sys.path.append(str(Path(__file__).parents[1]))
+from frozen_policy import ValuesOnly, returns_to_go
 
 UPDATES, SEEDS, NUM_ENVS, BATCH = 20, (0, 1, 2), 16, 8192
 # Columns of the summary: a quantity of the table, averaged over these updates.
@@ -45,28 +47,6 @@ VARIANTS = {
 }
 
 
-class ValuesOnly(AdaptiveHRL):
-    """Learns values, from the update ``start`` on with virtual rows; its policy stays.
-
-    Args:
-        config: options, with rho constant.
-        problem: the environment.
-        start: first update with virtual rows.
-    """
-
-    def __init__(self, config: AdaptiveHRLConfig, problem: Problem, *, start: int = 0) -> None:
-        super().__init__(config, problem)
-        self.start = start
-
-    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """None before ``start``."""
-        return super().virtual_batch(data) if self.updates >= self.start else None
-
-    def policy_loss(self, batch: TensorDictBase) -> tuple[torch.Tensor, dict[str, float]]:
-        """Zero."""
-        return 0.0 * self.actor.log_std.sum(), {}
-
-
 def make_agent(family: Acrobot, seed: int, *, start: int = 0, **options: object) -> ValuesOnly:
     """An agent of the default options; ``options`` replace some of them."""
     torch.manual_seed(seed)
@@ -75,18 +55,6 @@ def make_agent(family: Acrobot, seed: int, *, start: int = 0, **options: object)
     )
     config = AdaptiveHRLConfig(**{"virtual_ratio": 0.3, "batch_size": BATCH, **options})  # type: ignore[arg-type]
     return ValuesOnly(config, problem, start=start)
-
-
-def returns_to_go(batches: list[TensorDict], discount: float) -> list[torch.Tensor]:
-    """Discounted returns of what the batches hold, one ``[num_envs, time]`` each; nan where an episode never ended."""
-    data = torch.cat([batch["next"].select("reward", "done", "terminated") for batch in batches], dim=1)
-    reward, done, terminated = (data[name].squeeze(-1) for name in ("reward", "done", "terminated"))
-    returns, following = torch.empty_like(reward), torch.full(reward.shape[:1], math.nan)
-    for step in reversed(range(reward.shape[1])):
-        following = following.masked_fill(done[:, step], math.nan).masked_fill(terminated[:, step], 0.0)
-        following = reward[:, step] + discount * following
-        returns[:, step] = following
-    return list(returns.split(batches[0].shape[1], dim=1))
 
 
 def learn(agent: ValuesOnly, batches: list[TensorDict], truth: list[torch.Tensor], seed: int) -> list[dict[str, float]]:
@@ -102,8 +70,8 @@ def learn(agent: ValuesOnly, batches: list[TensorDict], truth: list[torch.Tensor
         rows.append(
             {
                 "update": update,
-                "virtual_bias": metrics["virtual_bias"],
-                "virtual_weight": metrics["virtual_weight"],
+                "virtual_bias": metrics.get("virtual_bias", np.nan),
+                "virtual_weight": metrics.get("virtual_weight", np.nan),
                 "value_error": error.mean().item(),
                 "value_rmse": error.square().mean().sqrt().item(),
                 "truth": scaled[ended].mean().item(),
