@@ -92,7 +92,6 @@ def make_parser(first: str | None = None) -> argparse.ArgumentParser:
         _add_demo,
         _add_eval,
         _add_convert,
-        _add_compare,
         _add_bench,
         _add_list,
         _add_show,
@@ -176,28 +175,6 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     )
     _add_composition(parser)
     parser.set_defaults(handler=handlers.convert)
-
-
-def _add_compare(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "compare",
-        help="put runs side by side: table and curves",
-        description="Show last evaluations and learning curves of runs, one panel per environment. Runs of the same "
-        "algorithm count as seeds. The score of a run is its mean over the episodes of its last evaluation.",
-    )
-    parser.add_argument("paths", metavar="RUN_DIR", type=Path, nargs="+", help="run directories")
-    parser.add_argument(
-        "--out", metavar="FILE.png", type=Path, default=Path("compare.png"), help="default: compare.png"
-    )
-    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves too")
-    parser.add_argument(
-        "--bounds",
-        metavar="[ENV=]LOW:HIGH",
-        action="append",
-        default=[],
-        help="returns of score 0 and 1 on the environments of this name (*-walk=0:1000), for a score over all of them",
-    )
-    parser.set_defaults(handler=handlers.compare)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:

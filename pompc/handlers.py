@@ -102,16 +102,6 @@ def convert(args: argparse.Namespace) -> int:
     return convert(args.checkpoint, resolve(values), out=args.out, given=[*given, *args.overrides])
 
 
-def compare(args: argparse.Namespace) -> int:
-    """Do ``pompc compare``: write a table and curves of runs."""
-    if args.out.suffix != ".png":
-        raise UserError(f"--out writes a .png file (and a .csv beside it), not {args.out}")
-    from pompc.report.compare import compare
-    from pompc.report.scores import Bounds
-
-    return compare(args.paths, args.out, args.published, [Bounds.parse(text) for text in args.bounds])
-
-
 def bench(args: argparse.Namespace) -> int:
     """Do ``pompc bench``: measure speed on this machine."""
     _prepare_graphics()

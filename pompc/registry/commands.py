@@ -18,6 +18,7 @@ COMMANDS = Registry(
     "command",
     "pompc.commands",
     {
+        "compare": Entry("pompc.report.command:add", "put runs side by side: tables and curves"),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )

@@ -1,8 +1,7 @@
-"""Draw learning curves from evaluation files."""
+"""Draw learning curves."""
 
 from __future__ import annotations
 
-import csv
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pompc.report import matplotlib_backend  # noqa: F401
-from pompc.report.published import Band
+from pompc.report import (
+    matplotlib_backend,  # noqa: F401
+    published,
+)
+from pompc.report.learning_curves import Curve, read_curve
+from pompc.report.runs import AXES
 
 # isort: split
 from matplotlib.artist import Artist
@@ -22,6 +25,7 @@ from matplotlib.figure import Figure
 
 LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
 WIDTH = 60  # characters of a line in the legend
+MOST_DOTS = 50  # of a line
 COLUMNS = 3  # panels side by side, at most
 
 
@@ -31,44 +35,23 @@ class Panel:
 
     Attributes:
         title: above the axes.
-        files: label -> the eval.csv files of a method's seeds.
+        curves: label -> the curve of a method.
         bands: published curves of the same quantity, to show behind.
     """
 
     title: str
-    files: Mapping[str, Sequence[Path]]
-    bands: Sequence[Band] = ()
-
-
-def read_eval(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns of an eval.csv as float64 ``[row]``."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else ())}
-
-
-def on_common_steps(runs: Sequence[dict[str, np.ndarray]], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate a column linearly on the steps that all runs cover.
-
-    The steps are those of the run with the fewest evaluations in the common range.
-
-    Returns:
-        Steps ``[point]`` and values ``[run, point]``.
-    """
-    end = min(run["step"].max() for run in runs)
-    grids = [run["step"][run["step"] <= end] for run in runs]
-    steps = min(grids, key=len)
-    return steps, np.stack([np.interp(steps, run["step"], run[column]) for run in runs])
+    curves: Mapping[str, Curve]
+    bands: Sequence[published.Band] = ()
 
 
 def plot_learning_curve(
     files: Sequence[Path] | dict[str, Sequence[Path]], output: Path, *, column: str = "reward", title: str = ""
 ) -> Path:
-    """Draw one panel with the mean over seeds and their range, and write a PNG.
+    """Draw one panel of :func:`plot_panels` from evaluation files.
 
     Args:
         files: the eval.csv files of one method's seeds, or label -> files for several methods.
-        output: the PNG.
+        output: the picture.
         column: the quantity to draw.
         title: above the axes.
 
@@ -76,26 +59,28 @@ def plot_learning_curve(
         ``output``.
     """
     groups = files if isinstance(files, dict) else {"": files}
-    return plot_panels([Panel(title=title, files=groups)], output, column=column)
+    found = {label: read_curve(paths, column) for label, paths in groups.items()}
+    curves = {label: curve for label, curve in found.items() if curve is not None}
+    plot_panels([Panel(title=title, curves=curves)], output, column=column)
+    return output
 
 
-def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward") -> Path:
-    """Draw small multiples with one legend, and write a PNG.
+def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward", axis: str = "step") -> None:
+    """Draw small multiples with one legend, and write them to every output, in the format of its suffix.
 
-    A label has one colour in all panels: a line with dots for the mean over its seeds, and a band from the lowest to the
-    highest seed. A curve that ends before the longest one continues with its last value, dashed, or dotted beside
-    published curves, which are dashed. Published curves reach as far as the panel's own curves, and at least to their
-    first point after step 0.
+    A label has one colour in all panels: a thin line per run, a line with dots for the interquartile mean, and its band
+    (:func:`pompc.report.statistics.curve_band`). The mean is pale where not all runs are. An open dot ends the line of a
+    run that goes on. If all runs of a method have ended before the longest curve, it continues with its last value, dashed,
+    or dotted beside published curves, which are dashed. Published curves reach as far as the panel's own curves, and at
+    least to their first point after step 0.
 
     Args:
         panels: the panels in reading order.
-        output: the PNG.
-        column: the quantity to draw.
-
-    Returns:
-        ``output``.
+        outputs: the pictures (.png, .svg, .pdf).
+        column: the quantity that is drawn.
+        axis: what it is drawn over, one of ``runs.AXES``.
     """
-    ours = [label for panel in panels for label in panel.files]
+    ours = [label for panel in panels for label in panel.curves]
     labels = list(dict.fromkeys([*ours, *(band.label for panel in panels for band in panel.bands)]))
     colours = {label: f"C{index}" for index, label in enumerate(labels)}
     wrapped = {label: textwrap.fill(label, WIDTH) for label in labels}
@@ -111,11 +96,11 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward"
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:  # those with no panel below
-        axes.set_xlabel("environment steps")
+        axes.set_xlabel(AXES[axis])
     for axes in grid[::columns]:
         axes.set_ylabel(f"evaluation {LABELS.get(column, column)}")
     for panel, axes in zip(panels, grid, strict=False):
-        _draw(axes, panel, column, colours)
+        _draw(axes, panel, colours)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | handles
     named = {wrapped[label]: handles[label] for label in labels if label in handles}
     if outside:
@@ -123,41 +108,50 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, column: str = "reward"
         figure.legend(named.values(), named.keys(), loc=place, ncols=columns, frameon=False, fontsize="small")
     elif named:
         figure.axes[0].legend(frameon=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output)
-    return output
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output)
 
 
-def _draw(axes: Axes, panel: Panel, column: str, colours: Mapping[str, str]) -> None:
+def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     """Draw one panel: published bands behind, then the methods, continued with their last values."""
-    curves = _curves(panel, column)
-    end = max((steps[-1] for steps, _ in curves.values()), default=0.0)
+    end = max((curve.places[-1] for curve in panel.curves.values()), default=0.0)
     limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][:1])])
     for band in panel.bands:
         shown, colour = band.until(limit), colours[band.label]
         axes.fill_between(shown.steps, shown.low, shown.high, alpha=0.15, color=colour, linewidth=0)
         axes.plot(shown.steps, shown.mean, "--", color=colour, linewidth=1.2, label=band.label)
-    for label, (steps, values) in curves.items():
-        mean, colour = values.mean(axis=0), colours[label]
-        axes.plot(steps, mean, marker="o", markersize=3, color=colour, label=label or None)
-        if len(values) > 1:
-            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), alpha=0.2, color=colour, linewidth=0)
-        if steps[-1] < end:
+    for label, curve in panel.curves.items():
+        _draw_curve(axes, curve, label, colours[label])
+        last, middle = curve.places[-1], curve.band.middle[-1]
+        if last < end and not any(line.is_running for line in curve.lines):
             style = ":" if panel.bands else "--"
-            axes.plot([steps[-1], end], [mean[-1], mean[-1]], style, color=colour, alpha=0.7)
+            axes.plot([last, end], [middle, middle], style, color=colours[label], alpha=0.7)
     axes.set_title(panel.title)
     axes.xaxis.set_major_formatter(_thousands)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curves(panel: Panel, column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read steps and values of every evaluated method (:func:`on_common_steps`) by its label."""
-    runs = {label: [run for run in map(read_eval, paths) if run] for label, paths in panel.files.items()}
-    return {label: on_common_steps(seeds, column) for label, seeds in runs.items() if seeds}
+def _draw_curve(axes: Axes, curve: Curve, label: str, colour: str) -> None:
+    """Draw a method: its runs, the interquartile mean, which is pale where not all runs are, and the band."""
+    band = curve.band
+    is_whole = band.runs == len(curve.lines)
+    whole = np.where(is_whole, band.middle, np.nan)
+    dots = "o" if len(curve.places) <= MOST_DOTS else ""
+    axes.plot(curve.places, whole, marker=dots, markersize=3, color=colour, label=label or None, zorder=3)
+    if not is_whole.all():
+        axes.plot(curve.places, band.middle, color=colour, alpha=0.4)
+    if len(curve.lines) > 1:
+        axes.fill_between(curve.places, band.low, band.high, alpha=0.2, color=colour, linewidth=0)
+        for line in curve.lines:
+            axes.plot(line.places, line.values, color=colour, alpha=0.35, linewidth=0.7)
+    for line in curve.lines:
+        if line.is_running:
+            axes.plot(line.places[-1:], line.values[-1:], marker="o", markerfacecolor="none", color=colour)
 
 
 def _thousands(value: float, _: int | None = None) -> str:
-    sizes = ((1e6, "M"), (1e3, "k"))
+    sizes = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
     size, unit = next(((size, unit) for size, unit in sizes if abs(value) >= size), (1.0, ""))
     return f"{value / size:g}{unit}"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from pompc.errors import UserError
+from pompc.report.runs import Run
+from pompc.report.statistics import interval_or_range, iqm
 
-RESAMPLES = 10_000
-FEWEST_RUNS = 5  # of a task for an interval: with fewer, a percentile bootstrap covers far less than 95 %
-INTERVAL = "95 % interval"
-RANGE = "range of runs"
 ALL = "all, normalised"  # the environment of a score over several
+SHOWN = {"reward": "return", "success": "success", "cost": "cost", "length": "length"}
+"""Quantities of an evaluation that a table has, and their names there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,93 +59,57 @@ def bounds_of(env: str, bounds: Sequence[Bounds]) -> Bounds | None:
     return fitting[-1] if fitting else None
 
 
-def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Average the middle half of the runs' scores (Agarwal et al. 2021): ``[..., run]`` -> ``[...]``."""
-    return stats.trim_mean(scores, 0.25, axis=axis)
+def last_evaluation(run: Run) -> dict[str, np.ndarray]:
+    """Select the columns ``[episode]`` of a run's last evaluation."""
+    is_last = run.episodes["step"] == run.episodes["step"][-1]
+    return {key: values[is_last] for key, values in run.episodes.items()}
 
 
-def bootstrap_interval(tasks: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """Bootstrap the 95 % percentile interval of the interquartile mean over all runs.
+def run_scores(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """Average the last evaluation of every run over its episodes; ``reward`` is the run's return.
 
-    The bootstrap resamples runs within each task (Agarwal et al. 2021, stratified), never episodes: episodes show how well
-    one run's score is known, not how much runs differ.
-
-    Args:
-        tasks: scores ``[run]`` of every task, at least two runs each; normalised if there are several tasks.
-        seed: seed of the resampling.
-
-    Returns:
-        Lower and upper end.
-    """
-
-    def pooled(*drawn: np.ndarray, axis: int) -> np.ndarray:
-        return interquartile_mean(np.concatenate(drawn, axis=axis), axis=axis)
-
-    found = stats.bootstrap(tasks, pooled, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=seed)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def interval_or_range(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
-    """Bound the score of a method: ``low``, ``high`` and their meaning, ``extent``.
-
-    The bounds are :func:`bootstrap_interval`, or with fewer than ``FEWEST_RUNS`` runs of a task the lowest and the highest
-    run.
-
-    Args:
-        tasks: scores ``[run]`` of every task.
-    """
-    if min(map(len, tasks)) >= FEWEST_RUNS:
-        low, high = bootstrap_interval(tasks)
-        return {"low": low, "high": high, "extent": INTERVAL}
-    scores = np.concatenate(tasks)
-    return {"low": float(scores.min()), "high": float(scores.max()), "extent": RANGE}
-
-
-def last_evaluation(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns ``[episode]`` of the last evaluation from a run's eval_episodes.csv."""
-    with open(path / "eval_episodes.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    rows = [row for row in rows if row["step"] == rows[-1]["step"]]
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-
-
-def run_scores(runs: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Average the last evaluation of every run over its episodes; ``reward`` is the run's score.
+    A quantity of the whole evaluation, which no episode has, comes from the last row of eval.csv.
 
     Returns:
         Columns ``[run]``, those that all runs have.
     """
-    means = [{key: values.mean() for key, values in last_evaluation(path).items()} for path in runs]
+    means = [
+        {key: values[-1] for key, values in run.eval.items()}
+        | {key: values.mean() for key, values in last_evaluation(run).items()}
+        for run in runs
+    ]
     shared = [key for key in means[0] if all(key in run for run in means)]
     return {key: np.array([run[key] for run in means]) for key in shared}
 
 
-def summary(name: str, runs: Mapping[str, np.ndarray]) -> dict[str, str | float]:
+def summary(name: str, runs: Mapping[str, np.ndarray], metric: str = "reward") -> dict[str, str | float]:
     """Summarise a method on one environment in one row.
 
     Args:
         name: name of the method.
         runs: its :func:`run_scores`.
+        metric: the column that scores a run.
     """
-    scores = runs["reward"]
+    scores = runs[metric]
     return {
         "algorithm": name,
-        **_centre([scores]),
+        **_centre([scores], metric),
         "std": float(scores.std(ddof=1)) if len(scores) > 1 else float("nan"),
         "step": float(runs["step"].min()),
-        "points": " ".join(f"{score:.1f}" for score in scores),
-        **{key: float(runs[key].mean()) for key in ("success", "cost", "length") if key in runs},
+        "points": " ".join(f"{score:{'.1f' if metric == 'reward' else '.4g'}}" for score in scores),
+        **{label: float(runs[key].mean()) for key, label in SHOWN.items() if key in runs and key != metric},
     }
 
 
 def over_all(
-    scores: Mapping[str, Mapping[str, np.ndarray]], bounds: Sequence[Bounds]
+    scores: Mapping[str, Mapping[str, np.ndarray]], bounds: Sequence[Bounds], metric: str = "reward"
 ) -> tuple[list[dict[str, str | float]], str]:
     """Score the methods over all environments.
 
     Args:
         scores: ``{environment: {method: scores [run]}}``.
-        bounds: returns to normalise by.
+        bounds: scores to normalise by.
+        metric: the column that the scores are of.
 
     Returns:
         A row per method that ran on every environment, and a note on missing bounds or left-out methods, or an empty one.
@@ -163,7 +124,7 @@ def over_all(
         {
             "environment": ALL,
             "algorithm": name,
-            **_centre([known[env].normalised(groups[name]) for env, groups in scores.items()]),
+            **_centre([known[env].normalised(groups[name]) for env, groups in scores.items()], metric),
         }
         for name in whole
     ]
@@ -171,12 +132,12 @@ def over_all(
     return rows, f"not on every environment, so not in the score over all: {', '.join(partial)}" if partial else ""
 
 
-def _centre(tasks: Sequence[np.ndarray]) -> dict[str, str | float]:
+def _centre(tasks: Sequence[np.ndarray], metric: str) -> dict[str, str | float]:
     """Count the runs; give their mean and their interquartile mean with its bounds. A task counts by its runs."""
     scores = np.concatenate(tasks)
     return {
         "runs": float(len(scores)),
-        "return": float(scores.mean()),
-        "iqm": float(interquartile_mean(scores)),
+        SHOWN.get(metric, metric): float(scores.mean()),
+        "iqm": float(iqm(scores)),
         **interval_or_range(tasks),
     }

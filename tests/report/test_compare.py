@@ -12,7 +12,11 @@ from PIL import Image
 from pompc.cli import main
 from pompc.errors import UserError
 from pompc.report import curves
-from pompc.report.compare import compare, suite_task
+from pompc.report.compare import compare
+from pompc.report.comparison import CompareOptions
+from pompc.report.learning_curves import read_curve
+from pompc.report.placing import suite_task
+from pompc.report.runs import find_runs
 
 
 def write_run(path, algo, seed, returns, env="acrobot"):
@@ -199,13 +203,15 @@ def test_only_states_of_the_suite_have_published_curves(tmp_path):
         write_run(tmp_path / "other", "mine", 0, [1.0]),
     ]
     (runs[2] / "config.yaml").write_text("env: {name: acrobot}")
-    assert [suite_task(run) for run in runs] == ["cup-catch", None, None]
+    assert [suite_task(run) for run in find_runs(runs)] == ["cup-catch", None, None]
     published = write_published(tmp_path / "published.csv")
     with pytest.raises(UserError, match="no run learns a single task"):
-        compare(runs, tmp_path / "out.png", published)  # states and pixels together are no single task
+        compare(
+            runs, tmp_path / "out.png", CompareOptions(published=published)
+        )  # states and pixels together are no single task
     (runs[2] / "config.yaml").unlink()
     with pytest.raises(UserError, match=r"other has no config\.yaml"):
-        compare(runs, tmp_path / "out.png", published)
+        compare(runs, tmp_path / "out.png", CompareOptions(published=published))
 
 
 def test_a_task_nobody_published_is_refused_in_one_line(tmp_path, capsys):
@@ -236,10 +242,11 @@ def test_a_long_label_is_wrapped_below_the_axes_and_leaves_them_their_room(tmp_p
     monkeypatch.setattr(curves, "FigureCanvasAgg", lambda figure: figures.append(figure) or FigureCanvasAgg(figure))
     schedule = "virtual_ratio={schedule: linear, initial: 0.0, to: 0.5, over: 100000, minimum: 0.0, clock: steps}"
     runs = [write_run(tmp_path / name, "pompc", 0, [1.0, 2.0]) for name in "ab"]
-    files = {f"pompc ({schedule})": [runs[0] / "eval.csv"], "pompc (virtual_ratio=0.3)": [runs[1] / "eval.csv"]}
+    curve = read_curve([runs[0] / "eval.csv"])
+    both = {f"pompc ({schedule})": curve, "pompc (virtual_ratio=0.3)": curve}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        curves.plot_panels([curves.Panel(title="acrobot", files=files)], tmp_path / "out.png")
+        curves.plot_panels([curves.Panel(title="acrobot", curves=both)], tmp_path / "out.png")
     (legend,) = figures[0].legends
     assert all(len(line) <= curves.WIDTH for text in legend.get_texts() for line in text.get_text().splitlines())
     assert figures[0].axes[0].get_position().height > 0.5

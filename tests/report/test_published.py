@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from pompc.errors import UserError
 from pompc.report.curves import Panel, plot_panels
+from pompc.report.learning_curves import read_curve
 from pompc.report.published import Band, matching, read_published, task_key
 
 HEAD = "method,task,env_steps,seed,return\n"
@@ -79,7 +80,8 @@ def test_the_axis_goes_as_far_as_our_runs_and_to_the_first_published_point(tmp_p
     (tmp_path / "eval.csv").write_text(f"step,reward,seed\n0,1,0\n{reach},2,0\n")
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
-    plot_panels([Panel(title="t", files={"ours": [tmp_path / "eval.csv"]}, bands=[band()])], tmp_path / "out.png")
+    curve = read_curve([tmp_path / "eval.csv"])
+    plot_panels([Panel(title="t", curves={"ours": curve}, bands=[band()])], tmp_path / "out.png")
     (axes,) = figures[0].axes
     assert axes.dataLim.intervalx == pytest.approx((0, shown))
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["ours", "a (b: all)"]
@@ -89,13 +91,13 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend(tmp_pa
     (tmp_path / "eval.csv").write_text("step,reward,seed\n0,1,0\n100,2,0\n")
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
-    files = [tmp_path / "eval.csv"]
+    curve = read_curve([tmp_path / "eval.csv"])
     panels = [
-        Panel(title="1", files={"x": files}, bands=[band()]),
-        Panel(title="2", files={"y": files, "x": files}),
-        Panel(title="3", files={"y": files}, bands=[band()]),
-        Panel(title="4", files={"x": files}),
-        Panel(title="5", files={"x": files}),
+        Panel(title="1", curves={"x": curve}, bands=[band()]),
+        Panel(title="2", curves={"y": curve, "x": curve}),
+        Panel(title="3", curves={"y": curve}, bands=[band()]),
+        Panel(title="4", curves={"x": curve}),
+        Panel(title="5", curves={"x": curve}),
     ]
     plot_panels(panels, tmp_path / "out.png")
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["x", "y", "a (b: all)"]
