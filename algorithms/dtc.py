@@ -90,16 +90,20 @@ class DTC(OnPolicyAgent):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Follow the reference; draw an action when exploring, otherwise take the policy's mean."""
         states, controls = self.reference.follow(tensordict)
-        view = self.reference.view(tensordict["observation"], states, controls)
+        view = tensordict["view"] = self.reference.view(tensordict["observation"], states, controls)
         if explore:
             drawn, log_prob = self.sample_policy(view, 1)
             action = drawn[:, 0]
-            tensordict.update({"view": view, "policy_action": action, "log_prob": log_prob[:, 0]})
+            tensordict["policy_action"], tensordict["log_prob"] = action, log_prob[:, 0]
         else:
             action, _ = self.actor(self.normaliser(view))
         action = controls[:, 0] + action if self.config.residual else action
         tensordict["action"] = action.clamp(-1.0, 1.0)
         return tensordict
+
+    def diagnose(self, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Value what the policy saw; the reward for tracking counts. See :meth:`MPPIRL.diagnose`."""
+        return super().diagnose(self.tracked(stepped.unsqueeze(1)).squeeze(1))
 
     def primers(self) -> dict[str, TensorSpec]:
         """Add the reference."""

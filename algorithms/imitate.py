@@ -1,10 +1,9 @@
 """Imitation of the planner by a policy that acts alone: behaviour cloning, DAgger, PlanNetX.
 
-The planner solves the task with the task's explicit model and cost. The policy learns from its plans by supervised
-learning: lambda is infinite, and no values are learned or needed. The planner acts while collecting (behaviour cloning;
-Karg and Lucia 2020, arXiv 1806.10644), or a mixture in which the policy's share rises to one (DAgger; Ross et al. 2011,
-arXiv 1011.0686). The loss compares first actions, distributions, or whole plans (PlanNetX; Hoffmann et al. 2024, arXiv
-2404.18863). docs/imitate.md has the equations.
+The planner solves the task with its explicit model and cost; the policy learns from the plans. Lambda is infinite, and no
+values are learned. The planner acts while collecting (behaviour cloning; Karg and Lucia 2020, arXiv 1806.10644), or a
+mixture in which the policy's share rises to one (DAgger; Ross et al. 2011, arXiv 1011.0686). The loss compares first
+actions, distributions, or whole plans (PlanNetX; Hoffmann et al. 2024, arXiv 2404.18863). docs/imitate.md: equations.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from pompc.config.options import NonNegativeInt, PositiveInt, PositiveShare, Top
-from pompc.data.broken import intact
 from pompc.dials import KLWeight
 from pompc.errors import UserError
-from pompc.models.known import KnownModel
 from pompc.offpolicy import parts
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import OffPolicyConfig, PolicyName
 from pompc.offpolicy.expert_query import ExpertQuery, ImitatorActs, plans_made, require_expert
-from pompc.offpolicy.imitation import IMITATIONS, PolicyView, make_imitator
+from pompc.offpolicy.imitation import make_imitator, make_loss
 from pompc.offpolicy.update_budget import EagerBudget
 from pompc.planner import MPPIConfig, Plan
 from pompc.problem import Problem
@@ -89,10 +86,8 @@ class Imitate(OffPolicyAgent):
 
     def make_networks(self, config: ImitateConfig, problem: Problem) -> None:
         """Make the policy alone."""
-        assert isinstance(self.model, KnownModel)
-        loss = IMITATIONS[config.imitation]
-        self.view = PolicyView(self.model, self.model.task.state_dim, timed=loss.whole_plan)
-        self.loss = loss(self.view)
+        self.loss = make_loss(config.imitation, self.model)
+        self.view = self.loss.view
         self.policy = make_imitator(config, self.view, config.hidden_sizes, problem.action_dim)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
 
@@ -103,6 +98,10 @@ class Imitate(OffPolicyAgent):
 
     def terminal_value(self) -> None:
         """Return no value: the horizon ends with the cost's own last term."""
+
+    def diagnose(self, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Measure the divergence from the plan, if the loss learns a distribution. See :meth:`MPPIRL.diagnose`."""
+        return self.loss.diagnose(self, stepped)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return zeros: a random action is no label."""
@@ -127,8 +126,7 @@ class Imitate(OffPolicyAgent):
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         """See the new observations, then learn; ``plans`` counts the states planned from so far."""
-        good, seen = intact(data), data["observation"]
-        self.view.moments.update(seen if good is None else seen[good])
+        self.view.see(data)
         return {**super().learn(data), "plans": plans_made(self)}
 
     def update(

@@ -17,7 +17,7 @@ from pompc.data import carried
 from pompc.dials import AgentConfig, Dials
 from pompc.filter import make_filter
 from pompc.model_learning.parts import LearnedParts
-from pompc.models.protocols import Dynamics, TerminalValue
+from pompc.models.protocols import TerminalValue
 from pompc.planner import MPPI, Plan
 from pompc.problem import Problem
 from pompc.schedules import Dial
@@ -29,10 +29,8 @@ logging.getLogger("torchrl").setLevel(logging.WARNING)
 class MPPIRL(TensorDictModuleBase, ABC):
     """An agent in which an MPPI planner and a learned policy or value help each other.
 
-    The two dials may move (:class:`pompc.dials.Dials`). ``kl_weight`` (lambda) is the weight of the KL divergence between
-    the policy and the planner's action distribution in the policy loss. ``virtual_ratio`` (rho) is the share of the
-    planner's own rollouts in value learning. An algorithm is a subclass that sets the dials, the planner and the hooks;
-    :meth:`forward` makes it a policy for TorchRL collectors.
+    The two dials, :attr:`kl_weight` and :attr:`virtual_ratio`, may move (:class:`pompc.dials.Dials`). An algorithm is a
+    subclass that sets them, the planner and the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
 
     The TensorDict carries the planner's warm start as ``planner_mean``, and ``is_init`` resets it. So the same agent serves
     any number of environments, and evaluation does not disturb training.
@@ -71,12 +69,11 @@ class MPPIRL(TensorDictModuleBase, ABC):
         self.learned_parts = LearnedParts()
         self._last: tuple[Tensor, Tensor, Plan, Tensor] | None = None
         self._checked: set[bool] = set()  # the values of ``explore`` for which a decision wrote all primers
-        self.in_keys = ["observation"]
-        self.out_keys = ["action"]
+        self.in_keys, self.out_keys = ["observation"], ["action"]
 
     @property
     def kl_weight(self) -> Dial:
-        """Lambda: the weight of the KL divergence between the policy and the planner in the policy loss."""
+        """Lambda: the weight of the KL divergence between policy and planner's action distribution in the policy loss."""
         return self.dials.kl_weight
 
     @property
@@ -90,8 +87,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write ``action [batch, action]`` and the data of learning into a TensorDict with ``observation`` and ``is_init``.
 
-        The agent explores if TorchRL's exploration type is ``RANDOM``, as inside a collector. Otherwise it is deterministic
-        up to the planner's samples.
+        The agent explores inside a collector (TorchRL's exploration type ``RANDOM``). Otherwise only the planner draws.
         """
         explore = exploration_type() == ExplorationType.RANDOM
         alone = self.policy_alone and not explore
@@ -111,7 +107,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def act(self, tensordict: TensorDictBase, explore: bool) -> TensorDictBase:
         """Make one decision: candidates of cost parameters, one plan over all of them, one candidate to execute.
 
-        It writes ``action`` and the next values of the :meth:`primers`, and the data of learning if it explores.
+        It writes ``action`` and the next values of the :meth:`primers`, and the data of learning if it explores. Otherwise
+        it writes the plan's first mean and std ``[batch, action]`` as ``plan_mean`` and ``plan_std``, for :meth:`diagnose`.
         """
         assert self.planner is not None, "an agent without a planner overrides act"
         state = self.encode(tensordict["observation"])
@@ -133,6 +130,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
             first = self.planner.select(plan, greedy=self.greedy and not explore)[envs, chosen]
         if explore:
             first = self.explore(tensordict, first, plan.std[envs, chosen, 0])
+        else:
+            tensordict["plan_mean"], tensordict["plan_std"] = mean[:, 0], plan.std[envs, chosen, 0]
         tensordict["action"] = first.clamp(-1.0, 1.0)
         tensordict["next", "planner_mean"] = self.planner.shift(mean)
         self._last = (state, mean, plan, chosen)
@@ -152,6 +151,15 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def has_policy(cls, config: Any) -> bool:
         """Say whether an agent with these options can act by a bare policy; it then overrides :meth:`act_by_policy`."""
         return cls.act_by_policy is not MPPIRL.act_by_policy
+
+    def diagnose(self, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Measure a step ``[num_envs]`` of an evaluation, without drawing numbers; by default nothing.
+
+        Returns:
+            Quantities ``[num_envs]`` to average over the steps that know them (others are nan). ``value``, the discounted
+            rewards that the agent expects from here on, comes with the ``reward`` it counts and its ``discount``.
+        """
+        return {}
 
     def primers(self) -> dict[str, TensorSpec]:
         """Return the specs of what planner and filter carry in the TensorDict, without the batch dimension."""
@@ -258,11 +266,6 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def count_steps(self, data: TensorDictBase) -> None:
         """Add transitions ``[num_envs, time]`` to :attr:`steps`; :meth:`learn` calls it."""
         self.steps += data.numel() * self.problem.action_repeat
-
-    @property
-    def dynamics(self) -> Dynamics | None:
-        """The dynamics that the planner rolls out; ``None`` without a planner."""
-        return None if self.planner is None else self.planner.dynamics
 
     @property
     def model_steps(self) -> int:

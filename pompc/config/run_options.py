@@ -37,6 +37,10 @@ class EvalConfig(Options):
         at_start: also evaluate before training.
         policy: evaluations and videos act by the policy alone, without a plan; only for algorithms with a policy over
             actions. Training is not touched.
+        compare_policy: play the episodes a second time by the policy alone, for the columns ``policy_reward`` and
+            ``policy_gap``. Null does if there are a planner and such a policy, but not if ``diagnose`` is off or the
+            environment offers a limited number of copies, because servers are slow.
+        diagnose: measure the agent's values against the returns, and its policy against the plans.
     """
 
     section = "eval"
@@ -49,6 +53,15 @@ class EvalConfig(Options):
     video: bool = True
     at_start: bool = True
     policy: bool = False
+    compare_policy: bool | None = None
+    diagnose: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.policy and self.compare_policy:
+            raise UserError(
+                "eval.compare_policy=true compares with the policy that eval.policy=true plays: give one of them"
+            )
 
     @property
     def fresh_seed(self) -> int:

@@ -14,6 +14,7 @@ from pompc.models.world_model import TaskEmbedding
 from pompc.networks.layers import initialise, mlp
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+GRID_END, GRID_POINTS = 6.0, 121  # of standard normal draws; finer than tanh turns at the largest std, e^2
 OPEN = 1e-3  # distance from +-1 of actions to imitate, because tanh never reaches +-1
 
 
@@ -161,6 +162,29 @@ class LatentPolicy(nn.Module, ABC):
             mean: mean of the other Gaussian ``[..., action]``.
             std: standard deviation of the other Gaussian ``[..., action]``.
         """
+
+    def mean_divergence(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Average :meth:`divergence` over the policy's draw, without drawing: ``KL(policy || N(mean, std))``.
+
+        The average is a sum over a grid of standard normal draws. One grid serves all entries of the action, because the
+        divergence is a sum over them.
+
+        Args:
+            state: ``[..., state]``.
+            mean: mean of the other Gaussian ``[..., action]``.
+            std: standard deviation of the other Gaussian ``[..., action]``.
+
+        Returns:
+            The divergence averaged over the action ``[...]``.
+        """
+        own, log_std = self(state)
+        grid = torch.linspace(-GRID_END, GRID_END, GRID_POINTS, device=own.device)
+        weights = torch.softmax(-0.5 * grid.square(), 0).view(-1, *[1] * (own.dim() - 1))
+        mask = self._mask(state)
+        noise = grid.view(-1, *[1] * own.dim()) * (torch.ones_like(own) if mask is None else mask)
+        own, log_std = own.expand_as(noise), log_std.expand_as(noise)
+        sample = PolicySample(self.action(own + noise * log_std.exp()), own, log_std, noise, mask)
+        return (weights * self.divergence(sample, mean, std)).sum(0)
 
     @abstractmethod
     def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pompc.models.protocols import Model, TerminalValue
 from pompc.networks.optimizer_step import optimizer_step
 from pompc.networks.policies import PolicySample
 from pompc.networks.scale import RunningScale
-from pompc.offpolicy import acting, losses, parts
+from pompc.offpolicy import acting, diagnosis, losses, parts
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.offpolicy.disagreement import move_dials
 from pompc.offpolicy.imitation import ScaledDivergence
@@ -119,6 +119,10 @@ class OffPolicyAgent(MPPIRL):
     def act_by_policy(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Take the policy's mean. See :meth:`MPPIRL.act_by_policy`."""
         return acting.act_by_policy(self, tensordict)
+
+    def diagnose(self, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Value the action, and measure the divergence from the plan. See :meth:`MPPIRL.diagnose`."""
+        return diagnosis.diagnose(self, stepped)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action: mean and std ``[batch, action]``."""
@@ -241,9 +245,8 @@ class OffPolicyAgent(MPPIRL):
 
     def optimizer_step(self, name: str, loss: Tensor, batch: TensorDictBase) -> Tensor:
         """Take one clipped gradient step; return the norm of the gradient before clipping."""
-        return optimizer_step(
-            self.optimizers[name], loss, max_grad_norm=self.config.max_grad_norm, name=name, batch=batch
-        )
+        most = self.config.max_grad_norm
+        return optimizer_step(self.optimizers[name], loss, max_grad_norm=most, name=name, batch=batch)
 
     # -- hooks of the losses -----------------------------------------------------------------------------------------
 
@@ -269,9 +272,8 @@ class OffPolicyAgent(MPPIRL):
 
     def virtual_batch(self, batch: TensorDictBase) -> TensorDictBase | None:
         """Make states, actions and targets along the planner's sequences; ``None`` without virtual data."""
-        if self.virtual_ratio.value < NEGLIGIBLE:
-            return None
-        return virtual_sequences(self, batch["encoded"][0], batch["planned"][0])
+        off = self.virtual_ratio.value < NEGLIGIBLE
+        return None if off else virtual_sequences(self, batch["encoded"][0], batch["planned"][0])
 
     def temporal_mean(self, terms: Tensor) -> Tensor:
         """Average ``terms [time, ...]``; every step into the future weighs less by the factor ``temporal_decay``."""
@@ -286,9 +288,8 @@ class OffPolicyAgent(MPPIRL):
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
         """Add the budget, who acts and, if asked, the replay."""
-        kept = {"replay": self.replay.state_dict()} if replay else {}
-        kept |= {"budget": self.budget.state_dict(), "who_acts": self.who_acts.state_dict()}
-        return {**super().training_state(replay=replay), **kept}
+        kept = {"budget": self.budget.state_dict(), "who_acts": self.who_acts.state_dict()}
+        return super().training_state(replay=replay) | kept | ({"replay": self.replay.state_dict()} if replay else {})
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""

@@ -47,7 +47,7 @@ def plan_where(
     if bool(planned.all()):
         return plan(tensordict, explore)
     nothing = torch.zeros_like(own)
-    found: dict[Any, Tensor] = {"action": own, **({"plan_mean": nothing, "plan_std": nothing} if explore else {})}
+    found: dict[Any, Tensor] = {"action": own, "plan_mean": nothing, "plan_std": nothing}
     found["next", "planner_mean"] = torch.zeros_like(tensordict["planner_mean"])
     if bool(planned.any()):
         given = cast(TensorDictBase, tensordict[planned]).select("observation", "is_init", *agent.primers())

@@ -9,11 +9,14 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pompc.data.broken import intact
 from pompc.data.statistics import RunningMoments
+from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
 from pompc.networks.actor_critic import relu_mlp
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.scale import RunningScale
+from pompc.offpolicy.diagnosis import planner_divergence
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -71,6 +74,11 @@ class PolicyView(nn.Module):
         """Convert ``state [..., state]`` to an observation ``[..., observation]``."""
         return self._model[0].inputs(state)
 
+    def see(self, data: TensorDictBase) -> None:
+        """Take in the observations of the intact transitions ``[num_envs, time]``."""
+        good, seen = intact(data), data["observation"]
+        self.moments.update(seen if good is None else seen[good])
+
     @property
     def std(self) -> Tensor:
         """Standard deviation of every observation entry so far, at least ``LEAST_STD``: ``[observation]``."""
@@ -105,6 +113,10 @@ class ImitationLoss:
             squared = (error.square().mean(-1) * planned).sum() / count
         return (self(agent, batch) * planned).sum() / count, {"action_error": squared.sqrt()}
 
+    def diagnose(self, agent: OffPolicyAgent, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Measure a step of an evaluation: nothing, since most losses leave the policy's std as it was made."""
+        return {}
+
 
 class PolicyNLL(ImitationLoss):
     """``KL(N(plan_mean, plan_std) || policy)`` up to a constant, averaged over the action: the negative log-likelihood."""
@@ -113,6 +125,10 @@ class PolicyNLL(ImitationLoss):
         """See :meth:`ImitationLoss.__call__`."""
         std = cast(Tensor, batch["plan_std"])[:-1]
         return agent.policy.imitation(batch["state"][:-1], batch["plan_mean"][:-1], std.masked_fill(std <= 0, 1.0))
+
+    def diagnose(self, agent: OffPolicyAgent, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Measure the divergence from the plan. See :meth:`MPPIRL.diagnose`."""
+        return planner_divergence(agent, agent.encode(stepped["observation"]), stepped)
 
 
 class ActionMSE(ImitationLoss):
@@ -221,3 +237,10 @@ IMITATIONS: dict[str, type[ImitationLoss]] = {
     "plan_controls": PlanControls,
 }
 """Losses of a policy that only imitates, by the name that ``algo.imitation`` takes."""
+
+
+def make_loss(name: str, model: Model) -> ImitationLoss:
+    """Make the loss that ``algo.imitation`` names, and what its policy sees of the states of an explicit model."""
+    assert isinstance(model, KnownModel)
+    loss = IMITATIONS[name]
+    return loss(PolicyView(model, model.task.state_dim, timed=loss.whole_plan))

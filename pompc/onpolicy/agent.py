@@ -91,6 +91,12 @@ class OnPolicyAgent(MPPIRL):
         """Value raw observations ``[..., observation]`` by the ensemble mean ``[...]``, in scaled units."""
         return self.values(self.normaliser(observation)).mean(0)
 
+    def diagnose(self, stepped: TensorDictBase) -> dict[str, Tensor]:
+        """Value the observation in units of the reward. See :meth:`MPPIRL.diagnose`."""
+        reward = stepped["next", "reward"].squeeze(-1)
+        value = self.mean_value(stepped["observation"]) / self.return_scale.factor
+        return {"value": value, "reward": reward, "discount": torch.full_like(reward, self.config.discount)}
+
     def learn(self, data: TensorDictBase) -> dict[str, float]:
         """Make one update: statistics, targets, minibatch epochs, then the dials (arXiv 2512.17091, algorithm, step 5).
 

@@ -12,6 +12,7 @@ from pompc.config.spec import RunSpec
 from pompc.errors import UserError
 from pompc.problem import Problem
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
+from pompc.training.diagnosis import compares_policy
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
@@ -29,12 +30,14 @@ class Assembly:
         env: its vectorised environment, batch size ``[num_envs]``.
         agent: the algorithm, on ``device``.
         device: of environment and agent.
+        compares_policy: whether evaluations play the bare policy too.
     """
 
     family: EnvironmentFamily
     env: EnvBase
     agent: MPPIRL
     device: torch.device
+    compares_policy: bool
 
 
 def resolve_device(name: str) -> torch.device:
@@ -104,7 +107,7 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
     _require_fitting(spec.algorithm, problem)
     agent = algorithm(spec.algorithm_config, problem).to(device)
     agent.policy_alone = options.eval.policy
-    return Assembly(family, env, agent, device)
+    return Assembly(family, env, agent, device, compares_policy(agent, family, options.eval))
 
 
 def _require_fitting(algo: str, problem: Problem) -> None:

@@ -17,6 +17,7 @@ from pompc.data.broken import broken_envs
 from pompc.data.collector import with_agent_state
 from pompc.errors import Unavailable, UserError
 from pompc.training.acting import acting
+from pompc.training.diagnosis import DiagnosedEpisodes, bare_policy, with_policy
 from pompc.training.filtered import FilteredEpisodes
 from pompc.training.stopping import EVALUATING, StopRequest
 
@@ -38,7 +39,8 @@ class EvalResult:
         episodes: a dictionary per episode: ``reward`` (the return), ``success`` (0/1), ``cost`` (sum), ``length`` (agent
             steps), then the last value of each other info key; nan if the environment does not say. If episodes can be cut
             it has ``cut`` (0/1), and the return of a cut episode is that of its steps until then. With a safety filter it
-            has what :class:`~pompc.training.filtered.FilteredEpisodes` measures.
+            has what :class:`~pompc.training.filtered.FilteredEpisodes` measures. Diagnostics are those of
+            :class:`~pompc.training.diagnosis.DiagnosedEpisodes` and :func:`~pompc.training.diagnosis.with_policy`.
     """
 
     episodes: list[dict[str, float]]
@@ -69,6 +71,8 @@ def evaluate(
     device: torch.device | str = "cpu",
     at_once: int | None = None,
     max_steps: int | None = None,
+    diagnose: bool = False,
+    compare_policy: bool = False,
     stop: StopRequest | None = None,
 ) -> EvalResult:
     """Play ``episodes`` episodes, each in one environment of a batch seeded with ``seed``.
@@ -87,6 +91,8 @@ def evaluate(
         at_once: the most copies of the environment to make; ``None`` for one per episode.
         max_steps: environment steps after which an episode is cut. ``None`` cuts after ``UNLIMITED_STEPS`` if the
             environment knows no limit, and never if it does.
+        diagnose: ask the agent for diagnostics of every step; the episodes do not change.
+        compare_policy: then play the same episodes by the agent's bare policy.
         stop: request to watch; ``None`` watches none.
 
     Raises:
@@ -95,13 +101,22 @@ def evaluate(
     """
     stop = stop or StopRequest()
     most = (episodes, family.max_envs, at_once if family.separate_envs else None)
-    num_envs, played = min(limit for limit in most if limit is not None), []
+    num_envs = min(limit for limit in most if limit is not None)
     limit = _limit(max_steps, agent.problem.episode_length, family.action_repeat)
-    with acting(agent, noise_seed), stop.during(EVALUATING):
-        for first in range(0, episodes, num_envs):
-            offset = {"first_env": first} if first else {}
-            make = partial(family.vectorise, min(num_envs, episodes - first), seed=seed, device=device, **offset)
-            played += _round(agent, make, family.info_keys, limit, stop)
+
+    def play() -> list[dict[str, float]]:
+        played = []
+        with acting(agent, noise_seed), stop.during(EVALUATING):
+            for first in range(0, episodes, num_envs):
+                offset = {"first_env": first} if first else {}
+                make = partial(family.vectorise, min(num_envs, episodes - first), seed=seed, device=device, **offset)
+                played += _round(agent, make, family.info_keys, limit, diagnose, stop)
+        return played
+
+    played = play()
+    if compare_policy:
+        with bare_policy(agent):
+            played = with_policy(played, play())
     return EvalResult(played)
 
 
@@ -120,13 +135,18 @@ def _limit(max_steps: int | None, episode_length: int | None, action_repeat: int
 
 
 def _round(
-    agent: MPPIRL, make: Callable[[], EnvBase], info_keys: Sequence[str], limit: _Limit, stop: StopRequest
+    agent: MPPIRL,
+    make: Callable[[], EnvBase],
+    info_keys: Sequence[str],
+    limit: _Limit,
+    diagnose: bool,
+    stop: StopRequest,
 ) -> list[dict[str, float]]:
     """Play one episode per environment; play all of them again if one was broken off."""
     for _ in range(ROUNDS):
         env = with_agent_state(make(), agent)
         try:
-            if (played := _first_episodes(env, agent, info_keys, limit, stop)) is not None:
+            if (played := _first_episodes(env, agent, info_keys, limit, diagnose, stop)) is not None:
                 return played
         finally:
             env.close()
@@ -136,7 +156,7 @@ def _round(
 
 
 def _first_episodes(
-    env: EnvBase, agent: MPPIRL, info_keys: Sequence[str], limit: _Limit, stop: StopRequest
+    env: EnvBase, agent: MPPIRL, info_keys: Sequence[str], limit: _Limit, diagnose: bool, stop: StopRequest
 ) -> list[dict[str, float]] | None:
     """Step each environment until its first episode is over; ``None`` if one was broken off.
 
@@ -145,6 +165,7 @@ def _first_episodes(
     num_envs = env.batch_size.numel()
     records: dict[int, dict[str, float]] = {}
     filtered = None if agent.filter is None else FilteredEpisodes(agent.filter)
+    diagnosed = DiagnosedEpisodes() if diagnose else None
     success, cost = torch.zeros(num_envs, dtype=torch.bool), torch.zeros(num_envs, dtype=torch.float64)
     carried = env.reset()
     for step in range(1, limit.steps + 1):
@@ -159,12 +180,15 @@ def _first_episodes(
             cost += after["cost"].double().nansum(dim=-1)  # nan: this step reported none
         if filtered is not None:
             filtered.add(stepped)
-        done = after["done"].squeeze(-1)
+        if diagnosed is not None:
+            diagnosed.add(agent.diagnose(stepped))
+        done, terminated = after["done"].squeeze(-1), after["terminated"].squeeze(-1)
         ends = torch.ones_like(done) if limit.cuts and step == limit.steps else done
         for index in ends.nonzero().flatten().tolist():
             if index not in records:
                 more = {CUT: float(not done[index])} if limit.cuts else {}
                 more |= {} if filtered is None else filtered.of(index)
+                more |= {} if diagnosed is None else diagnosed.of(index, terminated=bool(terminated[index]))
                 records[index] = _record(after[index], bool(success[index]), float(cost[index]), info_keys) | more
         if len(records) == num_envs:
             return [records[index] for index in range(num_envs)]

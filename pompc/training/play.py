@@ -142,6 +142,8 @@ def _play(parts: Assembly, options: RunConfig, episodes: int, seed: int) -> Eval
         device=parts.device,
         at_once=options.evaluated_at_once,
         max_steps=options.eval.max_steps,
+        diagnose=options.eval.diagnose,
+        compare_policy=parts.compares_policy,
     )
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
+from pompc.training.diagnosis import DETAILS
 from pompc.training.evaluate import CUT, EvalResult
 from pompc.training.loop import Record
 
@@ -101,7 +102,7 @@ class RunProgress:
 def _describe(result: EvalResult) -> str:
     """Describe an evaluation in one line, without quantities that the environment does not report."""
     known = {name: value for name, value in result.mean().items() if math.isfinite(value)}
-    facts = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if name not in ("reward", CUT))
+    facts = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if name not in ("reward", CUT, *DETAILS))
     facts += f"  {result.cut}" if result.cut else ""
     std = result.column("reward").std(ddof=1) if len(result.episodes) > 1 else 0.0
     return f"evaluation: return {known.get('reward', math.nan):.4g} ± {std:.3g}  {facts}"

@@ -78,6 +78,7 @@ class Session:
         seed_everything(self.options.seed)
         parts = assemble(spec)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
+        self._compares_policy = parts.compares_policy
         self.agent.require_memory()
         self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
         _warn_of_endless_episodes(parts.agent.problem.episode_length, self.options.eval)
@@ -151,6 +152,8 @@ class Session:
                 device=self.device,
                 at_once=self.options.evaluated_at_once,
                 max_steps=options.max_steps,
+                diagnose=options.diagnose,
+                compare_policy=self._compares_policy,
                 stop=self.stop,
             )
             self.whole = False  # until all of it is written
