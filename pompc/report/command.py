@@ -41,6 +41,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="show how soon runs reach this share of the best mean over all methods; default: 0.95",
     )
     parser.add_argument("--threshold-value", metavar="SCORE", type=float, help="show how soon they reach this score")
+    parser.add_argument(
+        "--split",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="an option (env.mass) whose values are to be compared apart, as environments are",
+    )
     parser.add_argument("--baseline", metavar="METHOD", help="show what the other methods gain over this one")
     parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves too")
     parser.add_argument(
@@ -66,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         baseline=args.baseline,
         bounds=[Bounds.parse(text) for text in args.bounds],
         published=args.published,
+        split=args.split,
     )
     return compare(args.paths, args.out, options, args.axis)
 

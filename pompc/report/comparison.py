@@ -40,6 +40,7 @@ class CompareOptions:
         baseline: the method that gains are over, or an unambiguous part of its name; ``None`` computes no gain.
         bounds: scores to normalise by; the last one that fits an environment counts.
         published: a file of published curves to compare with.
+        split: options whose values make environments of their own, each with its tables and its panel.
     """
 
     metric: str = "reward"
@@ -48,6 +49,7 @@ class CompareOptions:
     baseline: str | None = None
     bounds: Sequence[Bounds] = ()
     published: Path | None = None
+    split: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +102,7 @@ class EnvironmentComparison:
         baseline: name of the baseline; ``None`` without one.
         profiles: of the final scores.
         differences: ``{option: {method: value}}`` of the options in which methods differ that have them.
+        notes: what makes the methods hard to compare, in words.
     """
 
     name: str
@@ -113,6 +116,7 @@ class EnvironmentComparison:
     baseline: str | None
     profiles: Profiles
     differences: Mapping[str, Mapping[str, str]]
+    notes: Sequence[str] = ()
 
     @property
     def runs(self) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from pompc.report.scores import bounds_of, over_all, run_scores, summary
 from pompc.report.statistics import Gain, Interval, gain, mean_probability, profile_band
 
 PROFILE_POINTS = 101
+EVALUATION = ("eval.seed", "eval.episodes", "eval.max_steps", "eval.policy")
+"""Options that decide what an evaluation plays."""
 
 Tasks = Mapping[str, Sequence[np.ndarray]]
 """Scores ``[run]`` of every method on every task."""
@@ -39,7 +41,7 @@ def make_comparison(paths: Sequence[Path], options: CompareOptions | None = None
     options = options or CompareOptions()
     found = search(paths)
     _require_metric(found.runs, options.metric)
-    groups = group(found.runs)
+    groups = group(found.runs, options.split)
     baselines = _baselines(groups, options.baseline)
     bands = {} if options.published is None else published_bands(groups, options.published)
     environments = {
@@ -86,6 +88,7 @@ def _environment(
         bounds = bounds_of(env, options.bounds)
         threshold = _threshold(groups, options, None if bounds is None else bounds.low)
     tasks = {name: [method.scores] for name, method in methods.items()}
+    differ = {option: values for option, values in differences(groups).items() if len(set(values.values())) > 1}
     return EnvironmentComparison(
         name=env,
         metric=options.metric,
@@ -97,8 +100,21 @@ def _environment(
         gains=_gains(methods, baseline),
         baseline=baseline,
         profiles=_profiles(tasks),
-        differences={option: values for option, values in differences(groups).items() if len(set(values.values())) > 1},
+        differences=differ,
+        notes=_notes(groups, differ),
     )
+
+
+def _notes(groups: Methods, differ: Collection[str]) -> list[str]:
+    """Say what makes methods hard to compare: other environments, other evaluations, runs that go on."""
+    notes = []
+    if environment := [option for option in differ if option.startswith("env.")]:
+        notes.append(f"options of the environment differ (--split KEY compares apart): {', '.join(environment)}")
+    if evaluation := [option for option in EVALUATION if option in differ]:
+        notes.append(f"the evaluation episodes differ: {', '.join(evaluation)}")
+    if running := [str(run.path) for runs in groups.values() for run in runs if run.is_running]:
+        notes.append(f"not finished, so their last evaluation is no final one: {', '.join(running)}")
+    return notes
 
 
 def _method(name: str, runs: Sequence[Run], metric: str, bands: Sequence[published.Band]) -> Method:

@@ -18,6 +18,7 @@ class Reaching:
         threshold: the score to reach.
         steps: first step ``[run]`` at which each run is there; infinite for those that never are.
         reached: number of runs that reach it.
+        at_first: number of runs that are there at their first evaluation, so that they may have reached it before.
         runs: number of runs.
         median: median of ``steps``: infinite if half of the runs never reach the threshold.
         low: lower end of the 95 % bootstrap interval of the median, or the first of fewer than five runs.
@@ -29,11 +30,17 @@ class Reaching:
     threshold: float
     steps: tuple[float, ...]
     reached: int
+    at_first: int
     runs: int
     median: float
     low: float
     high: float
     censored_at: float
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the median is only an upper bound: half of the runs are there at their first evaluation."""
+        return 2 * self.at_first >= self.runs and self.median > 0
 
 
 def steps_to(steps: np.ndarray, curve: np.ndarray, threshold: float) -> float:
@@ -61,26 +68,25 @@ def steps_to(steps: np.ndarray, curve: np.ndarray, threshold: float) -> float:
 
 
 def threshold_of(curves: Mapping[str, np.ndarray], share: float = 0.95, origin: float | None = None) -> float:
-    """Compute the score that is a share of the way from ``origin`` to the best mean over all methods.
+    """Compute the score that is a share of the best mean over all methods.
 
-    The best mean is the highest point of any method's mean curve, where all its runs are.
+    The best mean is the highest point of any method's mean curve, at the steps that all its runs cover. The threshold lies
+    below it by ``(1 - share)`` of its size, or of its distance from ``origin``: for a best mean above 0 that is the share
+    of it, and returns below 0 have a threshold too.
 
     Args:
         curves: curves ``[run, step]`` of every method; nan where a run is not there.
-        share: the share of the way.
-        origin: the score of no success. By default 0; if the best mean is not above 0, the lowest mean.
+        share: the share.
+        origin: the score that counts as nothing; 0 by default.
 
     Returns:
         The threshold; nan without a step that all runs of some method cover.
     """
     means = np.concatenate([runs.mean(axis=0) for runs in curves.values()])
-    means = means[np.isfinite(means)]
-    if not len(means):
+    best = float(np.max(means, initial=-np.inf, where=np.isfinite(means)))
+    if np.isinf(best):
         return float("nan")
-    best = float(means.max())
-    if origin is None:
-        origin = 0.0 if best > 0 else float(means.min())
-    return origin + share * (best - origin)
+    return best - (1 - share) * abs(best - (origin or 0.0))
 
 
 def steps_to_best(
@@ -107,26 +113,30 @@ def reaching(steps: Sequence[np.ndarray], curves: Sequence[np.ndarray], threshol
         threshold: the score to reach.
         seed: seed of the bootstrap.
     """
-    first = np.array([steps_to(places, curve, threshold) for places, curve in zip(steps, curves, strict=True)])
+    pairs = list(zip(steps, curves, strict=True))
+    first = np.array([steps_to(places, curve, threshold) for places, curve in pairs])
+    ranges = [_range(places, curve) for places, curve in pairs]
     never = np.isnan(first)
     first[never] = np.inf
     low, high = _interval_of_median(first, seed) if len(first) >= FEWEST_RUNS else (first.min(), first.max())
-    ends = [_end(places, curve) for places, curve in zip(steps, curves, strict=True)]
+    censored = [end for (_, end), is_censored in zip(ranges, never, strict=True) if is_censored]
     return Reaching(
         threshold=threshold,
         steps=tuple(map(float, first)),
         reached=int((~never).sum()),
+        at_first=sum(place == start for place, (start, _) in zip(first, ranges, strict=True)),
         runs=len(first),
         median=float(np.median(first)),
         low=float(low),
         high=float(high),
-        censored_at=min((end for end, is_censored in zip(ends, never, strict=True) if is_censored), default=np.nan),
+        censored_at=min(censored, default=float("nan")),
     )
 
 
-def _end(places: np.ndarray, curve: np.ndarray) -> float:
-    """Find the last place at which a curve is there; 0 if it is nowhere."""
-    return float(places[np.isfinite(places) & np.isfinite(curve)].max(initial=0.0))
+def _range(places: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
+    """Find the first and the last place at which a curve is there; zeros if it is nowhere."""
+    places = places[np.isfinite(places) & np.isfinite(curve)]
+    return (float(places.min()), float(places.max())) if len(places) else (0.0, 0.0)
 
 
 def _interval_of_median(first: np.ndarray, seed: int) -> tuple[float, float]:

@@ -231,7 +231,7 @@ def _listed(file: Path) -> list[Path]:
     try:
         listed = [Path(str(name)) for name in yaml.safe_load(file.read_text(encoding="utf-8"))["runs"]]
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no sweep ({error}): its key `runs` lists run directories") from error
+        raise UserError(f"{file} is no sweep: its key `runs` must list run directories") from error
     places = [[name, file.parent / name] for name in listed]
     found = [[path for path in either if (path / "run.json").exists()] for either in places]
     return [paths[0] for paths in found if paths]

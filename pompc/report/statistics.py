@@ -17,6 +17,7 @@ CONFIDENCE, RESAMPLES, FEWER_RESAMPLES = 0.95, 10_000, 2000  # fewer for what is
 FEWEST_RUNS = 5  # of a task for an interval: with fewer, a percentile bootstrap covers far less than 95 %
 INTERVAL = "95 % interval"
 RANGE = "range of runs"
+_TAIL = (1 - CONFIDENCE) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ class Gain:
 
     Attributes:
         points: difference of the mean scores; of success, 0.01 is a percentage point.
-        relative: the difference over the size of the baseline's mean; nan if that is zero.
+        relative: the difference over the size of the baseline's mean; infinite over a mean of 0, nan between two.
     """
 
     points: Interval
@@ -193,17 +194,35 @@ class Gain:
 
 
 def gain(scores: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Gain:
-    """Compare the mean scores of a method's runs ``[run]`` with those of a baseline ``[other]``."""
+    """Compare the mean scores of a method's runs ``[run]`` with those of a baseline ``[other]``; both are resampled."""
+    rng = np.random.default_rng(seed)
+    draws = [runs[rng.integers(len(runs), size=(RESAMPLES, len(runs)))] for runs in (scores, baseline)]
+    points, relative = _gains(scores[None], baseline[None])
+    if min(len(scores), len(baseline)) < FEWEST_RUNS:
+        ends = [(np.nan, np.nan)] * 2
+    else:
+        ends = [_ends(drawn) for drawn in _gains(*draws)]
+    (low, high), (relative_low, relative_high) = ends
+    return Gain(
+        points=Interval(value=float(points[0]), low=low, high=high),
+        relative=Interval(value=float(relative[0]), low=relative_low, high=relative_high),
+    )
 
-    def points(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        return a.mean(axis=axis) - b.mean(axis=axis)
 
-    def relative(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        size = np.abs(b.mean(axis=axis))
-        return np.divide(points(a, b, axis), size, out=np.full(np.shape(size), np.nan), where=size > 0)
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    """Find the ends of an interval among draws, of which some may be infinite: between them and a number lies nothing."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [_TAIL, 1 - _TAIL], method="inverted_cdf")
+    return float(low), float(high)
 
-    tasks = [scores, baseline]
-    return Gain(points=_interval(tasks, points, seed), relative=_interval(tasks, relative, seed))
+
+def _gains(scores: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute differences of the means, and those over the size of the baseline's: ``[n, run]`` -> ``[n]``."""
+    own, other = scores.mean(axis=-1), baseline.mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return own - other, (own - other) / np.abs(other)
 
 
 def _interval(samples: Sequence[np.ndarray], statistic: Callable[..., Any], seed: int) -> Interval:
