@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         published = publish(subject, entity=args.entity, question=args.question)
         _say(console, f"workspace: {published.workspace}", f"report: {published.report}", *_uploads(runs, args))
     else:
-        _say(console, "there is no login to wandb (`wandb login`), so this is what it would take", *_uploads(runs, args))
+        _say(console, "wandb is offline: there is no login (`wandb login`), or WANDB_MODE says so", *_uploads(runs, args))
         _write(args.paths, args.out)
         _say(console, f"written: {args.out}")
         if not args.no_open and _has_display():
@@ -75,7 +75,7 @@ def _uploads(runs: Sequence[Run], args: argparse.Namespace) -> list[str]:
     from pompc.report.dashboard.uploads import sync_commands, without_wandb
 
     commands = sync_commands(runs, project=args.project, entity=args.entity)
-    lines = ["to upload the runs that wandb does not have:", *(f"  {line}" for line in commands)] if commands else []
+    lines = ["to upload what it does not have, type:", *(f"  {line}" for line in commands)] if commands else []
     if missing := without_wandb(runs):
         lines.append(f"without wandb files, as with wandb.mode=disabled: {', '.join(map(str, missing))}")
     return lines

@@ -31,7 +31,7 @@ def make_workspace(subject: Subject, entity: str) -> ws.Workspace:
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Metric("Group").isin(subject.all_groups)],
+            filters=_of_groups(subject.all_groups),
             groupby=[ws.Config("environment"), ws.Config("algorithm"), ws.Metric("Group")],
             pinned_columns=[f"summary:{name}" for name in COLUMNS],
         ),
@@ -71,7 +71,7 @@ def _environment(subject: Subject, entity: str, env: str, groups: Sequence[str])
         entity=entity,
         project=subject.project,
         name=env,
-        filters=[ws.Metric("Group").isin(list(groups))],
+        filters=_of_groups(groups),
         groupby=["config.algorithm", "group"],
         pinned_columns=[f"summary:{name}" for name in COLUMNS],
     )
@@ -89,3 +89,8 @@ def _laid_out(panels: Sequence[Any]) -> list[Any]:
     for index, panel in enumerate(panels):
         panel.layout = wr.Layout(x=index % per_row * width, y=index // per_row * height, w=width, h=height)
     return list(panels)
+
+
+def _of_groups(groups: Sequence[str]) -> str:
+    """Write the filter for the runs of wandb groups."""
+    return f"Metric('Group') in {list(groups)!r}"
