@@ -89,7 +89,7 @@ class WandbConfig(Options):
     Attributes:
         mode: whether it uploads. ``auto`` is online after a login and offline without one.
         project: its project.
-        group: runs to show together; null is ``<algo>/<env>/<hash of the configuration>``, which the seeds of a method share.
+        group: runs to show together; null is ``<algo>/<env>/<hash of the configuration>``, the same for all seeds.
         tags: labels besides those of the algorithm, the environment and the version.
     """
 

@@ -63,7 +63,12 @@ class Server:
         self.saved.append({**variables, "spec": json.loads(variables["spec"])})
         project = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
         keys = ("name", "displayName", "description", "spec", "type")
-        view = {"id": "Vmlldzox", "project": project, "updatedAt": "2026-01-01", **{key: variables[key] for key in keys}}
+        view = {
+            "id": "Vmlldzox",
+            "project": project,
+            "updatedAt": "2026-01-01",
+            **{key: variables[key] for key in keys},
+        }
         return {"upsertView": {"view": view, "inserted": True}}
 
 
@@ -168,8 +173,7 @@ def test_entity_and_project_may_be_given(runs, server, capsys):
 
 
 def one_line(capsys):
-    out, err = capsys.readouterr()
-    line = [line for line in err.splitlines() if not line.startswith("wandb:")]
+    line = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("wandb:")]
     assert len(line) == 1
     return line[0]
 
@@ -186,7 +190,9 @@ def test_what_wandb_refuses_is_one_line(server, monkeypatch, capsys):
 
     monkeypatch.setattr(wandb.Api, "__init__", refused)
     assert main(["dashboard"]) == 2
-    assert one_line(capsys).startswith("pompc: error: wandb: no such key, nowhere; check --entity, --project and `wandb")
+    assert one_line(capsys).startswith(
+        "pompc: error: wandb: no such key, nowhere; check --entity, --project and `wandb"
+    )
 
 
 @pytest.mark.usefixtures("runs")
@@ -287,7 +293,10 @@ def test_a_browser_needs_a_terminal_and_a_screen(is_tty, screen, shown, monkeypa
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["nowhere"], "nowhere is no run directory, and has none below"), (["--out", "a.png"], "an .html file, not a.png")],
+    [
+        (["nowhere"], "nowhere is no run directory, and has none below"),
+        (["--out", "a.png"], "an .html file, not a.png"),
+    ],
 )
 def test_bad_input_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -42,11 +42,15 @@ def test_a_row_without_its_step_its_texts_and_what_is_not_finite():
 def test_one_that_fails_is_left_out_from_then_on_which_is_said_once(what, tmp_path):
     good, bad = Notes(), Notes(fails=(what,))
     trackers = Trackers({"bad": lambda: bad, "good": lambda: good})
-    with pytest.warns(UserWarning, match=f"bad stopped .OSError: no {what}.; the training continues, the CSV") as said:
+
+    def use():
         for _ in range(2):
             trackers.log("train", AXES, {"a": 1.0})
             trackers.media("curve", AXES, tmp_path)
         trackers.close(lambda: {"final/reward": 1.0})
+
+    with pytest.warns(UserWarning, match=f"bad stopped .OSError: no {what}.; the training continues, the CSV") as said:
+        use()
     assert len(said) == 1
     assert [name for name, *_ in good.got] == ["log", "media", "log", "media", "close"]
     assert what not in [name for name, *_ in bad.got]

@@ -107,7 +107,9 @@ def test_a_resumed_run_logs_nothing_twice_and_leaves_nothing_out(saved, finished
     whole = history(finished[1])
     for name in ("train/loss/policy", "eval/reward"):
         assert logged([*first, *second], name) == logged(whole, name), name
-    assert [step for step, _ in logged([*first, *second], "curve/path")] == [step for step, _ in logged(whole, "curve/path")]
+    assert [step for step, _ in logged([*first, *second], "curve/path")] == [
+        step for step, _ in logged(whole, "curve/path")
+    ]
     steps = [row["_step"] for row in [*first, *second]]
     assert steps == sorted(set(steps)), "wandb sync appends parts whose steps go on"
 
@@ -119,7 +121,7 @@ def test_a_picture_below_the_step_of_a_resumed_run_is_not_lost(tmp_path, monkeyp
     sent = []
 
     class Run:
-        step, summary = 321, {}  # noqa: RUF012 - of wandb
+        step, summary = 321, {}
 
         def log(self, row, step):
             sent.append((row["env_step"], step))

@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         published = publish(subject, entity=args.entity, question=args.question)
         _say(console, f"workspace: {published.workspace}", f"report: {published.report}", *_uploads(runs, args))
     else:
-        _say(console, "wandb is offline: there is no login (`wandb login`), or WANDB_MODE says so", *_uploads(runs, args))
+        _say(
+            console, "wandb is offline: there is no login (`wandb login`), or WANDB_MODE says so", *_uploads(runs, args)
+        )
         _write(args.paths, args.out)
         _say(console, f"written: {args.out}")
         if not args.no_open and _has_display():

@@ -34,8 +34,8 @@ def publish(subject: Subject, *, entity: str | None, question: str) -> Published
         question: what the report asks.
 
     Raises:
-        UserError: wandb-workspaces is not installed, wandb refuses or cannot be reached, the login has no default entity, or
-            the project does not exist.
+        UserError: wandb-workspaces is not installed, wandb refuses or cannot be reached, the login has no default entity,
+            or the project does not exist.
     """
     if find_spec("wandb_workspaces") is None:
         raise UserError("with a login pompc dashboard needs wandb-workspaces: pip install 'pompc[dashboard]'")
@@ -50,5 +50,7 @@ def publish(subject: Subject, *, entity: str | None, question: str) -> Published
         workspace = make_workspace(subject, owner).save()
         report = make_report(subject, owner, question, workspace.url).save()
     except (wandb.Error, OSError, ValueError) as error:  # no connection, no permission, no such project
-        raise UserError(f"wandb: {' '.join(str(error).split())}; check --entity, --project and `wandb login`") from error
+        raise UserError(
+            f"wandb: {' '.join(str(error).split())}; check --entity, --project and `wandb login`"
+        ) from error
     return Published(workspace.url, report.url)

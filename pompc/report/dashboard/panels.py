@@ -1,5 +1,8 @@
 """The panels of a dashboard, by section."""
 
+# wandb-workspaces is an extra, and does not list what it exports.
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
@@ -13,8 +16,20 @@ LEARNING = "Learning curves"
 SECTIONS: dict[str, tuple[str, ...]] = {
     LEARNING: ("eval/reward", "eval/success", "eval/cost", "train/return", "train/success"),
     "Dials": ("train/virtual_ratio", "train/kl_weight", "train/policy_share", "train/epsilon"),
-    "Uncertainty": ("train/uncertainty", "eval/value_error", "train/virtual_bias", "train/model_error", "train/reward_error"),
-    "Planner and policy": ("eval/policy_reward", "eval/policy_gap", "eval/planner_kl", "train/kl", "train/expert_share"),
+    "Uncertainty": (
+        "train/uncertainty",
+        "eval/value_error",
+        "train/virtual_bias",
+        "train/model_error",
+        "train/reward_error",
+    ),
+    "Planner and policy": (
+        "eval/policy_reward",
+        "eval/policy_gap",
+        "eval/planner_kl",
+        "train/kl",
+        "train/expert_share",
+    ),
     "Speed": ("time/env_steps_per_s", SECONDS, MODEL_STEPS),
 }
 """Names of metrics by the sections of a workspace."""

@@ -1,5 +1,8 @@
 """Describe the workspace and the report that compare runs, in the objects of wandb-workspaces."""
 
+# wandb-workspaces is an extra, and does not list what it exports.
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -51,8 +54,13 @@ def make_report(subject: Subject, entity: str, question: str, workspace: str) ->
         wr.TableOfContents(),
         wr.H1("The question"),
         wr.P(question),
-        wr.P(["Runs are grouped by algorithm and configuration; seeds are the runs of a group. A curve is the mean of a "
-              "group over environment steps, its band the range. More panels: ", wr.Link("the workspace", workspace)]),
+        wr.P(
+            [
+                "Runs are grouped by algorithm and configuration; seeds are the runs of a group. A curve is the mean of a "
+                "group over environment steps, its band the range. More panels: ",
+                wr.Link("the workspace", workspace),
+            ]
+        ),
     ]
     for env, groups in subject.groups.items():
         blocks += _environment(subject, entity, env, groups)
