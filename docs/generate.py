@@ -1,4 +1,4 @@
-"""Write what the pages take from the code: the tables of options, the zoo, and cli.md. Run `python docs/generate.py`."""
+"""Write what the pages take from the code: options, the zoo, names of metrics, cli.md. Run `python docs/generate.py`."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from pompc.cli import make_parser
 from pompc.config.documentation import command_line, with_tables
 from pompc.listing import point
 from pompc.registry import ALGORITHMS, COMPONENTS, WAYS
+from pompc.training.metric_names import MEDIA, METRICS
 
 DOCS = Path(__file__).parent
 CLI = """# The command line
@@ -21,13 +22,24 @@ def pages() -> dict[Path, str]:
     """What every page should say."""
     found = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(DOCS.glob("*.md"))}
     zoo = DOCS / "zoo.md"
-    return {**found, zoo: with_zoo(found[zoo]), DOCS / "cli.md": CLI + command_line(make_parser())}
+    names = DOCS / "dashboards.md"
+    marked = {zoo: _between("zoo", found[zoo], _zoo()), names: _between("metrics", found[names], _metrics())}
+    return {**found, **marked, DOCS / "cli.md": CLI + command_line(make_parser())}
 
 
-def with_zoo(text: str) -> str:
-    """Replace what stands between the marks of the zoo by its tables."""
-    tables = "\n".join(_zoo())
-    return re.sub(r"(?<=<!-- zoo -->\n).*(?=<!-- end -->)", lambda _: f"{tables}\n", text, flags=re.S)
+def _between(mark: str, text: str, lines: Iterator[str]) -> str:
+    """Replace what stands between a mark and its end."""
+    inside = "\n".join(lines)
+    return re.sub(rf"(?<=<!-- {mark} -->\n).*(?=<!-- end -->)", lambda _: f"{inside}\n", text, flags=re.S)
+
+
+def _metrics() -> Iterator[str]:
+    """Write the table of the names that runs log."""
+    yield from ("| name | unit | what it is | summary |", "|---|---|---|---|")
+    for name, metric in METRICS.items():
+        yield f"| `{name}` | {metric.unit} | {metric.meaning} | {metric.summary.replace(',', ', ')} |"
+    for name, meaning in MEDIA.items():
+        yield f"| `{name}` | | {meaning} | |"
 
 
 def _zoo() -> Iterator[str]:

@@ -82,8 +82,8 @@ class WandbConfig(Options):
     Attributes:
         mode: whether it uploads. ``auto`` is online after a login and offline without one.
         project: its project.
-        group: runs to show together.
-        tags: free labels.
+        group: runs to show together; null is ``<algo>/<env>/<hash of the configuration>``, the same for all seeds.
+        tags: labels besides those of the algorithm, the environment and the version.
     """
 
     section = "wandb"
@@ -108,6 +108,7 @@ class RunConfig(Options):
         eval: evaluation during training.
         checkpoint: checkpoints.
         wandb: the Weights & Biases run.
+        tensorboard: also write event files for TensorBoard; needs ``pompc[tensorboard]``.
     """
 
     steps: Count = 500_000
@@ -119,6 +120,7 @@ class RunConfig(Options):
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

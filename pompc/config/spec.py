@@ -18,7 +18,18 @@ from pompc.config.schema import build, group
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, ENVIRONMENTS, environment_label
 
-UNHASHED = ("steps", "seed", "run_dir", "device", "threads", "checkpoint", "wandb", "eval.video", "eval.at_start")
+UNHASHED = (
+    "steps",
+    "seed",
+    "run_dir",
+    "device",
+    "threads",
+    "checkpoint",
+    "wandb",
+    "tensorboard",
+    "eval.video",
+    "eval.at_start",
+)
 """Keys that change neither what a step computes nor what an evaluation measures.
 
 ``steps`` is among them so that a longer run continues the shorter one, ``device`` and ``threads`` because a run may move

@@ -19,6 +19,7 @@ COMMANDS = Registry(
     "pompc.commands",
     {
         "compare": Entry("pompc.report.command:add", "put runs side by side: tables and curves"),
+        "dashboard": Entry("pompc.report.dashboard.command:add", "compare runs in wandb, or on a page without a login"),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )

@@ -18,7 +18,7 @@ class RunDirectory:
     """Paths and status of one run.
 
     Files: config.yaml, metrics.csv, eval.csv, eval_episodes.csv, timing.csv, curve.png, video.mp4, run.json,
-    checkpoints/last.pt, checkpoints/best.pt, crash/ and wandb/.
+    checkpoints/last.pt, checkpoints/best.pt, crash/, wandb/ and tensorboard/.
     """
 
     def __init__(self, path: Path) -> None:

@@ -125,7 +125,7 @@ def _film(session: Session) -> None:
     except Exception as error:  # renderers fail in as many ways as there are drivers
         warnings.warn(f"no video ({type(error).__name__}: {error}); everything else is written")
         return
-    session.wandb.media("video", session.counters.step, path)
+    session.trackers.media("video", session.axes, path)
 
 
 def _write_status(session: Session, status: str) -> None:

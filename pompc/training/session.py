@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +23,13 @@ from pompc.training.assemble import assemble
 from pompc.training.directory import RunDirectory
 from pompc.training.evaluate import UNLIMITED_STEPS, EvalResult, evaluate
 from pompc.training.filtered import filter_statistics
-from pompc.training.logger import CSVLog, WandbLog
+from pompc.training.logger import CSVLog
 from pompc.training.seeding import load_random_state, random_state, seed_everything
 from pompc.training.stopping import RECORDING, SAVING, StopRequest
+from pompc.training.summary import run_summary
+from pompc.training.tensorboard_log import TensorBoardLog, require_tensorboard
+from pompc.training.trackers import Axes, Tracker, Trackers
+from pompc.training.wandb_log import WandbLog, wandb_mode
 
 LOGS = ("metrics", "eval", "eval_episodes", "timing")
 
@@ -68,6 +73,8 @@ class Session:
         self.identity = spec.identity
         self.options: RunConfig = spec.options
         self.directory = directory
+        if self.options.tensorboard:
+            require_tensorboard()
         seed_everything(self.options.seed)
         parts = assemble(spec)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
@@ -78,6 +85,7 @@ class Session:
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
         self.set_aside: Path | None = None
+        logged = {name: log.last_step() for name, log in self.logs.items()}
         if directory.last.exists():
             self._load()
         else:
@@ -85,10 +93,25 @@ class Session:
             for log in self.logs.values():
                 log.truncate(0)
         checkpoint.write_atomic(directory / "config.yaml", spec.to_yaml().encode())
-        name = "{algo}-{env}-{config_hash}-{seed}".format_map(self.identity)
-        values: Any = spec.values
-        self.wandb = WandbLog(directory.path, name, values["wandb"], values, is_new=self.counters.step == 0)
+        self.trackers = self._trackers(logged)
         self._tick = time.perf_counter()
+
+    def _trackers(self, logged: dict[str, int]) -> Trackers:
+        """Start what shows the run elsewhere.
+
+        Args:
+            logged: the last step of each CSV file before it was cut back to the checkpoint.
+        """
+        directory, start, options = self.directory.path, self.counters.step, self.options.wandb
+        rows = {"train": "metrics", "time": "timing", "eval": "eval", "curve": "eval"}
+        done = {name: logged[log] for name, log in rows.items()} if start else {}
+        makers: dict[str, Callable[[], Tracker]] = {}
+        if wandb_mode(options.mode) != "disabled":
+            values, who = self.spec.values, self.identity
+            makers["wandb"] = lambda: WandbLog(directory, who, options, values, is_new=start == 0, logged=done)
+        if self.options.tensorboard:
+            makers["TensorBoard"] = lambda: TensorBoardLog(directory, start)
+        return Trackers(makers)
 
     def log_training(self, batches: list[TensorDictBase], metrics: dict[str, float]) -> dict[str, float]:
         """Count the batches, write their row to metrics.csv and timing.csv, and return the row."""
@@ -108,8 +131,8 @@ class Session:
         }
         self._tick = now
         self.logs["timing"].write(timing)
-        self.wandb.log("train", self.counters.step, row)
-        self.wandb.log("time", self.counters.step, timing)
+        self.trackers.log("train", self.axes, row)
+        self.trackers.log("time", self.axes, timing)
         return row
 
     def evaluate(self) -> tuple[EvalResult, bool]:
@@ -147,7 +170,7 @@ class Session:
             rest = {name: value for name, value in episode.items() if name != "reward"}
             row = {"step": step, "reward": episode["reward"], "seed": self.options.seed, "episode": index, **rest}
             self.logs["eval_episodes"].write(row)
-        self.wandb.log("eval", step, {**head, **mean})
+        self.trackers.log("eval", self.axes, {**head, **mean})
         self._plot()
         self.counters.evaluated = step
         improved = head["reward"] > self.counters.best
@@ -160,7 +183,12 @@ class Session:
             plot_learning_curve([self.directory / "eval.csv"], curve, title=self.title)
         except OSError as error:
             raise checkpoint.WriteError(curve, error) from error
-        self.wandb.media("curve", self.counters.step, curve)
+        self.trackers.media("curve", self.axes, curve)
+
+    @property
+    def axes(self) -> Axes:
+        """Where the run is."""
+        return Axes(self.counters.step, self.counters.wall_s, self.agent.model_steps)
 
     @property
     def title(self) -> str:
@@ -186,7 +214,7 @@ class Session:
 
     def close(self) -> None:
         """Close the logs and the environments."""
-        self.wandb.close()
+        self.trackers.close(lambda: run_summary(self.directory.path, self.agent.dials.metrics()))
         for log in self.logs.values():
             log.close()
         self.collector.shutdown()

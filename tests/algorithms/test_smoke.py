@@ -10,6 +10,7 @@ from small import ALGORITHMS, ENVIRONMENTS, LEARNED_PARTS, complete, config
 from pompc import registry
 from pompc.envs.dm_control import DMControl, DMControlConfig
 from pompc.errors import UserError
+from pompc.training.metric_names import METRICS
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 LEARNS_FROM_AN_EXPERT = ("imitate", "dagger", "plannetx", "trust_expert")
@@ -19,6 +20,16 @@ KNOWN_MODEL = ("polo", "cacto")
 ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")
 """One of every way to an explicit model with learned parts."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
+
+
+@pytest.fixture(autouse=True)
+def _every_logged_name_has_a_meaning(tmp_path):
+    """After every run of this file: the table of names is complete."""
+    yield
+    for table, group in {"metrics": "train", "eval": "eval", "timing": "time"}.items():
+        for file in tmp_path.rglob(f"{table}.csv"):
+            columns = set(file.read_text().partition("\n")[0].split(",")) - {"step", "seed", ""}
+            assert {f"{group}/{name}" for name in columns} <= METRICS.keys()
 
 
 def test_every_algorithm_and_environment_is_tested():

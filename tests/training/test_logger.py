@@ -15,7 +15,7 @@ from pompc.report.curves import plot_learning_curve
 from pompc.training import logger, progress
 from pompc.training.checkpoint import WriteError
 from pompc.training.evaluate import EvalResult
-from pompc.training.logger import CSVLog, WandbLog, wandb_mode
+from pompc.training.logger import CSVLog
 from pompc.training.loop import Record
 from pompc.training.progress import RunProgress
 
@@ -61,6 +61,18 @@ def test_rows_after_a_position_are_cut_away_and_the_header_stays(tmp_path):
     assert second.path.read_bytes() == b""
     second.write({"other": 1})  # a new header
     assert second.path.read_bytes() == b"other\n1\n"
+
+
+def test_the_last_step_is_that_of_the_last_whole_row(tmp_path):
+    written = log(tmp_path)
+    assert written.last_step() == -1
+    written.write({"reward": 0.5, "step": 16})
+    written.write({"reward": 0.5, "step": 32, "name": "a"})
+    with open(written.path, "ab") as file:
+        file.write(b"0.5,48")  # half a row, as a kill leaves it
+    assert written.last_step() == 32
+    written.truncate(0)
+    assert written.last_step() == -1
 
 
 def test_a_file_shorter_than_its_checkpoint_is_refused(tmp_path):
@@ -192,57 +204,3 @@ def test_on_a_terminal_there_is_a_bar_with_what_matters(width, monkeypatch):
     assert "━" in line or "╸" in line
     for text in ("16,000 / 300,000", "400 steps/s", "return -123  success 0.512", "0:11:40"):
         assert text in line
-
-
-@pytest.mark.parametrize(
-    ("environment", "netrc", "mode"),
-    [
-        ({}, "", "offline"),
-        ({"WANDB_API_KEY": "x"}, "", "online"),
-        ({}, "machine api.wandb.ai login user password x\n", "online"),
-        ({}, "machine elsewhere.org login user password x\n", "offline"),
-        ({"WANDB_BASE_URL": "https://wandb.here.org"}, "machine wandb.here.org login u password x\n", "online"),
-        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "x"}, "", "disabled"),
-        ({}, "not a netrc file", "offline"),
-    ],
-)
-def test_wandb_is_online_only_with_a_login(environment, netrc, mode, tmp_path, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "netrc").write_text(netrc)
-    (tmp_path / "netrc").chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert wandb_mode("auto") == mode
-    assert wandb_mode("disabled") == "disabled"
-    assert wandb_mode("offline") == "offline"
-
-
-def test_wandb_gets_only_finite_numbers_and_keeps_its_id(tmp_path, monkeypatch):
-    import wandb
-
-    class Run:
-        logged: list[dict] = []  # noqa: RUF012
-
-        def log(self, row):
-            self.logged.append(row)
-
-        def define_metric(self, *_, **__): ...
-
-        def finish(self): ...
-
-    asked = {}
-    monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or Run())
-    options = {"mode": "online", "project": "p", "group": None, "tags": ["a"]}
-    sent = WandbLog(tmp_path, "a-name", options, {"steps": 1})
-    sent.log("train", 16, {"step": 16, "a": 1.5, "b": NAN, "c": float("inf"), "d": "text", "e": 2})
-    sent.close()
-    sent.log("train", 32, {"a": 1.0})  # after the end: nothing
-    assert Run.logged == [{"env_step": 16, "train/a": 1.5, "train/e": 2}]
-    assert (asked["name"], asked["mode"], asked["resume"]) == ("a-name", "online", "allow")
-    ids = [asked["id"]]
-    for directory, is_new in ((tmp_path, False), (tmp_path, True), (tmp_path, False), (tmp_path / "other", False)):
-        WandbLog(directory, "a-name", options, {}, is_new=is_new)
-        ids.append(asked["id"])
-    assert ids[0] == ids[1] != ids[2] == ids[3] != ids[4], "a run that continues, a new one, another directory"
