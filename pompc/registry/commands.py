@@ -18,6 +18,9 @@ COMMANDS = Registry(
     "command",
     "pompc.commands",
     {
+        "sweep": Entry(
+            "pompc.sweep.commands:add", "do many runs, several at a time, or search values by their returns"
+        ),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )

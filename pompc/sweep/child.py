@@ -1,0 +1,24 @@
+"""``python -m pompc.sweep.child run ...``: the command line, stopped at its next safe point when its parent is gone.
+
+The parent holds the other end of the standard input. However the parent ends, that end closes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from pompc.cli import main
+
+
+def _stop_with_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    sys.exit(main())
