@@ -20,5 +20,8 @@ def _stop_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    # Ray blocks the signal for its processes and theirs, and a shell ignores it for those in its background.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     sys.exit(main())

@@ -88,6 +88,9 @@ def execute(sweep: Sweep, jobs: int, work: Sequence[Callable[[], None]]) -> None
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="sweep")
         try:
             _watch(sweep, view, {pool.submit(piece) for piece in work})
+        except BaseException:  # the pool waits for its runs
+            sweep.folder.ask_to_stop()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             _write(sweep)

@@ -7,6 +7,7 @@ import io
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ class SweepFolder:
             raise UserError(f"{self.path / 'sweep.yaml'} is damaged: move it away") from None
 
 
+@cache
 def commit() -> str | None:
     """Describe the commit of pompc's own source; ``None`` if it is not in a git repository."""
     source = Path(pompc.__file__)

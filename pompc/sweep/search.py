@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pompc.config.dimensions import Dimension, number_text
 from pompc.config.kinds import Either, Kind, Scalar
 from pompc.config.layout import layout
-from pompc.config.overrides import kind_of
+from pompc.config.overrides import kind_of, split
 from pompc.errors import UserError
 from pompc.registry import parse_environment
 from pompc.sweep.board import Entry
@@ -67,9 +67,9 @@ class Search:
 
     def lines(self) -> list[str]:
         """Say what is searched, and what is the same in all trials."""
-        searched = [f"searched: {key} in {span}" for key, span in self._distributions.items()]
         fixed = [f"{one.key}={one.values[0]}" for one in self._request.dimensions if not one.varies]
-        return [*searched, f"in all: {shlex.join(fixed)}"]
+        searched = [word for word in self._request.words if split(word)[0] in self._distributions]
+        return [f"searched: {shlex.join(searched)}", f"in all: {shlex.join(fixed)}"]
 
     def result(self) -> list[str]:
         """Name the best trial and the commands of its runs."""

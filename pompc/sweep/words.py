@@ -37,8 +37,10 @@ class Request:
     @property
     def code(self) -> str:
         """Eight hex digits of what is run; where, how many at a time and how long a search is do not count."""
-        sought = [self.options.objective, self.options.search_seed] if self.options.search else []
-        parts = [[one.key, sorted(set(one.values)), one.span and asdict(one.span)] for one in self.dimensions]
+        search = self.options.search is not None
+        sought = [self.options.objective, self.options.search_seed] if search else []
+        spans = {one.key: asdict(one.span) for one in self.dimensions if search and one.span is not None}
+        parts = [[one.key, sorted(set(one.values)), spans.get(one.key)] for one in self.dimensions]
         return hashlib.sha256(json.dumps([sought, sorted(parts, key=str)]).encode()).hexdigest()[:8]
 
     @property
@@ -64,9 +66,15 @@ class Request:
 
     def label(self, words: Sequence[str]) -> str:
         """Name a run by the words in which the runs differ; by its algorithm and environment if there are none."""
-        varying = {one.key for one in self.dimensions if one.varies}
-        chosen = [word for word in words if word.partition("=")[0] in varying]
-        return " ".join(chosen or [word for word in words if word.partition("=")[0] in WHOLE])
+        varying = {one.key: one for one in self.dimensions if one.varies}
+        pairs = [texts.split(word) for word in words]
+        chosen = [f"{key}={_short(varying[key], value)}" for key, value in pairs if key in varying]
+        return " ".join(chosen or [f"{key}={value}" for key, value in pairs if key in WHOLE])
+
+
+def _short(one: Dimension, value: str) -> str:
+    """Write a value; a number that was drawn from an interval with four digits."""
+    return value if one.values else f"{float(value):.4g}"
 
 
 def read(words: Sequence[str]) -> Request:

@@ -10,8 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import submitit
-from submitit.helpers import DelayedSubmission
+import submitit  # pyright: ignore[reportMissingImports]
+from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports]
 
 from pompc.errors import UserError
 from pompc.sweep.options import SlurmConfig, SweepConfig
