@@ -39,7 +39,7 @@ def show(args: argparse.Namespace) -> int:
 def _fitted(args: argparse.Namespace) -> RunSpec:
     """Resolve the configuration; ``num_envs`` fits the environment unless the arguments set it."""
     values = _composed(args)
-    _prepare_graphics()
+    prepare_graphics()
     from pompc.config.overrides import keys
     from pompc.config.spec import resolve
 
@@ -59,7 +59,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if not args.path.exists():
         raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
     _require_film(args.video, "--video")
-    _prepare_graphics()
+    prepare_graphics()
     from pompc.training.play import evaluate_checkpoint
 
     return evaluate_checkpoint(
@@ -76,7 +76,7 @@ def demo(args: argparse.Namespace) -> int:
     """Do ``pompc demo``: film an agent that comes with a package."""
     _require_film(args.out, "--out")
     entry = DEMOS[args.name]
-    _prepare_graphics()
+    prepare_graphics()
     from pompc.training.play import film_checkpoint
 
     flush(f"{args.name}: {entry.description}; the film takes some seconds\n")
@@ -93,7 +93,7 @@ def convert(args: argparse.Namespace) -> int:
     values = _composed(args)
     if not args.checkpoint.is_file():
         raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
-    _prepare_graphics()
+    prepare_graphics()
     from pompc.config.spec import resolve
     from pompc.convert.convert import convert
 
@@ -104,7 +104,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """Do ``pompc bench``: measure speed on this machine."""
-    _prepare_graphics()
+    prepare_graphics()
     from pompc.report.bench import bench
 
     return bench(args.only)
@@ -120,7 +120,7 @@ def list_names(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare_graphics() -> None:
+def prepare_graphics() -> None:
     """Import MuJoCo before TorchRL does, so that a missing graphics back-end costs pictures and not the command."""
     from pompc.system import graphics
 

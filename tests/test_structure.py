@@ -25,7 +25,7 @@ LAYERS = [
     "agent filter problem environment data model_learning",
     "onpolicy offpolicy",
     "training convert report",
-    "cli handlers listing __main__ testing",
+    "cli handlers listing __main__ testing sweep",
     "algorithms envs",
 ]
 """The parts of ``pompc``, from the bottom to the top: a module imports from its line and from earlier lines."""

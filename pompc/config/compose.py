@@ -1,4 +1,6 @@
-"""Compose the values of a configuration from names and ``key=value`` texts: the only module that knows Hydra. Torch-free.
+"""Compose the values of a configuration from names and ``key=value`` texts. Torch-free.
+
+This module and :mod:`pompc.config.dimensions` are the only ones that know Hydra.
 
 The dataclasses give every option its default. Hydra lays the packaged ``configs/`` over them, which hold what differs (one
 file per algorithm, environment and preset that has any); the overrides come last.
@@ -7,7 +9,7 @@ file per algorithm, environment and preset that has any); the overrides come las
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,27 @@ def compose(
     Raises:
         UserError: a wrong name, an unknown key (with the nearest one), a wrong type, a value out of range.
     """
+    return _composed(algo, env, overrides, preset, {})
+
+
+def compose_each(lines: Iterable[Sequence[str]]) -> Iterator[dict[str, Any]]:
+    """Compose a configuration per line of ``key=value`` texts, which name the algorithm and the environment too.
+
+    Lines with the same names share Hydra's part, which takes most of the time. Checks and errors as :func:`compose`.
+    """
+    known: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    for line in lines:
+        yield _composed(None, None, line, None, known)
+
+
+def _composed(
+    algo: str | None,
+    env: str | None,
+    overrides: Sequence[str],
+    preset: str | None,
+    known: dict[tuple[str, str, str | None], dict[str, Any]],
+) -> dict[str, Any]:
+    """Compose as :func:`compose`; ``known`` keeps Hydra's part by algorithm, family and preset."""
     chosen = {"algo": algo, "env": env, "preset": preset}
     rest = []
     for text in overrides:
@@ -54,7 +77,10 @@ def compose(
     family, arguments = parse_environment(_given(chosen["env"], "env", ENVIRONMENTS))
     options = layout(algo, family)
     parsed = _parsed(rest, options)
-    values = _compose_groups(options, algo, family, chosen["preset"])
+    names = (algo, family, chosen["preset"])
+    if names not in known:
+        known[names] = _compose_groups(options, *names)
+    values = copy.deepcopy(known[names])
     values["env"] |= arguments
     return _with(values, parsed, options)
 

@@ -57,15 +57,25 @@ def parse(texts: Sequence[str], layout: Group) -> list[Override]:
     found = []
     for text in texts:
         key, raw = split(text)
-        kind: Kind | None = layout
-        for part in key.split("."):
-            kind = None if kind is None else _within(kind, part)
-        if kind is None:
-            raise unknown_key(key, flatten(layout))
+        kind = kind_of(key, layout)
         value = _read(key, raw, kind)
         _check(kind, value, key)
         found.append(Override(key, value))
     return found
+
+
+def kind_of(key: str, layout: Group) -> Kind:
+    """Find what a key takes.
+
+    Raises:
+        UserError: the key is unknown (with the nearest one).
+    """
+    kind: Kind | None = layout
+    for part in key.split("."):
+        kind = None if kind is None else _within(kind, part)
+    if kind is None:
+        raise unknown_key(key, flatten(layout))
+    return kind
 
 
 def apply(values: dict[str, Any], overrides: Sequence[Override], layout: Group) -> None:

@@ -20,6 +20,9 @@ COMMANDS = Registry(
     {
         "compare": Entry("pompc.report.command:add", "put runs side by side: tables and curves"),
         "dashboard": Entry("pompc.report.dashboard.command:add", "compare runs in wandb, or on a page without a login"),
+        "sweep": Entry(
+            "pompc.sweep.commands:add", "do many runs, several at a time, or search values by their returns"
+        ),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )
