@@ -266,12 +266,7 @@ class OnPolicyAgent(MPPIRL):
         return None
 
     def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
-        """Measure the bias of virtual targets in squared units of the values; called by :meth:`learn` if a dial asks.
-
-        Args:
-            data: transitions ``[num_envs, time]``, after :func:`~pompc.data.broken.cut`.
-            virtual: result of :meth:`virtual_batch`.
-        """
+        """Measure the bias of virtual targets, for dials that ask: of ``[num_envs, time]`` and :meth:`virtual_batch`."""
         return None
 
     def diagnostics(
