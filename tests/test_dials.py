@@ -1,6 +1,9 @@
 """The dials: limits, monotonicity and the guarantee of asymptotic unbiasedness."""
 
 import math
+import operator
+import random
+import statistics
 from contextlib import nullcontext
 
 import pytest
@@ -9,6 +12,7 @@ from pompc.algorithms.adaptive_hrl import AdaptiveHRLConfig
 from pompc.dial import Evidence, ScheduleConfig, Signals
 from pompc.dials import AgentConfig, Dials
 from pompc.errors import NonFiniteError, UserError
+from pompc.least_error import expected_positive
 from pompc.offpolicy.config import OffPolicyConfig
 from pompc.schedules import SCHEDULES, highest_value, make_dial
 
@@ -192,9 +196,35 @@ def test_the_automatic_errors_are_means_that_begin_with_equal_weights():
     dial = make_dial(ScheduleConfig(schedule="auto", maximum=1.0, initial=0.4))
     dial.update(Signals(uncertainty=0.5))
     assert dial.value == 0.4  # nothing measured yet
-    for bias, mean in ((3.0, 3.0), (-1.0, (0.9 * 3 - 1) / 1.9), (math.nan, (0.9 * 3 - 1) / 1.9)):
+    for bias, mean, error in ((3.0, 3.0, 0.0), (2.0, 4.7 / 1.9, 0.5), (math.nan, 4.7 / 1.9, 0.5)):
         dial.update(Signals(uncertainty=0.19, evidence=Evidence(squared_bias=bias, real_news=0.1, virtual_news=0.1)))
-        assert dial.value == pytest.approx(1 / (1 + mean))
+        assert (dial.virtual_error, dial.standard_error) == (pytest.approx(mean), pytest.approx(error, rel=0.01))
+        assert dial.value == pytest.approx(1 / (1 + expected_positive(mean, dial.standard_error)))
+
+
+def test_the_standard_error_is_that_of_a_mean_of_independent_measurements():
+    """Over many repetitions the means of 30 updates scatter as the dials say."""
+    rng, means, errors = random.Random(0), [], []
+    for _ in range(400):
+        dial = make_dial(ScheduleConfig(schedule="auto"))
+        for _ in range(30):
+            evidence = Evidence(squared_bias=rng.gauss(0.5, 2.0), real_news=0.1, virtual_news=0.1)
+            dial.update(Signals(uncertainty=0.1, evidence=evidence))
+        means.append(dial.virtual_error)
+        errors.append(dial.standard_error**2)
+    assert statistics.fmean(means) == pytest.approx(0.5, abs=0.1)
+    assert statistics.fmean(errors) == pytest.approx(statistics.variance(means), rel=0.15)
+
+
+@pytest.mark.parametrize("z", [-40.0, -21.0, -19.0, -3.0, 0.0, 2.0, 30.0])
+def test_a_squared_bias_is_expected_to_be_positive(z):
+    """The mean of a truncated Gaussian, by integration; without an error, the measured value or zero."""
+    step = 1e-4 if z > -5 else 1e-5
+    grid = [step * (k + 0.5) for k in range(int(1.2 / step) if z < -5 else int((max(z, 0) + 8) / step))]
+    weights = [math.exp(-0.5 * (x - z) ** 2 + 0.5 * min(z, 0) ** 2) for x in grid]
+    integral = sum(map(operator.mul, grid, weights)) / sum(weights)
+    assert expected_positive(2 * z, 2.0) == pytest.approx(2 * integral, rel=0.01)
+    assert expected_positive(z, 0.0) == max(z, 0.0)
 
 
 def test_a_schedule_by_bias_is_refused_where_nothing_measures_it():
