@@ -46,6 +46,9 @@ _TASK = {
     "length": ("agent steps", "length of an episode"),
     "lap_time": ("s", "duration of a lap", "min"),
     "speed": ("m/s", "speed at the end of an episode"),
+    "mass": (RATIO, "the plant's mass, by the nominal one"),
+    "friction": (RATIO, "friction of the plant's tyres, by the nominal one"),
+    "drive": (RATIO, "force of the plant's engine and brakes, by the nominal ones"),
     "task": ("index", "mean index of the tasks of the episodes"),
 }
 _FILTER = {
@@ -99,6 +102,8 @@ _VALUES = {
     "explained_variance": (SHARE, "variance of the value targets that the values explain", "max"),
     "uncertainty": (SHARE, "disagreement of the value heads", "min"),
     "virtual_loss": (LOSS, "loss of the values on virtual targets"),
+    "real_error": ("value²/variance", "variance of values that learn from real targets alone"),
+    "virtual_error": ("value²/variance", "squared bias of values that learn from virtual targets alone"),
     "virtual_bias": (RETURN, "mean virtual minus mean real value target, in the scale of the values"),
     "virtual_weight": ("weight", "mean weight of a virtual transition"),
     "virtual_transitions": (COUNT, "virtual transitions in this row"),
@@ -113,6 +118,8 @@ _MODEL = {
     "termination_loss": (LOSS, "error of predicted terminations"),
     "model_error": ("observation", "mean absolute error of the model in one step"),
     "model_error_max": ("observation", "largest error of the model in one step"),
+    "alpha_w": ("observation", "mean distance of the next observation to the model's"),
+    "alpha_p": (SHARE, "total variation between the model and the environment, for Gaussian noise"),
     "reward_error": (REWARD, "mean absolute error of the model's reward"),
     "reward_error_max": (REWARD, "largest error of the model's reward"),
     "residual_loss": (LOSS, "loss of the learned residual"),
