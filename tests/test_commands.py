@@ -67,9 +67,14 @@ def of(tool):
 
 
 def resolves(words, capsys):
-    """Resolve the configuration of `pompc run`; parse the arguments of any other command."""
+    """Resolve the configurations of `pompc run` and `pompc sweep`; parse the arguments of any other command."""
     words = [PLACEHOLDERS.get(word, word) for word in words]
-    if words[0] == "run":
+    if words[0] == "sweep":
+        for package, word in (("submitit", "launcher=slurm"), ("ray", "launcher=ray"), ("optuna", "search=20")):
+            if word in words:
+                pytest.importorskip(package)
+        assert main([*words, *([] if "--dry-run" in words else ["--dry-run"])]) == 0, capsys.readouterr().err
+    elif words[0] == "run":
         code = main(["show", *words[1:]])
         assert code == 0, capsys.readouterr().err
     else:

@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.distributions import (
+import optuna  # pyright: ignore[reportMissingImports]
+from optuna.distributions import (  # pyright: ignore[reportMissingImports]
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import JournalStorage  # pyright: ignore[reportMissingImports]
+from optuna.storages.journal import JournalFileBackend  # pyright: ignore[reportMissingImports]
+from optuna.trial import FrozenTrial, TrialState  # pyright: ignore[reportMissingImports]
 
 from pompc.config.dimensions import Dimension, number_text
 from pompc.config.kinds import Either, Kind, Scalar

@@ -88,7 +88,7 @@ def test_ray_does_runs_and_stops_them(tmp_path, capfd):
         codes = []
         thread = threading.Thread(target=lambda: codes.append(launcher.run(task)))
         thread.start()
-        _wait_for(lambda: task.log.exists() and "port" in task.log.read_text())
+        _wait_for(lambda: task.log.exists() and "ready" in task.log.read_text())
         task.stop.write_bytes(b"!")
         thread.join(30)
         assert codes == [0], "it stopped by itself: no signal killed it"
