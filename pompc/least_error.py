@@ -61,7 +61,7 @@ class LeastError(Dial):
     @property
     def standard_error(self) -> float:
         """Standard error of ``virtual_error``; 0 while it rests on one update, which says nothing of it."""
-        if self.measured < 2:
+        if self.concentration == 1:
             return 0.0
         variance = max(self.square - self.virtual_error**2, 0.0)
         return math.sqrt(variance * self.concentration / (1 - self.concentration))

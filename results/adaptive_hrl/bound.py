@@ -2,10 +2,12 @@
 
     python results/adaptive_hrl/bound.py
 
-writes ``bound.csv``, ``bound.png`` and ``bound.md`` beside itself. The parts of the table: ``chains``, random Markov chains,
-the fixed point of the mixed backup against the bound; ``schedules``, values of such chains learned from samples with
-schedules of rho; ``linear``, values of the linear system learned by least squares from its own steps and its planner's
-model, against closed forms.
+writes ``bound.csv``, ``bound.png`` and ``bound.md`` beside itself. The parts of the table:
+
+- ``chains``: random Markov chains, the fixed point of the mixed backup against the bound;
+- ``schedules``: values of such chains learned from samples, with schedules of rho;
+- ``linear``: values of the linear system under its best linear policy, learned by least squares from its own steps and its
+  planner's model, against closed forms.
 """
 
 from __future__ import annotations

@@ -66,10 +66,10 @@ def text(table: Table) -> str:
 
 def _chains(table: Table) -> list[str]:
     error, bound = (pick(table, name, part="chains") for name in ("error", "bound"))
-    known = bound > 0
+    shares = error[bound > 0] / bound[bound > 0]
     lines = [
-        f"Fixed points of {len(error):,} mixed backups: {int((error > bound + 1e-9).sum())} lie above the bound. Median and largest "
-        f"error / bound: {np.median(error[known] / bound[known]):.2f}, {(error[known] / bound[known]).max():.2f}.",
+        f"Fixed points of {len(error):,} mixed backups: {int((error > bound + 1e-9).sum())} lie above the bound. "
+        f"Median and largest error / bound: {np.median(shares):.2f}, {shares.max():.2f}.",
         "",
         "| rho | H = 1 | H = 5 | H = 20 |",
         "|---|---|---|---|",

@@ -5,13 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hierarchy import collect, first_step, hierarchical
+from hierarchy import PLANNER, collect, first_step, hierarchical, problem
 from line import LineModel
 from tensordict import TensorDict
 from torch.distributions import Normal
 
 from pompc.algorithms import adaptive_hrl
+from pompc.algorithms.adaptive_hrl import AdaptiveHRL, AdaptiveHRLConfig
+from pompc.dial import ScheduleConfig
+from pompc.errors import UserError
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
+from pompc.planner import MPPIConfig
 
 
 def test_candidate_returns_are_scaled_when_they_are_used():
@@ -173,3 +177,45 @@ def test_the_policy_starts_at_the_nominal_cost_parameters(at_nominal, mean, monk
     assert candidates["drawn"].flatten().tolist() == pytest.approx([mean] * 3)
     # The model maps them to a place on the line, twice as far.
     assert candidates["parameters"].flatten().tolist() == pytest.approx([2 * mean] * 3)
+
+
+@pytest.mark.parametrize("mix", ["loss", "sampling"])
+def test_the_automatic_ratio_is_that_of_what_the_update_logs(mix):
+    automatic = ScheduleConfig(schedule="auto", ema=0.0)
+    agent = hierarchical(virtual_ratio=automatic, mix=mix, batch_size=128, decision_steps=2)
+    used = []
+    for data in collect(agent, 3):
+        news = agent.evidence(data, agent.virtual_batch(data))
+        metrics = agent.learn(data)
+        used.append(metrics["virtual_ratio"])
+        odds = metrics["real_error"] / max(metrics["virtual_error"], 1e-12) * news.real_news / news.virtual_news
+        assert agent.virtual_ratio.value == pytest.approx(min(odds / (1 + odds), 0.5), rel=1e-3)
+    assert used[0] == 0.3
+    assert len(set(used)) == 3
+
+
+def test_a_ratio_of_zero_still_measures_and_can_rise():
+    """With ``sampling`` a small ratio draws no virtual transition; the rollouts are recorded all the same."""
+    agent = hierarchical(virtual_ratio=ScheduleConfig(schedule="auto", initial=0.0), mix="sampling")
+    (data,) = collect(agent)
+    metrics = agent.learn(data)
+    assert metrics["virtual_ratio"] == 0
+    assert metrics["virtual_transitions"] > 0
+    assert agent.virtual_ratio.value > 0
+
+
+def test_rollouts_that_are_executed_in_an_exact_model_have_no_bias_and_open_the_ratio():
+    """Plans without noise never move the point, in the model and in the environment."""
+    options = {"candidates": 1, "virtual_source": "executed", "batch_size": 128, "minibatch_size": 64}
+    planner = MPPIConfig(horizon=4, num_samples=8, init_std=0.0)
+    config = AdaptiveHRLConfig(virtual_ratio=ScheduleConfig(schedule="auto"), planner=planner, **options)
+    agent = AdaptiveHRL(config, problem(num_envs=16))  # two of similar value in each of the groups
+    (data,) = collect(agent)
+    assert agent.learn(data)["virtual_error"] == pytest.approx(0.0, abs=1e-6)
+    assert agent.virtual_ratio.value == 0.5
+
+
+def test_the_automatic_ratio_needs_two_environments():
+    config = AdaptiveHRLConfig(virtual_ratio=ScheduleConfig(schedule="auto"), planner=PLANNER)
+    with pytest.raises(UserError, match="num_envs=2"):
+        AdaptiveHRL(config, problem(num_envs=1))

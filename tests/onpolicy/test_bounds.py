@@ -52,3 +52,25 @@ def test_bound_vanishes_with_the_ratio_and_with_the_model_error():
     assert value_error_bound(ratio=1.0, dynamics_error=0.0, reward_error=0.0, **known) == 0
     values = [value_error_bound(ratio=r, dynamics_error=0.1, reward_error=0.1, **known) for r in (0.1, 0.3, 0.8)]
     assert values == sorted(values)
+
+
+def test_the_bound_holds_with_the_wasserstein_distance_and_the_lipschitz_constant():
+    """States lie on a line, where the distance of two distributions is the area between their distribution functions."""
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(300):
+        p, r = chain(rng, 12)
+        place = np.sort(rng.uniform(0, 5, 12))
+        moved = 0.3 * rng.uniform() * p[:, :-1]  # to the next state
+        p_model = p.copy()
+        p_model[:, :-1] -= moved
+        p_model[:, 1:] += moved
+        ratio, discount, horizon = rng.uniform(0, 1), rng.uniform(0.8, 0.99), int(rng.choice([1, 5, 20]))
+        value = np.linalg.solve(np.eye(12) - discount * p, r)
+        area = (np.abs((p_model - p).cumsum(1))[:, :-1] * np.diff(place)).sum(1).max()
+        steepest = np.abs(np.diff(value) / np.diff(place)).max()
+        error = np.abs(mixed_value(p, r, p_model, r, ratio, discount, horizon) - value).max()
+        constants = {"dynamics_error": area, "reward_error": 0.0, "value_span": steepest}
+        bound = value_error_bound(ratio=ratio, discount=discount, horizon=horizon, **constants)
+        assert error <= bound + 1e-9
+        shares.append(error / bound)
+    assert max(shares) > 0.1
