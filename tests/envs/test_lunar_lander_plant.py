@@ -11,7 +11,7 @@ from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.envs.lunar_lander_body import LanderBody
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
-from pompc.onpolicy.virtual_targets import model_errors
+from pompc.onpolicy.model_errors import model_errors
 
 NOTHING = np.zeros(2, np.float32)
 LIMITS = np.array([0.0002, 0.0005, 0.0008, 0.0015, 0.0005, 0.0006])  # of the lumped model, see test_lunar_lander.py

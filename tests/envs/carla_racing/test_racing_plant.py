@@ -18,7 +18,7 @@ from pompc.envs.carla_racing.physics.vehicle import GRAVITY, Car, SingleTrack, V
 from pompc.envs.carla_racing.plant import Factors, Variation
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
-from pompc.onpolicy.virtual_targets import model_errors
+from pompc.onpolicy.model_errors import model_errors
 
 ROOT = Path(__file__).parents[3]
 NOMINAL = VehicleParameters()
