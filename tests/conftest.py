@@ -1,7 +1,9 @@
 """Every test starts from the same random state and the same registries, and runs on one thread."""
 
 import random
+import sys
 
+import absl.logging
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from pompc.registry import ALGORITHMS, ENVIRONMENTS
 
 torch.set_num_threads(1)
+# absl would keep the stream that pytest captures, and close it when submitit configures logging.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 def pytest_collection_modifyitems(items):

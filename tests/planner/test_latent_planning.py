@@ -213,14 +213,14 @@ def test_exploring_adds_noise_of_the_plans_std_to_a_drawn_elite(monkeypatch):
     torch.testing.assert_close(explored.mean(0), torch.ones(2), rtol=0, atol=0.06)
 
 
-def test_evaluation_executes_an_elite_without_noise_and_writes_no_plan():
+def test_evaluation_executes_an_elite_without_noise():
     agent = shaken()
     td = agent.act(inputs(agent, num_envs=30), explore=False)
     plan = agent._last[2]
     taken = (plan.actions[:, 0, :, 0] == td["action"][:, None]).all(-1)
     assert (taken & (plan.weights[:, 0] > 0)).any(-1).all()
     assert ((plan.weights > 0).sum(-1) == 4).all()
-    assert "plan_mean" not in td
+    torch.testing.assert_close(td["plan_mean"], plan.mean[:, 0, 0])
     best = plan.weights[:, 0].argmax(-1)
     assert not taken[torch.arange(30), best].all()  # drawn by weight: not always the best
 
