@@ -54,7 +54,7 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
 
     Attributes:
         kl_weight: lambda, the pull of the policy to the planner's distribution over candidates.
-        virtual_ratio: rho, the share of virtual data in value learning.
+        virtual_ratio: rho, the weight of virtual data in the value loss; real data weigh 1 - rho.
         planner: options of the planner; ``num_samples`` is per candidate, ``K``.
         decision_steps: steps for which a high-level action is kept; the planner still plans in every step.
         execute_steps: controls of a plan that are executed before the next plan.

@@ -33,8 +33,8 @@ class LunarLanderConfig(Options):
             model error. Engines that give ``1 / mass`` of their thrust are the same.
         mass_variation: every episode has another mass, drawn uniformly from ``mass`` times 1 - this to 1 + this; 0 draws
             nothing. ``info`` tells the mass, observation and planner do not.
-        mismatch: the model's mass and inertia are ``1 + mismatch`` times the real ones, so that it believes in less
-            thrust; -0.5 to 1 is sensible, 0 is exact.
+        mismatch: the model's mass and inertia are ``1 + mismatch`` times gymnasium's, so that it believes in less
+            thrust; -0.5 to 1 is sensible. It is exact at ``mass`` minus 1.
         torque_coupling: false makes the model ignore that the side engines turn the lander.
         planner_sees_zones: false hides the zones from the model's cost, rewards and terminations; the observation still
             tells where they are.

@@ -75,6 +75,7 @@ def make(job: Job, scratch: Path) -> None:
     directory = scratch / job.name / f"seed{job.seed}"
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pompc", "run", *job.words, f"run_dir={directory}"]
+    started = commit()  # while a run goes on, another commit may come; its code was read at the start
     with open(directory / "log.txt", "a") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         _, status, usage = os.wait4(process.pid, 0)
@@ -94,7 +95,7 @@ def make(job: Job, scratch: Path) -> None:
     cpu = sum(float(line) for line in (directory / "cpu.txt").read_text().split())
     timing = rows(directory / "timing.csv")[-1]
     cost = {"cpu_s": round(cpu, 1), "model_steps": int(float(timing["model_steps"]))}
-    cost |= {"commit": commit(), "words": list(job.words)}
+    cost |= {"commit": started, "words": list(job.words)}
     (job.stored / "cost.json").write_text(json.dumps(cost, indent=1) + "\n")
     print(f"{job.name} seed {job.seed}: {rows(job.stored / 'eval.csv')[-1]['reward']} ({cpu:.0f} s)", flush=True)
 

@@ -18,6 +18,15 @@ def test_masked_huber_ignores_masked_samples_and_averages_members():
     assert bootstrap_mask(7, 1, 1.0, torch.device("cpu")).min() == 1
 
 
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.9])
+def test_means_of_bootstrapped_samples_disagree_by_a_known_share_of_their_variance(p):
+    """The share is ``(1 - p) / p``: a quarter at 0.8. The disagreement of members is no standard error."""
+    samples = torch.randn(300, 400)
+    masks = torch.stack([bootstrap_mask(400, 20, p, samples.device) for _ in samples])
+    means = torch.einsum("rmn,rn->rm", masks, samples) / masks.sum(-1)
+    assert means.var(1).mean().item() == pytest.approx((1 - p) / p / 400, rel=0.1)
+
+
 def test_relative_variance_is_scale_free_and_zero_for_a_collapsed_ensemble():
     values, reward = torch.randn(5, 1000), torch.randn(1000)
     u = relative_variance(values, reward)

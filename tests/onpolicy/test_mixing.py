@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pompc.networks.ensembles import masked_huber
-from pompc.onpolicy.mixing import MIXES, equal_weight, news_weight
+from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS, equal_weight, news_weight
+from pompc.onpolicy.virtual_targets import bootstrapped_share
 
 
 def test_a_virtual_transition_weighs_the_news_in_its_target():
@@ -42,3 +43,23 @@ def test_both_mixes_have_the_same_gradient_in_expectation(name):
     (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), slope)
     distance = observation - target  # distances of the values from their targets; the slope of the Huber loss ends at 1
     torch.testing.assert_close(gradient, (share * distance.clamp(-1, 1) * observation).sum().unsqueeze(0))
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.8])
+@pytest.mark.parametrize("weigh", VIRTUAL_WEIGHTS.values())
+def test_a_bias_of_virtual_targets_counts_by_their_share_of_the_news(weigh, ratio):
+    """One value of all states, learned from targets that move it by their news to 0, the virtual ones to their bias."""
+    length = {"discount": 0.95, "gae_lambda": 0.97}
+    never = [torch.zeros(1, steps, dtype=torch.bool) for steps in (512, 20)]
+    real, virtual = ((1 - bootstrapped_share(x, x, **length))[0] for x in never)
+    weight, bias = weigh(1 - virtual, 1 - real.mean()), 0.4
+    value = torch.zeros(1, requires_grad=True)
+    for _ in range(200):
+        with torch.no_grad():
+            targets = (1 - real) * value, (1 - virtual) * value + virtual * bias
+        groups = ((1 - ratio, targets[0], None), (ratio, targets[1], weight))
+        loss = sum(share * masked_huber(value.expand(1, len(x)), x, torch.ones(1, len(x)), w) for share, x, w in groups)
+        (slope,) = torch.autograd.grad(loss, value)
+        value.data -= slope / (1 - ratio + ratio * weight.mean())  # to the least loss
+    news = (1 - ratio) * real.mean(), ratio * (weight * virtual).mean()
+    torch.testing.assert_close(value.item(), (bias * news[1] / sum(news)).item(), rtol=1e-3, atol=0)

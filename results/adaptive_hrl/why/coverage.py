@@ -132,7 +132,7 @@ def survives_not(env: BatchedRacing, start: Tensor, actions: Tensor) -> Tensor:
     car, opponents = task.start((), None)
     over = torch.zeros(len(start), dtype=torch.bool)
     for action in actions.unbind(1):
-        car = env.plant.step(car, *action.unbind(-1))
+        car = env.plants.car.step(car, *action.unbind(-1))
         car = car._replace(s=env.road.wrap(car.s))
         opponents = task.advance(opponents)
         fault = faults(env.road, car, look_round(env.road, car, opponents))
