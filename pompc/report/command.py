@@ -31,7 +31,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="default: compare.png; an .html, an .svg, a .csv and a -pairs.csv lie beside it",
     )
     parser.add_argument(
-        "--metric", metavar="NAME", default="reward", help="a column of eval.csv, higher is better; default: reward"
+        "--metric",
+        metavar="NAME",
+        default="reward",
+        help="a column of eval.csv; higher is better, but of cost and lap_time lower; default: reward",
     )
     parser.add_argument("--axis", choices=AXES, default="step", help="of the pictures; default: step")
     parser.add_argument(

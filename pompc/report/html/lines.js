@@ -1,6 +1,6 @@
 // Lines over an axis: the middle of every method with its band, and its runs thinly behind.
 
-/** The values of all methods at a place, best first, for the tip. */
+/** The values of all methods at a place, highest first, for the tip. */
 function valuesAt(series, place, format) {
   const found = series.map((one) => ({ one, value: at(one.x, one.y, place), low: at(one.x, one.low ?? [], place), high: at(one.x, one.high ?? [], place) }));
   return found.filter(({ value }) => isNumber(value)).sort((a, b) => b.value - a.value).map(({ one, value, low, high }) => {

@@ -16,11 +16,12 @@ from pompc.report.html.record import facts, reached
 from pompc.report.html.videos import Video, choose, sources
 from pompc.report.html.words import SHORT, capitalised, counted, label, listed
 from pompc.report.runs import AXES
+from pompc.report.scores import better, sign
 from pompc.report.statistics import FEWEST_RUNS, RANGE
 from pompc.report.tables import readable
 
 if TYPE_CHECKING:
-    from pompc.report.comparison import Comparison, EnvironmentComparison, Overall
+    from pompc.report.comparison import Comparison, EnvironmentComparison
     from pompc.report.html.cells import Slots
 
 MOST_NAMES = 4  # in the title
@@ -58,7 +59,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "environments": [
             _environment(entry, comparison, slots, videos[entry.name], addresses) for entry in environments
         ],
-        "overall": _overall(comparison.overall, slots),
+        "overall": _overall(comparison, slots),
         "differences": [difference_table(entry) for entry in environments],
         "commands": commands(comparison),
         "runs": [
@@ -133,12 +134,15 @@ def _environment(
             *(words for axis in AXES if (words := without(entry, axis))),
         ],
         "curve_note": _curve_note(entry),
-        "final": final_table(rows, {name: method.scores for name, method in entry.methods.items()}, slots),
+        "final": final_table(
+            rows, {name: method.scores for name, method in entry.methods.items()}, slots, entry.metric
+        ),
         "places": [place | {"method": name} for name, method in entry.methods.items() for place in _places(method)],
         "gains": gain_table(entry, slots),
         "improvement": improvement_table(entry.improvement, slots),
         "reaching": reaching_table(entry, None if options.threshold is not None else options.share, slots),
-        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. Higher is better.",
+        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. "
+        f"{(better(entry.metric) or 'higher').capitalize()} is better.",
         "episode_note": _episode_note(entry),
         "dials": dials,
         "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],
@@ -197,16 +201,17 @@ def _videos(entry: EnvironmentComparison) -> list[tuple[str, Video]]:
     return [
         (name, video)
         for name, method in entry.methods.items()
-        for video in choose(method.runs, [float(score) for score in method.scores])
+        for video in choose(method.runs, [float(score) for score in method.scores], sign(entry.metric))
     ]
 
 
-def _overall(overall: Overall | None, slots: Slots) -> dict[str, Any] | None:
+def _overall(comparison: Comparison, slots: Slots) -> dict[str, Any] | None:
+    overall = comparison.overall
     if overall is None:
         return None
     return {
         "note": overall.note,
-        "table": final_table(overall.rows, {}, slots) if overall.rows else None,
+        "table": final_table(overall.rows, {}, slots, comparison.options.metric) if overall.rows else None,
         "improvement": improvement_table(overall.improvement, slots),
         "has_profiles": overall.profiles is not None,
     }
