@@ -7,6 +7,7 @@ from pathlib import Path
 
 SUFFIXES = (".html", ".png", ".svg", ".csv")
 AXES = ("step", "seconds", "model_steps")
+SCALES = ("linear", "log")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="a column of eval.csv; higher is better, but of cost and lap_time lower; default: reward",
     )
     parser.add_argument("--axis", choices=AXES, default="step", help="of the pictures; default: step")
+    parser.add_argument(
+        "--scale", choices=SCALES, default="linear", help="of the metric in the pictures, if scores lie far apart: log"
+    )
     parser.add_argument(
         "--threshold",
         metavar="SHARE",
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         published=args.published,
         split=args.split,
     )
-    return compare(args.paths, args.out, options, args.axis)
+    return compare(args.paths, args.out, options, args.axis, args.scale)
 
 
 def _output(text: str) -> Path:

@@ -14,19 +14,10 @@ from pompc.report.reaching import Reaching
 from pompc.report.runs import Run
 from pompc.report.scores import Bounds
 from pompc.report.statistics import Band, Gain, Interval
+from pompc.training.metric_names import DIALS, DRIVERS
 
-TRACES = {
-    "virtual_ratio": "virtual-data ratio rho",
-    "kl_weight": "KL weight lambda",
-    "policy_share": "share of the policy's actions",
-    "uncertainty": "uncertainty of the value",
-    "planner_kl": "divergence of the policy from the planner",
-    "model_error": "error of the model's state",
-    "reward_error": "error of the model's reward",
-    "virtual_bias": "virtual minus real value target",
-    "effective_samples": "effective samples of a plan",
-}
-"""Columns of metrics.csv that show the dials and what drives them, and their meaning."""
+TRACES = (*DIALS, *DRIVERS, "kl", "effective_samples")
+"""Columns of metrics.csv that show the dials and what drives them, in the order of their charts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pompc.report.html.words import censored, label
+from pompc.report.html.words import censored
+from pompc.report.labels import label
 from pompc.report.runs import AXES
 from pompc.report.scores import sign
 from pompc.report.statistics import FEWEST_RUNS, INTERVAL

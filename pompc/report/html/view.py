@@ -14,11 +14,13 @@ from pompc.report.html.commands import commands
 from pompc.report.html.naming import renamed
 from pompc.report.html.record import facts, reached
 from pompc.report.html.videos import Video, choose, sources
-from pompc.report.html.words import SHORT, capitalised, counted, label, listed
+from pompc.report.html.words import SHORT, capitalised, counted, listed
+from pompc.report.labels import label
 from pompc.report.runs import AXES
 from pompc.report.scores import better, sign
 from pompc.report.statistics import FEWEST_RUNS, RANGE
 from pompc.report.tables import readable
+from pompc.training.metric_names import METRICS, Metric
 
 if TYPE_CHECKING:
     from pompc.report.comparison import Comparison, EnvironmentComparison
@@ -81,7 +83,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "methods": page["methods"],
         "metrics": choices,
         "axes": {**AXES, "seconds": "time of training"},
-        "labels": {column: f"{words} ({column})" for column, words in TRACES.items()},
+        "labels": {column: f"{column} [{metric.unit}]" for column, metric in _training_metrics(environments).items()},
         "environments": [environment_data(entry) for entry in environments],
         "overall": None
         if comparison.overall is None or comparison.overall.profiles is None
@@ -107,6 +109,12 @@ def _no_axis(environments: Sequence[EnvironmentComparison], axis: str) -> str:
     if any(entry.curves(axis=axis) for entry in environments):
         return ""
     return f"no timing.csv in any run, so no axis of {AXES[axis]}"
+
+
+def _training_metrics(environments: Sequence[EnvironmentComparison]) -> dict[str, Metric]:
+    """Find what is known of the columns of metrics.csv."""
+    found = dict.fromkeys(column for entry in environments for column in columns(entry))
+    return {column: METRICS[f"train/{column}"] for column in found if f"train/{column}" in METRICS}
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -144,7 +152,7 @@ def _environment(
         "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. "
         f"{(better(entry.metric) or 'higher').capitalize()} is better.",
         "episode_note": _episode_note(entry),
-        "dials": dials,
+        "dials": [{"column": column, "words": capitalised(METRICS[f"train/{column}"].meaning)} for column in dials],
         "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],
         "no_dials": _no_dials(entry),
         "diagnostics": [metric for metric in DIAGNOSTICS if metric in metrics(entry)],
