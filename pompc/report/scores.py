@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,8 +18,8 @@ SHOWN = {"reward": "return", "success": "success", "cost": "cost", "length": "le
 """Quantities of an evaluation that a table has, and their names there."""
 
 
-def better(metric: str) -> Literal["higher", "lower"] | None:
-    """Say which values of a column of eval.csv are better; ``None`` if nothing is known of it."""
+def better(metric: str) -> str | None:
+    """Say which values of a column of eval.csv are better, ``higher`` or ``lower``; ``None`` if nothing is known of it."""
     known = METRICS.get(f"eval/{metric}")
     return None if known is None or known.best is None else {"max": "higher", "min": "lower"}[known.best]
 
