@@ -7,6 +7,7 @@ from pathlib import Path
 
 SUFFIXES = (".html", ".png", ".svg", ".csv")
 AXES = ("step", "seconds", "model_steps")
+SCALES = ("linear", "log")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,17 +24,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="run directories, folders above them, sweeps, or patterns in quotes ('runs/*/acrobot')",
     )
+    _add_output(parser)
     parser.add_argument(
-        "--out",
-        metavar="FILE.png",
-        type=_output,
-        default=Path("compare.png"),
-        help="default: compare.png; an .html, an .svg, a .csv and a -pairs.csv lie beside it",
+        "--metric",
+        metavar="NAME",
+        default="reward",
+        help="a column of eval.csv; higher is better, but of cost and lap_time lower; default: reward",
     )
-    parser.add_argument(
-        "--metric", metavar="NAME", default="reward", help="a column of eval.csv, higher is better; default: reward"
-    )
-    parser.add_argument("--axis", choices=AXES, default="step", help="of the pictures; default: step")
     parser.add_argument(
         "--threshold",
         metavar="SHARE",
@@ -50,7 +47,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="an option (env.mass) whose values are to be compared apart, as environments are",
     )
     parser.add_argument("--baseline", metavar="METHOD", help="show what the other methods gain over this one")
-    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves too")
     parser.add_argument(
         "--bounds",
         metavar="[ENV=]LOW:HIGH",
@@ -59,6 +55,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="scores that become 0 and 1 on the environments of this name (*-walk=0:1000), for one over all of them",
     )
     parser.set_defaults(handler=run)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="FILE.png",
+        type=_output,
+        default=Path("compare.png"),
+        help="default: compare.png; an .html, an .svg, a .csv and a -pairs.csv lie beside it",
+    )
+    parser.add_argument("--axis", choices=AXES, default="step", help="of the pictures; default: step")
+    parser.add_argument(
+        "--scale", choices=SCALES, default="linear", help="of the metric in the pictures, if scores lie far apart: log"
+    )
+    parser.add_argument("--published", metavar="FILE.csv", type=Path, help="show published curves too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         published=args.published,
         split=args.split,
     )
-    return compare(args.paths, args.out, options, args.axis)
+    return compare(args.paths, args.out, options, args.axis, args.scale)
 
 
 def _output(text: str) -> Path:

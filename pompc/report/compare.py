@@ -23,7 +23,13 @@ PAIRS = "-pairs.csv"
 """End of the name of the table of pairs of methods."""
 
 
-def compare(paths: Sequence[Path], output: Path, options: CompareOptions | None = None, axis: str = "step") -> int:
+def compare(
+    paths: Sequence[Path],
+    output: Path,
+    options: CompareOptions | None = None,
+    axis: str = "step",
+    scale: str = "linear",
+) -> int:
     """Print tables of the last evaluations; write the page (HTML), the curves (PNG, SVG) and the numbers (CSV).
 
     Runs of the same algorithm, environment and configuration are seeds of one method. A run's score is its mean over the
@@ -36,6 +42,7 @@ def compare(paths: Sequence[Path], output: Path, options: CompareOptions | None 
         output: one of the files; all have its stem.
         options: what to compare by.
         axis: what the pictures are drawn over, one of ``runs.AXES``.
+        scale: of the metric in the pictures, one of ``curves.SCALES``.
 
     Returns:
         The exit code 0.
@@ -60,7 +67,7 @@ def compare(paths: Sequence[Path], output: Path, options: CompareOptions | None 
     if rows := list(_pairs(comparison)):
         _write(pairs, rows)
         written.append(pairs)
-    plot_panels(_panels(comparison, axis), *pictures, column=comparison.options.metric, axis=axis)
+    plot_panels(_panels(comparison, axis), *pictures, column=comparison.options.metric, axis=axis, scale=scale)
     write(comparison, page)
     console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     return 0

@@ -14,19 +14,10 @@ from pompc.report.reaching import Reaching
 from pompc.report.runs import Run
 from pompc.report.scores import Bounds
 from pompc.report.statistics import Band, Gain, Interval
+from pompc.training.metric_names import DIALS, DRIVERS
 
-TRACES = {
-    "virtual_ratio": "virtual-data ratio rho",
-    "kl_weight": "KL weight lambda",
-    "policy_share": "share of the policy's actions",
-    "uncertainty": "uncertainty of the value",
-    "planner_kl": "divergence of the policy from the planner",
-    "model_error": "error of the model's state",
-    "reward_error": "error of the model's reward",
-    "virtual_bias": "virtual minus real value target",
-    "effective_samples": "effective samples of a plan",
-}
-"""Columns of metrics.csv that show the dials and what drives them, and their meaning."""
+TRACES = (*DIALS, *DRIVERS, "kl", "effective_samples")
+"""Columns of metrics.csv that show the dials and what drives them, in the order of their charts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +25,7 @@ class CompareOptions:
     """What a comparison asks.
 
     Attributes:
-        metric: the column of eval.csv that scores a run; higher is better.
+        metric: the column of eval.csv that scores a run. :func:`pompc.report.scores.better` says which values are better.
         share: share of the best mean over all methods that is to be reached.
         threshold: the score that is to be reached, instead of a share.
         baseline: the method that gains are over, or an unambiguous part of its name; ``None`` computes no gain.
@@ -97,7 +88,7 @@ class EnvironmentComparison:
         published: published curves of the return over environment steps.
         threshold: the score that is to be reached; nan if there is none.
         reaching: ``{axis: {method: when it is reached}}``, for the axes that all runs of a method have.
-        improvement: ``{(a, b): P(A > B)}`` of every ordered pair of methods.
+        improvement: ``{(a, b): probability that A is better}`` of every ordered pair of methods.
         gains: ``{method: its gain over the baseline}``.
         baseline: name of the baseline; ``None`` without one.
         profiles: of the final scores.
@@ -164,7 +155,7 @@ class Overall:
 
     Attributes:
         rows: a row per method of the final table.
-        improvement: ``{(a, b): mean over the environments of P(A > B)}``.
+        improvement: ``{(a, b): mean over the environments of the probability that A is better}``.
         profiles: of the normalised scores; ``None`` without them.
         note: why there is no score, or which methods are left out; may be empty.
     """

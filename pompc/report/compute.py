@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +17,7 @@ from pompc.report.learning_curves import Line, line, on_places
 from pompc.report.placing import against_published, published_bands
 from pompc.report.reaching import Reaching, reaching, threshold_of
 from pompc.report.runs import AXES, Run, search
-from pompc.report.scores import bounds_of, over_all, run_scores, summary
+from pompc.report.scores import better, bounds_of, over_all, run_scores, sign, summary
 from pompc.report.statistics import Gain, Interval, gain, mean_probability, profile_band
 
 PROFILE_POINTS = 101
@@ -35,8 +36,8 @@ def make_comparison(paths: Sequence[Path], options: CompareOptions | None = None
         options: what to ask; the defaults otherwise.
 
     Raises:
-        UserError: a path holds no evaluated run, two runs are the same seed of one method, a run lacks the metric, no
-            method is the baseline, or the published curves belong to other tasks.
+        UserError: a path holds no evaluated run, a folder holds the same seed of one method twice, a run lacks the metric,
+            no method is the baseline, or the published curves belong to other tasks.
     """
     options = options or CompareOptions()
     found = search(paths)
@@ -85,8 +86,7 @@ def _environment(
     methods = {name: _method(name, runs, options.metric, bands) for name, runs in groups.items()}
     threshold = options.threshold
     if threshold is None:
-        bounds = bounds_of(env, options.bounds)
-        threshold = _threshold(groups, options, None if bounds is None else bounds.low)
+        threshold = _threshold(env, groups, options)
     tasks = {name: [method.scores] for name, method in methods.items()}
     differ = {option: values for option, values in differences(groups).items() if len(set(values.values())) > 1}
     return EnvironmentComparison(
@@ -96,18 +96,23 @@ def _environment(
         published=bands,
         threshold=threshold,
         reaching={axis: _reaching(groups, options.metric, axis, threshold) for axis in AXES},
-        improvement=_improvement(tasks),
+        improvement=_improvement(tasks, options.metric),
         gains=_gains(methods, baseline),
         baseline=baseline,
         profiles=_profiles(tasks),
         differences=differ,
-        notes=_notes(groups, differ),
+        notes=_notes(groups, differ, options.metric),
     )
 
 
-def _notes(groups: Methods, differ: Collection[str]) -> list[str]:
+def _notes(groups: Methods, differ: Collection[str], metric: str) -> list[str]:
     """Say what makes methods hard to compare: other environments, other evaluations, runs that go on."""
-    notes = []
+    notes = [] if better(metric) else [f"a higher {metric} counts as better: nothing says which is"]
+    known = [(runs[0].algo, runs[0].hash) for runs in groups.values() if runs[0].hash is not None]
+    if twice := dict.fromkeys(algo for algo, key in known if known.count((algo, key)) > 1):
+        notes.append(
+            f"several folders hold the same seeds of one configuration, so each is a method: {', '.join(twice)}"
+        )
     if environment := [option for option in differ if option.startswith("env.")]:
         notes.append(f"options of the environment differ (--split KEY compares apart): {', '.join(environment)}")
     if evaluation := [option for option in EVALUATION if option in differ]:
@@ -129,26 +134,32 @@ def _method(name: str, runs: Sequence[Run], metric: str, bands: Sequence[publish
     )
 
 
-def _threshold(groups: Methods, options: CompareOptions, origin: float | None) -> float:
+def _threshold(env: str, groups: Methods, options: CompareOptions) -> float:
     """Compute the score to reach from the methods' mean curves on all steps of all evaluations."""
+    factor, bounds = sign(options.metric), bounds_of(env, options.bounds)
+    worst = None if bounds is None else factor * (bounds.low if factor > 0 else bounds.high)
     lines = {name: _lines(runs, options.metric, "step") for name, runs in groups.items()}
     whole = {name: found for name, found in lines.items() if found}
     if not whole:
         return float("nan")
     steps = np.unique(np.concatenate([entry.places for found in whole.values() for entry in found]))
-    return threshold_of({name: on_places(found, steps) for name, found in whole.items()}, options.share, origin)
+    curves = {name: factor * on_places(found, steps) for name, found in whole.items()}
+    return factor * threshold_of(curves, options.share, worst)
 
 
 def _reaching(groups: Methods, metric: str, axis: str, threshold: float) -> dict[str, Reaching]:
     """Find when the methods reach the threshold whose runs all have the axis."""
     if np.isnan(threshold):
         return {}
-    found = {name: _lines(runs, metric, axis) for name, runs in groups.items()}
-    return {
-        name: reaching([entry.places for entry in lines], [entry.values for entry in lines], threshold)
+    factor, found = sign(metric), {name: _lines(runs, metric, axis) for name, runs in groups.items()}
+    reached = {
+        name: reaching(
+            [entry.places for entry in lines], [factor * entry.values for entry in lines], factor * threshold
+        )
         for name, lines in found.items()
         if lines
     }
+    return {name: dataclasses.replace(entry, threshold=threshold) for name, entry in reached.items()}
 
 
 def _lines(runs: Sequence[Run], metric: str, axis: str) -> list[Line]:
@@ -158,11 +169,16 @@ def _lines(runs: Sequence[Run], metric: str, axis: str) -> list[Line]:
     return found if len(found) == len(lines) else []
 
 
-def _improvement(tasks: Tasks) -> dict[tuple[str, str], Interval]:
-    """Compute P(A > B) of every ordered pair; that of (B, A) is its complement, since a tie counts half for both."""
+def _improvement(tasks: Tasks, metric: str) -> dict[tuple[str, str], Interval]:
+    """Compute the probability of every ordered pair that A is better than B.
+
+    That of (B, A) is its complement, since a tie counts half for both.
+    """
+    factor = sign(metric)
+    signed = {name: [factor * scores for scores in runs] for name, runs in tasks.items()}
     found: dict[tuple[str, str], Interval] = {}
-    for a, b in combinations(tasks, 2):
-        there = mean_probability(tasks[a], tasks[b])
+    for a, b in combinations(signed, 2):
+        there = mean_probability(signed[a], signed[b])
         found[a, b] = there
         found[b, a] = Interval(value=1 - there.value, low=1 - there.high, high=1 - there.low)
     return found
@@ -198,4 +214,5 @@ def _overall(environments: Mapping[str, EnvironmentComparison], options: Compare
         ]
         for row in rows
     }
-    return Overall(rows=rows, improvement=_improvement(tasks), profiles=_profiles(tasks), note=note)
+    improvement = _improvement(tasks, options.metric)
+    return Overall(rows=rows, improvement=improvement, profiles=_profiles(tasks), note=note)

@@ -11,20 +11,34 @@ from pathlib import Path
 import numpy as np
 
 from pompc.report import matplotlib_backend  # noqa: F401
+from pompc.report.labels import label as name_of
 from pompc.report.learning_curves import Curve, read_curve
 from pompc.report.published import Band
 from pompc.report.runs import AXES
 
 # isort: split
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-LABELS = {"reward": "return", "success": "success rate", "cost": "cost per episode", "length": "episode length"}
+COLOURS, MARKERS = 10, "osD^vPX"  # the eleventh method has the first colour again, with another marker
+METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Of a picture by its suffix: without a date, equal curves are equal files."""
+SCALES: dict[str, tuple[str, dict[str, float]]] = {"linear": ("linear", {}), "log": ("symlog", {"linthresh": 1.0})}
+"""Scales of the quantity and what matplotlib calls them; ``log`` is linear between -1 and 1, and shows both signs."""
 WIDTH = 60  # characters of a line in the legend
 MOST_DOTS = 50  # of a line
 COLUMNS = 3  # panels side by side, at most
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colour and the marker of a label."""
+
+    colour: str
+    marker: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +77,12 @@ def plot_learning_curve(
     return output
 
 
-def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward", axis: str = "step") -> None:
+def plot_panels(
+    panels: Sequence[Panel], *outputs: Path, column: str = "reward", axis: str = "step", scale: str = "linear"
+) -> None:
     """Draw small multiples with one legend, and write them to every output, in the format of its suffix.
 
-    A label has one colour in all panels: a thin line per run, a line with dots for the interquartile mean, and its band
+    A label has one look in all panels: a thin line per run, a line with dots for the interquartile mean, and its band
     (:func:`pompc.report.statistics.curve_band`). The mean is pale where not all runs are. An open dot ends the line of a
     run that goes on. If all runs of a method have ended before the longest curve, the last mean over all of them goes on,
     dashed, or dotted beside published curves, which are dashed. Published curves reach as far as the panel's own curves,
@@ -77,10 +93,14 @@ def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward",
         outputs: the pictures (.png, .svg, .pdf).
         column: the quantity that is drawn.
         axis: what it is drawn over, one of ``runs.AXES``.
+        scale: of the quantity, one of ``SCALES``.
     """
     ours = [label for panel in panels for label in panel.curves]
     labels = list(dict.fromkeys([*ours, *(band.label for panel in panels for band in panel.bands)]))
-    colours = {label: f"C{index}" for index, label in enumerate(labels)}
+    looks = {
+        label: Look(f"C{index % COLOURS}", MARKERS[index // COLOURS % len(MARKERS)])
+        for index, label in enumerate(labels)
+    }
     wrapped = {label: textwrap.fill(label, WIDTH) for label in labels}
     outside = len(panels) > 1 or len(labels) > len(ours) or any(label != text for label, text in wrapped.items())
     rows = math.ceil(len(panels) / COLUMNS)
@@ -96,9 +116,11 @@ def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward",
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:  # those with no panel below
         axes.set_xlabel(AXES[axis])
     for axes in grid[::columns]:
-        axes.set_ylabel(f"evaluation {LABELS.get(column, column)}")
+        axes.set_ylabel(f"evaluation {name_of(column)}")
     for panel, axes in zip(panels, grid, strict=False):
-        _draw(axes, panel, colours)
+        name, settings = SCALES[scale]
+        axes.set_yscale(name, **settings)
+        _draw(axes, panel, looks)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | handles
     named = {wrapped[label]: handles[label] for label in labels if label in handles}
     if outside:
@@ -108,36 +130,37 @@ def plot_panels(panels: Sequence[Panel], *outputs: Path, column: str = "reward",
         figure.axes[0].legend(frameon=False)
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(output)
+        with rc_context({"svg.hashsalt": "pompc"}):
+            figure.savefig(output, metadata=METADATA.get(output.suffix))
 
 
-def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
+def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
     """Draw one panel: published bands behind, then the methods, continued with their last values."""
     end = max((curve.places[-1] for curve in panel.curves.values()), default=0.0)
     limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][:1])])
     for band in panel.bands:
-        shown, colour = band.until(limit), colours[band.label]
+        shown, colour = band.until(limit), looks[band.label].colour
         axes.fill_between(shown.steps, shown.low, shown.high, alpha=0.15, color=colour, linewidth=0)
         axes.plot(shown.steps, shown.mean, "--", color=colour, linewidth=1.2, label=band.label)
     for label, curve in panel.curves.items():
-        _draw_curve(axes, curve, label, colours[label])
+        _draw_curve(axes, curve, label, looks[label])
         whole = np.flatnonzero(curve.band.runs == len(curve.lines))
         if curve.places[-1] < end and len(whole) and not any(line.is_running for line in curve.lines):
             last, middle = curve.places[whole[-1]], curve.band.middle[whole[-1]]
             style = ":" if panel.bands else "--"
-            axes.plot([last, end], [middle, middle], style, color=colours[label], alpha=0.7)
+            axes.plot([last, end], [middle, middle], style, color=looks[label].colour, alpha=0.7)
     axes.set_title(panel.title)
     axes.xaxis.set_major_formatter(_thousands)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_curve(axes: Axes, curve: Curve, label: str, colour: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, label: str, look: Look) -> None:
     """Draw a method: its runs, the interquartile mean, which is pale where not all runs are, and the band."""
-    band = curve.band
+    band, colour = curve.band, look.colour
     is_whole = band.runs == len(curve.lines)
     whole = np.where(is_whole, band.middle, np.nan)
-    dots = "o" if len(curve.places) <= MOST_DOTS else ""
+    dots = look.marker if len(curve.places) <= MOST_DOTS else ""
     axes.plot(curve.places, whole, marker=dots, markersize=3, color=colour, label=label or None, zorder=3)
     if not is_whole.all():
         axes.plot(curve.places, band.middle, color=colour, alpha=0.4)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pompc.config.spec import UNHASHED
 from pompc.errors import UserError
@@ -12,50 +15,85 @@ Methods = Mapping[str, Sequence[Run]]
 """The runs of every method by its name."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Unnamed:
+    """A method without a name.
+
+    Attributes:
+        algo: name of the algorithm.
+        key: tells its configuration from others of the algorithm.
+        folder: sets it apart from runs of its configuration with the same seeds; empty without such runs.
+        runs: a run per seed.
+    """
+
+    algo: str
+    key: str
+    folder: str
+    runs: Sequence[Run]
+
+
 def group(runs: Sequence[Run], split: Sequence[str] = ()) -> dict[str, Methods]:
     """Group runs as ``{environment: {method: runs}}``, in the order of the runs.
+
+    Runs of one configuration are a method for each folder that they lie in if they have a seed in common.
 
     Args:
         runs: the runs.
         split: options whose values make environments of their own (``env.mass``), among runs that have them.
 
     Raises:
-        UserError: two runs are the same seed of one method, or no run has an option of ``split``.
+        UserError: a folder holds the same seed of one configuration twice, or no run has an option of ``split``.
     """
     for option in split:
         if not any(option in run.config for run in runs):
             raise UserError(f"--split {option}: no run has this option in its config.yaml")
-    found: dict[str, dict[tuple[str, str | None], dict[int, Run]]] = {}
+    found: dict[str, dict[tuple[str, str], list[Run]]] = {}
     for run in runs:
         facts = [f"{option.removeprefix('env.')}={run.config[option]}" for option in split if option in run.config]
         env = f"{run.env} ({', '.join(facts)})" if facts else run.env
-        seeds = found.setdefault(env, {}).setdefault((run.algo, run.hash), {})
+        key = run.hash or json.dumps(sorted(_decisive(run).items()))
+        found.setdefault(env, {}).setdefault((run.algo, key), []).append(run)
+    return {
+        env: _named([method for (algo, key), found in methods.items() for method in _apart(algo, key, found)])
+        for env, methods in found.items()
+    }
+
+
+def _apart(algo: str, key: str, runs: Sequence[Run]) -> list[_Unnamed]:
+    """Part the runs of a configuration by their folders, if they have a seed in common."""
+    if len({run.seed for run in runs}) == len(runs):
+        return [_Unnamed(algo, key, "", runs)]
+    folders: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        seeds = folders.setdefault(os.path.abspath(run.path.parent), {})
         if run.seed in seeds:
             raise UserError(
                 f"{seeds[run.seed].path} and {run.path} are the same seed {run.seed} of {run.algo}: leave one out"
             )
         seeds[run.seed] = run
-    return {env: _named(methods) for env, methods in found.items()}
+    above = os.path.commonpath(folders)
+    names = {path: os.path.relpath(path, above) if path != above else os.path.basename(path) for path in folders}
+    return [_Unnamed(algo, key, f"in {names[path]}", list(seeds.values())) for path, seeds in folders.items()]
 
 
-def _named(methods: Mapping[tuple[str, str | None], Mapping[int, Run]]) -> dict[str, Sequence[Run]]:
-    """Name the methods ``{(algorithm, hash of the configuration): {seed: run}}``.
+def _named(methods: Sequence[_Unnamed]) -> dict[str, Sequence[Run]]:
+    """Name methods.
 
     A name is the algorithm's. Several methods of one algorithm also show the options in which they differ, those of the
-    evaluation only if nothing else tells them apart.
+    evaluation only if nothing else tells them apart, and the folder of runs whose seeds others of them have too.
     """
     names: dict[str, Sequence[Run]] = {}
-    for algo in dict.fromkeys(algo for algo, _ in methods):
-        runs = {str(key): list(seeds.values()) for (name, key), seeds in methods.items() if name == algo}
-        options = differences(runs)
+    for algo in dict.fromkeys(method.algo for method in methods):
+        own = [method for method in methods if method.algo == algo]
+        options = differences({method.key: method.runs for method in own})
         without = {name: values for name, values in options.items() if not name.startswith("eval.")}
         for facts in (without, options):
-            labels = {key: ", ".join(_facts(facts, key)) for key in runs}
-            if len(set(labels.values())) == len(runs):
+            labels = [", ".join(filter(None, [*_facts(facts, method.key), method.folder])) for method in own]
+            if len(set(labels)) == len(own):
                 break
-        for key, seeds in runs.items():
-            label = f"{algo} ({labels[key] or key})" if len(runs) > 1 else algo
-            names[label if label not in names else f"{label} ({key})"] = seeds
+        for method, words in zip(own, labels, strict=True):
+            label = f"{algo} ({words or method.key})" if len(own) > 1 else algo
+            names[label if label not in names else f"{label} ({method.key})"] = method.runs
     return names
 
 

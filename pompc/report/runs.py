@@ -232,12 +232,16 @@ def _directories(path: Path) -> list[Path]:
 
 
 def _listed(file: Path) -> list[Path]:
-    """Read the run directories that a sweep lists and that have begun; a path counts from here, else from the sweep."""
+    """Read the run directories that a sweep lists and that have begun.
+
+    A path counts from the folder in which ``sweeps/NAME`` was made, else from here, else from the sweep.
+    """
     try:
         listed = [Path(str(name)) for name in yaml.safe_load(file.read_text(encoding="utf-8"))["runs"]]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(f"{file} is no sweep: its key `runs` must list run directories") from error
-    places = [[name, file.parent / name] for name in listed]
+    bases = (Path(os.path.relpath(file.parent / "../..")), Path(), file.parent)
+    places = [[base / name for base in bases] for name in listed]
     found = [[path for path in either if (path / "run.json").exists()] for either in places]
     return [paths[0] for paths in found if paths]
 

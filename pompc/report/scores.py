@@ -11,10 +11,22 @@ import numpy as np
 from pompc.errors import UserError
 from pompc.report.runs import Run
 from pompc.report.statistics import interval_or_range, iqm
+from pompc.training.metric_names import METRICS
 
 ALL = "all, normalised"  # the environment of a score over several
 SHOWN = {"reward": "return", "success": "success", "cost": "cost", "length": "length"}
 """Quantities of an evaluation that a table has, and their names there."""
+
+
+def better(metric: str) -> str | None:
+    """Say which values of a column of eval.csv are better, ``higher`` or ``lower``; ``None`` if nothing is known of it."""
+    known = METRICS.get(f"eval/{metric}")
+    return None if known is None or known.best is None else {"max": "higher", "min": "lower"}[known.best]
+
+
+def sign(metric: str) -> int:
+    """Find the factor that makes higher values better: -1 if lower ones are, else 1."""
+    return -1 if better(metric) == "lower" else 1
 
 
 @dataclass(frozen=True, kw_only=True)

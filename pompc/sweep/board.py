@@ -31,6 +31,7 @@ class Entry:
         step: environment steps so far.
         score: mean return of its last evaluation; nan before the first.
         rate: environment steps per second.
+        doing: is held while the run is done: two trials of a search may ask for the same run.
     """
 
     planned: Planned
@@ -40,6 +41,7 @@ class Entry:
     step: int = 0
     score: float = math.nan
     rate: float = math.nan
+    doing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def seconds_left(self) -> float:

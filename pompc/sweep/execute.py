@@ -46,7 +46,7 @@ class Sweep:
         """Enter a run on the board; one that is finished is done at once."""
         entry = self.board.add(Entry(planned, self.folder.log(planned.directory)))
         entry.look()
-        if entry.is_finished():
+        if entry.state != "running" and entry.is_finished():
             entry.state, entry.code = "done", DONE
         return entry
 
@@ -56,6 +56,10 @@ class Sweep:
 
     def perform(self, entry: Entry) -> None:
         """Run a run of the board to its end, unless it is done; its state says how it went."""
+        with entry.doing:
+            self._perform(entry)
+
+    def _perform(self, entry: Entry) -> None:
         if entry.state == "done":
             return
         if self.stop.received:

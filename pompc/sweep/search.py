@@ -129,7 +129,11 @@ class Search:
             sweep.perform(entry)
         if any(entry.state == "stopped" for entry in entries):
             return
-        values = [self._value(entry) for entry in entries if entry.state == "done"]
+        ended = [entry for entry in entries if entry.state == "done"]
+        values = [self._value(entry) for entry in ended]
+        for entry, value in zip(ended, values, strict=True):
+            if not math.isfinite(value):
+                sweep.board.problems.append(f"trial {number}: {entry.planned.directory} has no return that is a number")
         if len(values) < len(entries) or not all(map(math.isfinite, values)):
             self._study.tell(number, state=TrialState.FAIL)
         else:

@@ -67,7 +67,8 @@ def _say_end(sweep: Sweep, runs: Runs) -> int:
     board, folder = sweep.board, sweep.folder
     lines = [f"{folder.path}: {board.counts() or 'no runs'}"]
     for entry in board.in_state("failed"):
-        lines.append(f"failed: {entry.planned.label} (exit code {entry.code}; log {entry.log}): {entry.last_words()}")
+        how = "not run" if entry.code is None else f"exit code {entry.code}"
+        lines.append(f"failed: {entry.planned.label} ({how}; log {entry.log}): {entry.last_words()}")
     lines += [f"failed: {problem}" for problem in board.problems]
     failed = len(lines) > 1
     lines += runs.result()

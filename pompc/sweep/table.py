@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pompc.sweep.board import Board, Entry, State
+from pompc.sweep.board import STATES, Board, Entry, State
 from pompc.training.progress import RunConsole
 
 LINE_EVERY_S = 60.0
@@ -69,7 +69,7 @@ def make_table(board: Board, most: int) -> Table:
     """Make the table of the runs: what needs attention first, and the rest as far as ``most`` rows have room."""
     table = Table(caption=board.counts(), caption_justify="left", box=None, pad_edge=False)
     table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("state")
+    table.add_column("state", no_wrap=True, min_width=max(map(len, STATES)))
     for name in ("step", "return", "steps/s", "time left"):
         table.add_column(name, justify="right", no_wrap=True)
     entries = [entry for state in SHOWN_FIRST for entry in board.in_state(state)]

@@ -43,30 +43,19 @@ class Task:
     def run(self, started: Callable[[subprocess.Popen], None] | None = None) -> int:
         """Run until the end or until asked to stop, and return the exit code; 130 if stopped.
 
-        A run directory that another process uses is waited for: that process may do the same run.
+        A run directory that another process uses is waited for: that process may do the same run. Another process that
+        takes the directory while this run starts is waited for, too.
 
         Args:
             started: is given the process of the run.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab", buffering=0) as log:
-            if not self._wait_until_free(log):
-                return INTERRUPTED
-            log.write(f"$ pompc run {shlex.join(self.words)}\n".encode())
-            command = [sys.executable, *self.program, *self.words]
-            environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-            with subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=environment,
-                start_new_session=True,
-            ) as process:
-                if started is not None:
-                    started(process)
-                return self._attend(process)
+            while self._wait_until_free(log):
+                code = self._start(log, started)
+                if code in (0, INTERRUPTED) or self._user() is None:
+                    return code
+            return INTERRUPTED
 
     @property
     def asked(self) -> int:
@@ -76,11 +65,28 @@ class Task:
         except FileNotFoundError:
             return 0
 
+    def _start(self, log: io.FileIO, started: Callable[[subprocess.Popen], None] | None) -> int:
+        log.write(f"$ pompc run {shlex.join(self.words)}\n".encode())
+        command = [sys.executable, *self.program, *self.words]
+        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            env=environment,
+            start_new_session=True,
+        ) as process:
+            if started is not None:
+                started(process)
+            return self._attend(process)
+
     def _wait_until_free(self, log: io.FileIO) -> bool:
         """Wait while another process uses the run directory; return whether the run may start."""
         said = False
         while not self.asked:
-            pid = _user(self.folder / self.directory / ".lock")
+            pid = self._user()
             if pid is None:
                 return True
             if not said:
@@ -91,6 +97,8 @@ class Task:
 
     def _attend(self, process: subprocess.Popen) -> int:
         """Wait for the end; pass requests to stop on, an interruption of this process among them.
+
+        Requests that come together are passed on one at a time: signals that wait for a process become one.
 
         Any other exception closes the child's standard input, so that it stops too.
         """
@@ -104,15 +112,15 @@ class Task:
                 asked = passed + 1
             if asked > passed:
                 process.send_signal(signal.SIGINT)
-                passed = asked
+                passed += 1
 
-
-def _user(lock: Path) -> str | None:
-    """Find the process that holds a lock; ``None`` if nothing does."""
-    if not lock.exists():
-        return None
-    try:
-        with exclusive(lock):
+    def _user(self) -> str | None:
+        """Find the process that uses the run directory; ``None`` if nothing does."""
+        lock = self.folder / self.directory / ".lock"
+        if not lock.exists():
             return None
-    except InUse as error:
-        return error.pid
+        try:
+            with exclusive(lock):
+                return None
+        except InUse as error:
+            return error.pid

@@ -163,6 +163,13 @@ METRICS: dict[str, Metric] = {
     **dict(_metrics("final", _OUTCOME | _TIME | _DIALS)),
 }
 """Every name that pompc's own algorithms and environments log."""
+DIALS = tuple(_DIALS)
+"""Columns of metrics.csv that are the dials."""
+DRIVERS = (
+    *("uncertainty", "real_error", "virtual_error", "virtual_bias"),
+    *("model_error", "reward_error", "alpha_w", "alpha_p"),
+)
+"""Columns of metrics.csv on which schedules of the dials may depend, or that say how far virtual data can be trusted."""
 MEDIA: dict[str, str] = {
     "curve": "the learning curve, after every evaluation",
     "video": "an episode, at the end of the run",

@@ -8,6 +8,7 @@ import pytest
 from support.stored_runs import write_run
 
 from pompc.cli import main
+from pompc.report import command, curves, runs
 
 
 @pytest.fixture
@@ -21,6 +22,10 @@ def folder(tmp_path):
 def read(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_the_choices_are_those_that_the_code_knows():
+    assert (tuple(runs.AXES), tuple(curves.SCALES)) == (command.AXES, command.SCALES)
 
 
 def test_pictures_and_tables_lie_side_by_side(folder, capsys):

@@ -7,6 +7,7 @@ from support.stored_runs import write_run
 from pompc.errors import UserError
 from pompc.report.comparison import CompareOptions
 from pompc.report.compute import make_comparison
+from pompc.report.html.cells import final_table
 from pompc.report.scores import Bounds
 from pompc.report.statistics import probability_of_improvement
 
@@ -64,6 +65,29 @@ def test_any_column_of_the_evaluation_may_score_a_run(folder):
         UserError, match="has no speed in its last evaluation: --metric is one of reward, success, policy"
     ):
         make_comparison([folder], CompareOptions(metric="speed"))
+
+
+def test_a_lower_cost_is_better_everywhere(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path / f"good{seed}", (9, 4, 1), seed, algo="good")
+        write_run(tmp_path / f"bad{seed}", (9, 8, 7 + seed), seed, algo="bad")
+    for file in tmp_path.glob("*/eval*.csv"):
+        file.write_text(file.read_text().replace("reward", "cost").replace("success", "reward"))
+    (entry,) = make_comparison([tmp_path], CompareOptions(metric="cost", share=0.5)).environments.values()
+    assert entry.improvement["good", "bad"].value == 1
+    assert entry.threshold == 1.5  # half more than the best mean
+    good, bad = (entry.reaching["step"][name] for name in ("good", "bad"))
+    assert (good.reached, good.threshold, bad.reached) == (5, 1.5, 0)
+    assert good.median == pytest.approx(100 + 100 * 2.5 / 3)
+    assert not entry.notes
+    table = final_table([method.row for method in entry.methods.values()], {}, {"good": 0, "bad": 1}, "cost")
+    assert [row["method"] for row in table["rows"] if any(cell["is_best"] for cell in row["cells"])] == ["good"]
+    assert "below all others" in table["note"]
+
+
+def test_a_metric_without_a_better_direction_says_that_higher_counts(folder):
+    (entry,) = make_comparison([folder], CompareOptions(metric="policy_gap")).environments.values()
+    assert entry.notes == ["a higher policy_gap counts as better: nothing says which is"]
 
 
 def test_gains_are_over_the_method_that_a_part_of_a_name_fits(folder):

@@ -15,12 +15,40 @@ def draw(monkeypatch, tmp_path):
 
     def draw(*outputs, axis="step", **methods):
         figures, written = [], []
-        monkeypatch.setattr(Figure, "savefig", lambda figure, path: (figures.append(figure), written.append(path)))
+        monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), written.append(path)))
         curves = {name: of_lines(lines) for name, lines in methods.items()}
         plot_panels([Panel(title="t", curves=curves)], *(outputs or [tmp_path / "out.png"]), axis=axis)
         return figures[0].axes[0], written
 
     return draw
+
+
+def test_a_logarithmic_scale_shows_both_signs(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.append(figure))
+    curve = of_lines([line(100, [-1e5, 1e2])])
+    plot_panels([Panel(title="t", curves={"ppo": curve})], tmp_path / "a.png", scale="log")
+    (axes,) = figures[0].axes
+    low, high = axes.transData.transform([(0, -1e5), (0, 1e2)])[:, 1]
+    middle = axes.transData.transform((0, -1.0))[1]
+    assert 0.4 < (middle - low) / (high - low) < 0.8
+
+
+def test_the_same_curves_are_the_same_files(tmp_path):
+    curve = of_lines([line(100, [1, 2]), line(100, [2, 3])])
+    files = [tmp_path / f"{number}{suffix}" for suffix in (".svg", ".png") for number in (1, 2)]
+    for file in files:
+        plot_panels([Panel(title="t", curves={"ppo": curve})], file)
+    contents = [file.read_bytes() for file in files]
+    assert contents[0] == contents[1]
+    assert contents[2] == contents[3]
+    assert b"<dc:date>" not in contents[0]
+
+
+def test_more_methods_than_colours_have_other_markers(draw):
+    axes, _ = draw(**{f"m{number}": [line(100, [number, number])] for number in range(21)})
+    looks = [(str(shown.get_color()), shown.get_marker()) for shown in axes.lines]
+    assert len(set(looks)) == len(looks) == 21
 
 
 def line(end, values, status="finished"):

@@ -1,5 +1,6 @@
 """Methods are told apart by what their runs were configured to do."""
 
+import dataclasses
 import json
 
 import pytest
@@ -76,7 +77,28 @@ def test_values_of_an_option_can_make_environments(make):
         group(runs, ["env.mas"])
 
 
-def test_the_same_seed_twice_is_refused_with_both_paths(make):
+def test_the_same_seed_twice_in_a_folder_is_refused_with_both_paths(make):
     one, other = make(seed=3), make(seed=3)
     with pytest.raises(UserError, match=r".*0 and .*1 are the same seed 3 of adaptive_hrl: leave one out"):
         group([one, other])
+
+
+def test_the_same_seeds_in_several_folders_are_methods_named_by_them(make, tmp_path):
+    runs = [make(seed=seed, beta=beta) for beta, seed in ((1, 0), (1, 1), (1, 0), (1, 2), (2, 0))]
+    places = ["here", "here", "there/again", "there/again", "here"]
+    moved = [
+        dataclasses.replace(run, path=tmp_path / place / run.path.name) for run, place in zip(runs, places, strict=True)
+    ]
+    for run, new in zip(runs, moved, strict=True):
+        new.path.parent.mkdir(parents=True, exist_ok=True)
+        run.path.rename(new.path)
+    assert names(*moved)["acrobot"] == {
+        "adaptive_hrl (beta=1, in here)": 2,
+        "adaptive_hrl (beta=1, in there/again)": 2,
+        "adaptive_hrl (beta=2)": 1,
+    }
+
+
+def test_runs_without_a_hash_are_told_apart_by_their_options(make):
+    runs = [dataclasses.replace(make(seed=seed, backend=name), hash=None) for name in ("a", "b") for seed in (0, 1)]
+    assert names(*runs)["acrobot"] == {"adaptive_hrl (backend=a)": 2, "adaptive_hrl (backend=b)": 2}

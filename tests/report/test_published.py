@@ -79,7 +79,7 @@ def test_a_band_ends_at_the_limit_or_at_its_own_end():
 def test_the_axis_goes_as_far_as_our_runs_and_to_the_first_published_point(tmp_path, monkeypatch, reach, shown):
     (tmp_path / "eval.csv").write_text(f"step,reward,seed\n0,1,0\n{reach},2,0\n")
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.append(figure))
     curve = read_curve([tmp_path / "eval.csv"])
     plot_panels([Panel(title="t", curves={"ours": curve}, bands=[band()])], tmp_path / "out.png")
     (axes,) = figures[0].axes
@@ -90,7 +90,7 @@ def test_the_axis_goes_as_far_as_our_runs_and_to_the_first_published_point(tmp_p
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend(tmp_path, monkeypatch):
     (tmp_path / "eval.csv").write_text("step,reward,seed\n0,1,0\n100,2,0\n")
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.append(figure))
     curve = read_curve([tmp_path / "eval.csv"])
     panels = [
         Panel(title="1", curves={"x": curve}, bands=[band()]),

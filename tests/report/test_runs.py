@@ -1,6 +1,7 @@
 """Runs are found wherever they lie, and their files are read as they are."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_a_sweep_has_the_runs_it_lists_from_here_or_from_its_folder(tmp_path, mo
     (tmp_path / "sweeps" / "s" / "sweep.yaml").write_text(json.dumps({"runs": listed}))
     assert sorted(seeds(tmp_path / "sweeps" / "s")) == [0, 1]
     assert sorted(seeds(tmp_path / "sweeps", tmp_path / "runs")) == [0, 1, 2]
+
+
+def test_a_sweep_of_another_folder_has_its_own_runs_and_not_those_of_the_same_name_here(tmp_path, monkeypatch):
+    for seed, place in enumerate(("here", "there")):
+        write_run(tmp_path / place / "runs" / "a", seed)
+        folder = tmp_path / place / "sweeps" / "s"
+        folder.mkdir(parents=True)
+        (folder / "sweep.yaml").write_text(json.dumps({"runs": ["runs/a"]}))
+    monkeypatch.chdir(tmp_path / "here")
+    assert seeds(Path("../there/sweeps/s")) == [1]
+    assert seeds(tmp_path / "there" / "sweeps") == [1]
+    assert [run.path for run in find_runs([Path("sweeps/s")])] == [Path("runs/a")]
 
 
 @pytest.mark.parametrize("content", ["runs: 5", "- a", "other: []", "runs: [", ""])

@@ -48,9 +48,9 @@ class InstantLauncher:
         directory = task.folder / task.directory
         directory.mkdir(parents=True, exist_ok=True)
         steps = spec.options.steps
-        (directory / "run.json").write_text(json.dumps({"status": "finished", "step": steps, **spec.identity}))
         write_csv(directory / "timing.csv", [{"step": steps, "env_steps_per_s": 50.0}])
         write_csv(directory / "eval.csv", [{"step": steps, "reward": self.returns(dict(spec.values))}])
+        (directory / "run.json").write_text(json.dumps({"status": "finished", "step": steps, **spec.identity}))
         return 0
 
     def close(self) -> None:

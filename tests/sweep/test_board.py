@@ -60,8 +60,8 @@ def test_a_run_is_on_the_board_once(entry):
     assert board.counts() == "1 waiting"
 
 
-def shown(board, height, **options):
-    console = Console(file=io.StringIO(), width=100, **options)
+def shown(board, height, width=100):
+    console = Console(file=io.StringIO(), width=width)
     console.print(make_table(board, height))
     return console.file.getvalue()  # pyright: ignore
 
@@ -77,6 +77,12 @@ def test_the_table_shows_failed_runs_first_and_as_many_as_there_is_room_for(tmp_
     assert lines[4].strip() == "1 waiting, 1 running, 1 done, 1 failed"
     assert "500 / 1,000" in lines[2]
     assert lines[2].endswith("0:00:50")
+
+
+def test_a_narrow_table_keeps_the_state(tmp_path):
+    planned = Planned((), "algo=ppo env=acrobot " * 3, tmp_path, 1000, IDENTITY)
+    board = Board([Entry(planned, tmp_path / "log", state="stopped", step=500, rate=10.0)])
+    assert "stopped" in shown(board, 5, width=50)
 
 
 def test_a_terminal_gets_a_live_table_and_a_pipe_gets_lines(entry):

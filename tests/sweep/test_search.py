@@ -1,8 +1,10 @@
 """A search by Optuna, with runs that end at once and returns that are functions of the values."""
 
 import json
+import math
 import os
 import signal
+import time
 
 import pytest
 from sweeping import RUN, InstantLauncher, write_csv
@@ -74,6 +76,21 @@ def test_a_trial_is_the_mean_over_its_seeds(use):
         assert trial.value == 10 + int(trial.params["planner.horizon"])
 
 
+def test_trials_with_the_same_values_share_their_runs(use):
+    """A launcher that is asked twice for one run would start a second process in its directory."""
+
+    def act(task, number):
+        time.sleep(0.3)
+        task.directory.mkdir(parents=True, exist_ok=True)
+        write_csv(task.directory / "eval.csv", [{"step": 100, "reward": 1.0}])
+        return 0
+
+    launcher = use(InstantLauncher(act=act, jobs=4))
+    assert sweep("planner.horizon=3,5", "search=4") == 0
+    assert states() == ["COMPLETE"] * 4
+    assert len(launcher.done) == len(set(launcher.done)) <= 2
+
+
 @pytest.mark.parametrize(("objective", "value"), [("last", 1.0), ("best", 5.0)])
 def test_the_objective_is_the_last_or_the_best_evaluation(use, objective, value):
     def returns(values):
@@ -131,6 +148,13 @@ def test_a_failed_trial_is_said_and_tried_again_by_the_same_command(use, capsys)
     assert sweep(*RANGES, "search=2") == 0
     assert second.done == [first.done[0]]
     assert states() == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_trial_without_a_return_fails_and_is_said(use, capsys):
+    use(InstantLauncher(returns=lambda values: math.nan))
+    assert sweep(*RANGES, "search=1") == 1
+    assert states() == ["FAIL"]
+    assert "has no return that is a number" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def test_an_error_of_a_cluster_fails_its_run_alone_and_stands_in_the_log(use, ca
 
     use(InstantLauncher(act=act))
     assert sweep("seed=0,1") == 1
-    assert "ConnectionError: the node is gone" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "failed: seed=0 (not run; log " in output
+    assert "ConnectionError: the node is gone" in output
     assert sorted(row["state"] for row in status().values()) == ["done", "failed"]
 
 

@@ -68,14 +68,11 @@ def test_the_log_has_the_command_and_the_output_of_each_start(make):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_each_request_to_stop_is_passed_on(make, in_thread, tmp_path, count):
+def test_each_request_to_stop_is_passed_on_though_they_come_together(make, in_thread, tmp_path, count):
     task = make(UNTIL_ASKED.format(count=count))
     code = in_thread(task)
     wait_for((tmp_path / "ready").exists)
-    for _ in range(count):
-        with open(task.stop, "ab") as file:
-            file.write(b"!")
-        time.sleep(0.5)
+    task.stop.write_bytes(b"!" * count)
     assert code() == 130
     assert f"asked {count}" in task.log.read_text()
 
@@ -130,3 +127,16 @@ def test_a_killed_parent_takes_its_run_along(make, tmp_path):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     wait_for((tmp_path / "ended").exists)
+
+
+def test_a_run_directory_that_is_taken_during_the_start_is_waited_for(make, in_thread, tmp_path):
+    """Two sweeps that start the same run at the same time both find its directory free."""
+    work = "if not pathlib.Path('first').exists(): pathlib.Path('first').touch(); time.sleep(0.3); sys.exit(2)"
+    task = make(work)
+    (tmp_path / "run").mkdir()
+    code = in_thread(task)
+    wait_for((tmp_path / "first").exists)
+    with exclusive(tmp_path / "run/.lock"):
+        wait_for(lambda: "waiting for process" in task.log.read_text())
+    assert code() == 0
+    assert task.log.read_text().count("words: ") == 2

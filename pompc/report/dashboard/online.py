@@ -51,6 +51,7 @@ def publish(subject: Subject, *, entity: str | None, question: str) -> Published
         report = make_report(subject, owner, question, workspace.url).save()
     except (wandb.Error, OSError, ValueError) as error:  # no connection, no permission, no such project
         raise UserError(
-            f"wandb: {' '.join(str(error).split())}; check --entity, --project and `wandb login`"
+            f"wandb: {' '.join(str(error).split())}; check --entity, --project and `wandb login`, or write a page: "
+            "WANDB_MODE=offline pompc dashboard"
         ) from error
     return Published(workspace.url, report.url)

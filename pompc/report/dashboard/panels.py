@@ -10,19 +10,13 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from pompc.training.metric_names import MEDIA, METRICS, MODEL_STEPS, SECONDS, STEP
+from pompc.training.metric_names import DIALS, DRIVERS, MEDIA, METRICS, MODEL_STEPS, SECONDS, STEP
 
 LEARNING = "Learning curves"
 SECTIONS: dict[str, tuple[str, ...]] = {
     LEARNING: ("eval/reward", "eval/success", "eval/cost", "train/return", "train/success"),
-    "Dials": ("train/virtual_ratio", "train/kl_weight", "train/policy_share", "train/epsilon"),
-    "Uncertainty": (
-        "train/uncertainty",
-        "eval/value_error",
-        "train/virtual_bias",
-        "train/model_error",
-        "train/reward_error",
-    ),
+    "Dials": tuple(f"train/{name}" for name in DIALS),
+    "Uncertainty": ("eval/value_error", *(f"train/{name}" for name in DRIVERS)),
     "Planner and policy": (
         "eval/policy_reward",
         "eval/policy_gap",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pompc.report.html.words import censored, label
+from pompc.report.html.words import censored
+from pompc.report.labels import label
 from pompc.report.runs import AXES
+from pompc.report.scores import sign
 from pompc.report.statistics import FEWEST_RUNS, INTERVAL
 from pompc.report.tables import UNITS, readable, until
 
@@ -27,21 +29,24 @@ MARK_WIDTH, MARK_EDGE = 150, 5
 """Of the picture of a method's runs in the final table, in pixels."""
 
 
-def final_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray], slots: Slots) -> dict[str, Any]:
+def final_table(
+    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray], slots: Slots, metric: str = "reward"
+) -> dict[str, Any]:
     """Lay out the final table: all columns of the CSV, and a picture of the runs.
 
     Args:
         rows: a row per method.
         scores: ``{method: scores [run]}``; empty for scores over several environments, which have no picture.
         slots: places of the methods.
+        metric: the column of eval.csv that scores a run.
     """
     known = dict.fromkeys(key for row in rows for key in row if key not in ("environment", "algorithm"))
     columns = sorted(known, key=lambda column: column in WIDE)  # the others keep their order
-    best = _supported_best(rows)
+    best = _supported_best(rows, metric)
     return {
         "columns": columns,
         "has_marks": bool(scores),
-        "note": _note(rows, best),
+        "note": _note(rows, best, metric),
         "rows": [
             {
                 "method": row["algorithm"],
@@ -60,16 +65,19 @@ def final_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarr
     }
 
 
-def _supported_best(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Find the method whose interval lies above the intervals of all others."""
+def _supported_best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
+    """Find the method whose interval is better than the intervals of all others: no point of them overlaps."""
     if len(rows) < 2 or any(row["extent"] != INTERVAL for row in rows):
         return None
-    first = max(rows, key=lambda row: row["low"])
-    others = [row["high"] for row in rows if row is not first]
-    return first["algorithm"] if first["low"] > max(others) else None
+    factor = sign(metric)
+    worst, best = (
+        {row["algorithm"]: pick(factor * row["low"], factor * row["high"]) for row in rows} for pick in (min, max)
+    )
+    first = max(worst, key=lambda name: worst[name])
+    return first if worst[first] > max(value for name, value in best.items() if name != first) else None
 
 
-def _note(rows: Sequence[Mapping[str, Any]], best: str | None) -> str:
+def _note(rows: Sequence[Mapping[str, Any]], best: str | None, metric: str) -> str:
     few = [row["algorithm"] for row in rows if row["extent"] != INTERVAL]
     if few:
         which = "" if len(few) == len(rows) else f" ({'; '.join(few)})"
@@ -82,8 +90,8 @@ def _note(rows: Sequence[Mapping[str, Any]], best: str | None) -> str:
     if len(rows) < 2:
         return words
     if best:
-        return f"{words} The best is marked: its interval lies above all others."
-    return f"{words} No method is marked as the best: the highest intervals overlap."
+        return f"{words} The best is marked: its interval lies {'above' if sign(metric) > 0 else 'below'} all others."
+    return f"{words} No method is marked as the best: the best intervals overlap."
 
 
 def _mark(
@@ -111,7 +119,7 @@ def improvement_table(found: Mapping[tuple[str, str], Interval], slots: Slots) -
     if not names:
         return None
     has_interval = any(not math.isnan(entry.low) for entry in found.values())
-    note = "The probability that a run of the row scores higher than a run of the column."
+    note = "The probability that a run of the row is better than a run of the column."
     if has_interval:
         note += " Below it the 95 % bootstrap interval; bold: the interval leaves out 0.5."
     if any(math.isnan(entry.low) for entry in found.values()):

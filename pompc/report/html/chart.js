@@ -43,6 +43,19 @@ function airy([low, high]) {
   return [low >= 0 && low < air ? 0 : low - air, high <= 0 && -high < air ? 0 : high + air];
 }
 
+/** Scales of values: both ways between a value and its place. The logarithmic one is nearly linear between -1 and 1, and has both signs. */
+const SCALES = {
+  linear: { bend: (value) => value, straighten: (place) => place },
+  log: { bend: (value) => Math.sign(value) * Math.log10(1 + Math.abs(value)), straighten: (place) => Math.sign(place) * (10 ** Math.abs(place) - 1) },
+};
+
+/** Round values on a scale: on a logarithmic one powers of ten, if there are enough of them. */
+function marksOn(scale, [low, high], count, kind) {
+  const powers = [...Array(15).keys()].flatMap((power) => [-(10 ** (power + 1)), 10 ** (power + 1)]);
+  const shown = scale === "log" ? [0, ...powers].filter((value) => low <= value && value <= high) : [];
+  return shown.length > 2 ? shown : ticks(low, high, count, kind);
+}
+
 /** The value of a line at a place between its points; null outside or in a gap. */
 function at(x, y, place) {
   const right = x.findIndex((value) => value >= place);
@@ -54,12 +67,14 @@ function at(x, y, place) {
 
 /** The axes of a chart. Returns the picture, scales from data to pixels, and the inverse of x. */
 function frame(box, { width, height, x, y, label }) {
-  const marks = ticks(...y.domain, Math.max(2, height / 55), y.kind);
+  const { bend } = SCALES[y.scale ?? "linear"];
+  const marks = marksOn(y.scale, y.domain, Math.max(2, height / 55), y.kind);
   const words = marks.map((value) => FORMATS[y.kind].tick(value));
   const left = Math.max(26, ...words.map((word) => word.length * 7 + 12));
   const [top, right, bottom] = [26, 16, x.ticks === false ? 12 : 42];
   const scale = (domain, from, to) => (value) => from + ((value - domain[0]) / (domain[1] - domain[0])) * (to - from);
-  const [px, py] = [scale(x.domain, left, width - right), scale(y.domain, height - bottom, top)];
+  const [px, up] = [scale(x.domain, left, width - right), scale(y.domain.map(bend), height - bottom, top)];
+  const py = (value) => up(bend(value));
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, tabindex: 0 });
   marks.forEach((value, index) => {
     svg.append(draw("line", { class: "gridline", x1: left, x2: width - right, y1: py(value), y2: py(value) }));

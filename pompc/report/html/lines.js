@@ -1,6 +1,6 @@
 // Lines over an axis: the middle of every method with its band, and its runs thinly behind.
 
-/** The values of all methods at a place, best first, for the tip. */
+/** The values of all methods at a place, highest first, for the tip. */
 function valuesAt(series, place, format) {
   const found = series.map((one) => ({ one, value: at(one.x, one.y, place), low: at(one.x, one.low ?? [], place), high: at(one.x, one.high ?? [], place) }));
   return found.filter(({ value }) => isNumber(value)).sort((a, b) => b.value - a.value).map(({ one, value, low, high }) => {
@@ -31,7 +31,7 @@ function markers(one, isFull, px, py) {
 
 /**
  * Draw lines.
- * @param spec {label, height, steps, x: {label, kind}, y: {label, kind, domain}, series: [{slot, name, x, y, low, high, runs, total, thin}]};
+ * @param spec {label, height, steps, x: {label, kind}, y: {label, kind, scale, domain}, series: [{slot, name, x, y, low, high, runs, total, thin}]};
  *   `thin` are the runs {name, x, y}; `runs` counts those behind each point, of `total`; `steps` draws stairs.
  */
 function lineChart(box, width, spec) {
@@ -39,7 +39,8 @@ function lineChart(box, width, spec) {
   const xs = series.flatMap((one) => [one.x, ...one.thin.map((run) => run.x)]);
   const ys = series.flatMap((one) => [one.y, one.low ?? [], one.high ?? [], ...one.thin.map((run) => run.y)]);
   const x = { ...spec.x, domain: spec.x.domain ?? range(xs) };
-  const y = { ...spec.y, domain: spec.y.domain ?? airy(range(ys)) };
+  const { bend, straighten } = SCALES[spec.y.scale ?? "linear"];
+  const y = { ...spec.y, domain: spec.y.domain ?? airy(range(ys).map(bend)).map(straighten) };
   const { svg, px, py, place, left, right, top, bottom } = frame(box, { width, height: spec.height, x, y, label: spec.label });
   for (const one of series) {
     const group = draw("g", { class: `${look(one.slot)}${one.isPublished ? " published" : ""}`, "data-method": one.name });

@@ -15,6 +15,7 @@ const choice = () => {
   return {
     x: known("x", "step"),
     y: known("y", data.metrics[0].key),
+    scale: known("scale", "linear"),
     runs: known("runs", "all"),
     theme: known("theme", "auto"),
     hide: new Set(words.getAll("hide").filter((name) => data.methods.includes(name))),
@@ -24,7 +25,7 @@ const choice = () => {
 /** Put a change into the address; what is at its default is left out. */
 function choose(change) {
   const next = { ...choice(), ...change };
-  const defaults = { x: "step", y: data.metrics[0].key, runs: "all", theme: "auto" };
+  const defaults = { x: "step", y: data.metrics[0].key, scale: "linear", runs: "all", theme: "auto" };
   const words = new URLSearchParams();
   for (const [name, value] of Object.entries(defaults)) if (next[name] !== value) words.set(name, next[name]);
   for (const name of next.hide) words.append("hide", name);
@@ -75,7 +76,7 @@ function curvesOver(box, width, env, { bands, lineOf, label, height, missing, pu
   const text = described(`${label} over ${axis}, on ${env.name}`, series, readable);
   const x = { label: axis, kind: kindOf(now.x) };
   const all = published ? [...publishedOf(env, now), ...series] : series;
-  lineChart(box, width, { label: text, height, x, y: { label, kind: "number" }, series: all });
+  lineChart(box, width, { label: text, height, x, y: { label, kind: "number", scale: now.scale }, series: all });
 }
 
 function evaluation(box, width, env, metric, title, height) {
@@ -148,7 +149,7 @@ function render(box) {
 
 function refresh() {
   const now = choice();
-  for (const name of ["x", "y", "runs", "theme"]) controls.elements[name].value = now[name];
+  for (const name of ["x", "y", "scale", "runs", "theme"]) controls.elements[name].value = now[name];
   if (now.theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = now.theme;
   for (const chip of chips) chip.setAttribute("aria-pressed", String(!now.hide.has(chip.dataset.method)));

@@ -30,7 +30,7 @@ class Video:
     words: str
 
 
-def choose(runs: Sequence[Run], scores: Sequence[float]) -> list[Video]:
+def choose(runs: Sequence[Run], scores: Sequence[float], sign: int = 1) -> list[Video]:
     """Choose the films of the best and the worst run of a method, by the score of the last evaluation.
 
     A run films one episode at its end, so these are episodes of the best and the worst run, and not the best and the worst
@@ -39,10 +39,11 @@ def choose(runs: Sequence[Run], scores: Sequence[float]) -> list[Video]:
     Args:
         runs: the runs of a method.
         scores: their scores ``[run]``.
+        sign: -1 if lower scores are better.
     """
     filmed = sorted(
         ((score, run) for run, score in zip(runs, scores, strict=True) if run.video is not None),
-        key=lambda pair: -pair[0],
+        key=lambda pair: -sign * pair[0],
     )
     if not filmed:
         return []

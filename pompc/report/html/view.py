@@ -14,13 +14,16 @@ from pompc.report.html.commands import commands
 from pompc.report.html.naming import renamed
 from pompc.report.html.record import facts, reached
 from pompc.report.html.videos import Video, choose, sources
-from pompc.report.html.words import SHORT, capitalised, counted, label, listed
+from pompc.report.html.words import SHORT, capitalised, counted, listed
+from pompc.report.labels import label
 from pompc.report.runs import AXES
+from pompc.report.scores import better, sign
 from pompc.report.statistics import FEWEST_RUNS, RANGE
 from pompc.report.tables import readable
+from pompc.training.metric_names import METRICS, Metric
 
 if TYPE_CHECKING:
-    from pompc.report.comparison import Comparison, EnvironmentComparison, Overall
+    from pompc.report.comparison import Comparison, EnvironmentComparison
     from pompc.report.html.cells import Slots
 
 MOST_NAMES = 4  # in the title
@@ -58,7 +61,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "environments": [
             _environment(entry, comparison, slots, videos[entry.name], addresses) for entry in environments
         ],
-        "overall": _overall(comparison.overall, slots),
+        "overall": _overall(comparison, slots),
         "differences": [difference_table(entry) for entry in environments],
         "commands": commands(comparison),
         "runs": [
@@ -80,7 +83,7 @@ def view(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], dict[str
         "methods": page["methods"],
         "metrics": choices,
         "axes": {**AXES, "seconds": "time of training"},
-        "labels": {column: f"{words} ({column})" for column, words in TRACES.items()},
+        "labels": {column: f"{column} [{metric.unit}]" for column, metric in _training_metrics(environments).items()},
         "environments": [environment_data(entry) for entry in environments],
         "overall": None
         if comparison.overall is None or comparison.overall.profiles is None
@@ -108,6 +111,12 @@ def _no_axis(environments: Sequence[EnvironmentComparison], axis: str) -> str:
     return f"no timing.csv in any run, so no axis of {AXES[axis]}"
 
 
+def _training_metrics(environments: Sequence[EnvironmentComparison]) -> dict[str, Metric]:
+    """Find what is known of the columns of metrics.csv."""
+    found = dict.fromkeys(column for entry in environments for column in columns(entry))
+    return {column: METRICS[f"train/{column}"] for column in found if f"train/{column}" in METRICS}
+
+
 def _notes(comparison: Comparison) -> list[str]:
     if not comparison.waiting:
         return []
@@ -133,14 +142,17 @@ def _environment(
             *(words for axis in AXES if (words := without(entry, axis))),
         ],
         "curve_note": _curve_note(entry),
-        "final": final_table(rows, {name: method.scores for name, method in entry.methods.items()}, slots),
+        "final": final_table(
+            rows, {name: method.scores for name, method in entry.methods.items()}, slots, entry.metric
+        ),
         "places": [place | {"method": name} for name, method in entry.methods.items() for place in _places(method)],
         "gains": gain_table(entry, slots),
         "improvement": improvement_table(entry.improvement, slots),
         "reaching": reaching_table(entry, None if options.threshold is not None else options.share, slots),
-        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. Higher is better.",
+        "profile_note": f"The share of the runs whose {label(entry.metric)} lies above the value. "
+        f"{(better(entry.metric) or 'higher').capitalize()} is better.",
         "episode_note": _episode_note(entry),
-        "dials": dials,
+        "dials": [{"column": column, "words": capitalised(METRICS[f"train/{column}"].meaning)} for column in dials],
         "fixed": [f"{column} {readable(value)}" for column, value in fixed.items() if column in TRACES],
         "no_dials": _no_dials(entry),
         "diagnostics": [metric for metric in DIAGNOSTICS if metric in metrics(entry)],
@@ -197,16 +209,17 @@ def _videos(entry: EnvironmentComparison) -> list[tuple[str, Video]]:
     return [
         (name, video)
         for name, method in entry.methods.items()
-        for video in choose(method.runs, [float(score) for score in method.scores])
+        for video in choose(method.runs, [float(score) for score in method.scores], sign(entry.metric))
     ]
 
 
-def _overall(overall: Overall | None, slots: Slots) -> dict[str, Any] | None:
+def _overall(comparison: Comparison, slots: Slots) -> dict[str, Any] | None:
+    overall = comparison.overall
     if overall is None:
         return None
     return {
         "note": overall.note,
-        "table": final_table(overall.rows, {}, slots) if overall.rows else None,
+        "table": final_table(overall.rows, {}, slots, comparison.options.metric) if overall.rows else None,
         "improvement": improvement_table(overall.improvement, slots),
         "has_profiles": overall.profiles is not None,
     }

@@ -11,24 +11,8 @@ from pompc.report.tables import readable
 if TYPE_CHECKING:
     from pompc.report.reaching import Reaching
 
-LABELS = {
-    "reward": "return",
-    "success": "success rate",
-    "cost": "cost per episode",
-    "length": "episode length",
-    "policy_reward": "return of the bare policy",
-    "policy_gap": "return of the planner minus the policy's",
-    "planner_kl": "divergence of the policy from the planner",
-    "value_error": "value minus Monte-Carlo return",
-}
-"""Columns of an evaluation, for people; other columns keep their names."""
 SHORT = {"step": "steps", "seconds": "wall-clock", "model_steps": "model steps"}
 """Axes, as the page's switch calls them."""
-
-
-def label(metric: str) -> str:
-    """Name a column of an evaluation."""
-    return LABELS.get(metric, metric.replace("_", " "))
 
 
 def listed(names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from browser import Browser, find_chromium
-from pages import page_of, write_methods
+from pages import page_of, write_methods, write_whole_run
 from stored_runs import write_run
 
 from pompc.report.html import videos
@@ -134,6 +134,27 @@ def test_metric_and_runs_are_chosen_by_the_address_too(browser, page):
         "all",
         "step",
     ]
+    assert browser.problems == []
+
+
+def test_the_logarithmic_scale_has_both_signs_and_separates_what_an_outlier_flattens(browser, tmp_path):
+    ends = {"good": -2.0, "fair": -20.0, "lost": -200_000.0, "won": 300.0}
+    for algo, end in ends.items():
+        write_whole_run(tmp_path / algo, (end, end, end), algo=algo)
+    page_of(tmp_path, tmp_path / "page.html")
+    heights = f"""Object.fromEntries([...document.querySelectorAll('{CURVE} g[data-method]')].map((group) =>
+        [group.dataset.method, group.querySelector("path.middle").getBBox().y]))"""
+    labels = f"[...document.querySelectorAll('{CURVE} text[text-anchor=end]')].map((one) => one.textContent)"
+    browser.open((tmp_path / "page.html").as_uri())
+    linear = browser.run(heights)
+    assert abs(linear["good"] - linear["fair"]) < 1
+    browser.run("location.hash = 'scale=log'")
+    browser.settle()
+    found = browser.run(heights)
+    assert browser.run("controls.elements.scale.value") == "log"
+    assert found["won"] < found["good"] < found["fair"] < found["lost"]
+    assert found["fair"] - found["good"] > 15
+    assert {"-100k", "-10", "0", "10", "100"} <= set(browser.run(labels))
     assert browser.problems == []
 
 

@@ -79,6 +79,8 @@ def test_the_films_of_the_best_and_the_worst_run_are_chosen(tmp_path):
     for run in runs[2:]:
         (run.path / "video.mp4").write_bytes(b"film")
     assert [video.words for video in choose(runs, scores)] == ["best run, seed 3, 7", "worst run, seed 2, 1"]
+    lower = [video.words for video in choose(runs, scores, sign=-1)]
+    assert lower == ["best run, seed 2, 1", "worst run, seed 3, 7"]
     assert [video.words for video in choose(runs[:1], scores[:1])] == ["its run, seed 0, 5"]
 
 
