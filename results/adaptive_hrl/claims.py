@@ -97,11 +97,9 @@ def markdown(name: str, about: Mapping[str, Any], lines: Sequence[Mapping[str, A
 
 
 def probability(line: Mapping[str, Any], other: str) -> str:
-    """Write a probability of improvement with its interval; empty if it was not computed."""
-    if f"p_{other}" not in line:
-        return ""
-    low, high = line[f"p_{other}_low"], line[f"p_{other}_high"]
-    return f"{line[f'p_{other}']:.2f}" + ("" if math.isnan(low) else f" ({low:.2f} to {high:.2f})")
+    """Write a probability of improvement with its interval; empty with too few runs for one."""
+    low, high = (line.get(f"p_{other}_{end}", math.nan) for end in ("low", "high"))
+    return "" if math.isnan(low) else f"{line[f'p_{other}']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def slug(name: str) -> str:
@@ -109,20 +107,34 @@ def slug(name: str) -> str:
     return re.sub(r"\W+", "_", name.lower()).strip("_")
 
 
-def main() -> None:
-    """Judge every comparison that has runs."""
-    plan = yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))
+def stored(about: Mapping[str, Any]) -> dict[str, Sequence[Run]]:
+    """Read the stored runs of a comparison, by method."""
+    folders = {method: HERE / method for method in about["runs"]}
+    return {method: find_runs([folder]) for method, folder in folders.items() if any(folder.glob("seed*/cost.json"))}
+
+
+def judge_all() -> tuple[list[dict[str, Any]], str]:
+    """Judge every comparison that has two methods: the lines of claims.csv, and the tables of README.md."""
     lines, tables = [], []
-    for name, about in plan["rows"].items():
-        stored = {method: HERE / method for method in about["runs"] if any((HERE / method).glob("seed*/cost.json"))}
-        if len(stored) < 2:
-            continue
-        runs = {method: find_runs([folder]) for method, folder in stored.items()}
-        found = list(judge(name, about, runs))
-        lines += found
-        tables.append(markdown(name, about, found))
-        curves = {method.partition("/")[2]: curve(seeds, about["metric"], "step") for method, seeds in runs.items()}
-        plot_panels([Panel(title=name, curves=curves)], HERE / f"{slug(name)}.png", column=about["metric"])
+    for name, about in yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))["rows"].items():
+        if len(runs := stored(about)) > 1:
+            found = list(judge(name, about, runs))
+            lines += found
+            tables.append(markdown(name, about, found))
+    return lines, "\n\n".join(tables)
+
+
+def draw_all() -> None:
+    """Draw the learning curves of every comparison that has two methods."""
+    for name, about in yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))["rows"].items():
+        if len(runs := stored(about)) > 1:
+            curves = {method.partition("/")[2]: curve(seeds, about["metric"], "step") for method, seeds in runs.items()}
+            plot_panels([Panel(title=name, curves=curves)], HERE / f"{slug(name)}.png", column=about["metric"])
+
+
+def main() -> None:
+    """Write claims.csv, the tables between the marks of README.md, and the pictures."""
+    lines, tables = judge_all()
     with open(HERE / "claims.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
         writer.writeheader()
@@ -130,8 +142,8 @@ def main() -> None:
     page = HERE / "README.md"
     before, _, rest = page.read_text(encoding="utf-8").partition("<!-- claims -->\n")
     _, _, after = rest.partition("<!-- end of claims -->")
-    text = "\n\n".join(tables)
-    page.write_text(f"{before}<!-- claims -->\n{text}\n<!-- end of claims -->{after}", encoding="utf-8")
+    page.write_text(f"{before}<!-- claims -->\n{tables}\n<!-- end of claims -->{after}", encoding="utf-8")
+    draw_all()
 
 
 if __name__ == "__main__":
