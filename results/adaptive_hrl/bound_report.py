@@ -59,9 +59,9 @@ def draw(table: Table, path: Path) -> None:
 def text(table: Table) -> str:
     """What the table says, in Markdown."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    return "\n".join(
-        [f"Made at commit `{commit.stdout.strip()}`.", "", *_chains(table), *_schedules(table), *_linear(table)]
-    )
+    head = ["# The bound and measured errors", "", f"Made at commit `{commit.stdout.strip()}` by"]
+    head += ["`python results/adaptive_hrl/bound.py`.", ""]
+    return "\n".join([*head, *_chains(table), *_schedules(table), *_linear(table)])
 
 
 def _chains(table: Table) -> list[str]:
