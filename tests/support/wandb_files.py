@@ -38,11 +38,16 @@ def parts(run: Path) -> list[Path]:
 
     Wandb writes in a process of its own, which takes a moment after the end of a run.
     """
-    files, deadline = list((run / "wandb").glob("offline-run-*/*.wandb")), time.monotonic() + 20
-    while not all(of_kind(file, "exit") for file in files):
+    starts, deadline = list((run / "wandb").glob("offline-run-*")), time.monotonic() + 60
+    while len(files := _ended(starts)) < len(starts):
         assert time.monotonic() < deadline, "a file of wandb has no end"
         time.sleep(0.05)
     return sorted(files, key=_began)
+
+
+def _ended(starts: list[Path]) -> list[Path]:
+    """List the files of starts whose end is written."""
+    return [file for start in starts for file in start.glob("*.wandb") if of_kind(file, "exit")]
 
 
 def _began(file: Path) -> float:

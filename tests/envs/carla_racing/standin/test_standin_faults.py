@@ -62,7 +62,10 @@ def test_refused_spawns(client, world):
     fault("refuse_spawn", 2)
     assert "collision" in refusal(spawn, world, CAR)
     assert "collision" in refusal(spawn, world, CAR)
-    assert spawn(world, CAR).is_alive
+    car, deadline = spawn(world, CAR), time.monotonic() + 10.0
+    while not car.is_alive and time.monotonic() < deadline:  # the client knows it from the next snapshot on
+        time.sleep(0.05)
+    assert car.is_alive
 
 
 @in_client
