@@ -20,13 +20,12 @@ import yaml
 
 from pompc.report.curves import Panel, plot_panels
 from pompc.report.learning_curves import curve, on_places
-from pompc.report.reaching import Reaching, reaching, threshold_of
+from pompc.report.reaching import Reaching, steps_to_best
 from pompc.report.runs import Run, find_runs
 from pompc.report.scores import run_scores
-from pompc.report.statistics import bootstrap_interval, gain, iqm, probability_of_improvement
+from pompc.report.statistics import FEWEST_RUNS, bootstrap_interval, gain, iqm, probability_of_improvement
 
 HERE = Path(__file__).parent
-FEWEST = 5  # runs, for an interval
 
 
 def judge(name: str, about: Mapping[str, Any], runs: Mapping[str, Sequence[Run]]) -> Iterator[dict[str, Any]]:
@@ -41,7 +40,7 @@ def judge(name: str, about: Mapping[str, Any], runs: Mapping[str, Sequence[Run]]
     scores = {method: run_scores(seeds)[metric] for method, seeds in runs.items()}
     reached = until(metric, runs)
     for method, seeds in runs.items():
-        low, high = bootstrap_interval([scores[method]]) if len(seeds) >= FEWEST else (math.nan, math.nan)
+        low, high = bootstrap_interval([scores[method]]) if len(seeds) >= FEWEST_RUNS else (math.nan, math.nan)
         line = {"comparison": name, "method": method, "runs": len(seeds), "metric": metric}
         line |= {"iqm": iqm(scores[method]), "low": low, "high": high, "mean": scores[method].mean()}
         line |= {
@@ -63,11 +62,7 @@ def until(metric: str, runs: Mapping[str, Sequence[Run]]) -> dict[str, Reaching]
     """Find when the runs reach 95 % of the best mean over all methods; those that never do are censored and counted."""
     lines = {method: curve(seeds, metric, "step").lines for method, seeds in runs.items()}
     steps = np.unique(np.concatenate([line.places for found in lines.values() for line in found]))
-    threshold = threshold_of({method: on_places(found, steps) for method, found in lines.items()})
-    return {
-        method: reaching([line.places for line in found], [line.values for line in found], threshold)
-        for method, found in lines.items()
-    }
+    return steps_to_best(steps, {method: on_places(found, steps) for method, found in lines.items()})
 
 
 def markdown(name: str, about: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
@@ -107,34 +102,34 @@ def slug(name: str) -> str:
     return re.sub(r"\W+", "_", name.lower()).strip("_")
 
 
-def stored(about: Mapping[str, Any]) -> dict[str, Sequence[Run]]:
-    """Read the stored runs of a comparison, by method."""
-    folders = {method: HERE / method for method in about["runs"]}
-    return {method: find_runs([folder]) for method, folder in folders.items() if any(folder.glob("seed*/cost.json"))}
+def comparisons() -> Iterator[tuple[str, Mapping[str, Any], dict[str, Sequence[Run]]]]:
+    """Yield the comparisons of which two methods are stored: name, row of ``runs.yaml``, and the runs by method."""
+    for name, about in yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))["rows"].items():
+        stored = [method for method in about["runs"] if any((HERE / method).glob("seed*/cost.json"))]
+        if len(stored) > 1:
+            yield name, about, {method: find_runs([HERE / method]) for method in stored}
 
 
-def judge_all() -> tuple[list[dict[str, Any]], str]:
-    """Judge every comparison that has two methods: the lines of claims.csv, and the tables of README.md."""
+def judge_all(draw: bool = False) -> tuple[list[dict[str, Any]], str]:
+    """Judge every comparison: the lines of claims.csv, and the tables of README.md.
+
+    Args:
+        draw: also draw the learning curves.
+    """
     lines, tables = [], []
-    for name, about in yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))["rows"].items():
-        if len(runs := stored(about)) > 1:
-            found = list(judge(name, about, runs))
-            lines += found
-            tables.append(markdown(name, about, found))
-    return lines, "\n\n".join(tables)
-
-
-def draw_all() -> None:
-    """Draw the learning curves of every comparison that has two methods."""
-    for name, about in yaml.safe_load((HERE / "runs.yaml").read_text(encoding="utf-8"))["rows"].items():
-        if len(runs := stored(about)) > 1:
+    for name, about, runs in comparisons():
+        found = list(judge(name, about, runs))
+        lines += found
+        tables.append(markdown(name, about, found))
+        if draw:
             curves = {method.partition("/")[2]: curve(seeds, about["metric"], "step") for method, seeds in runs.items()}
             plot_panels([Panel(title=name, curves=curves)], HERE / f"{slug(name)}.png", column=about["metric"])
+    return lines, "\n\n".join(tables)
 
 
 def main() -> None:
     """Write claims.csv, the tables between the marks of README.md, and the pictures."""
-    lines, tables = judge_all()
+    lines, tables = judge_all(draw=True)
     with open(HERE / "claims.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
         writer.writeheader()
@@ -143,7 +138,6 @@ def main() -> None:
     before, _, rest = page.read_text(encoding="utf-8").partition("<!-- claims -->\n")
     _, _, after = rest.partition("<!-- end of claims -->")
     page.write_text(f"{before}<!-- claims -->\n{tables}\n<!-- end of claims -->{after}", encoding="utf-8")
-    draw_all()
 
 
 if __name__ == "__main__":

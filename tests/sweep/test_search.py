@@ -10,25 +10,11 @@ import pytest
 from sweeping import RUN, InstantLauncher, write_csv
 
 from pompc.cli import main
-from pompc.sweep import launchers
 
 optuna = pytest.importorskip("optuna")
 
 RANGES = ("planner.horizon=interval(2,9)", "planner.temperature=tag(log,interval(1e-2,1))")
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def use(monkeypatch):
-    def use(launcher):
-        monkeypatch.setattr(launchers, "find", lambda name: launcher)
-        return launcher
-
-    return use
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def sweep(*words):

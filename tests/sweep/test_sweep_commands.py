@@ -15,21 +15,7 @@ from pompc.sweep import launchers
 from pompc.sweep.folder import SweepFolder
 from pompc.system.locking import exclusive
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def use(monkeypatch):
-    """Let the sweep use a launcher."""
-
-    def use(launcher):
-        monkeypatch.setattr(launchers, "find", lambda name: launcher)
-        return launcher
-
-    return use
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def sweep(*words):
