@@ -106,7 +106,8 @@ class WandbLog:
             job_type=JOB_TYPE,
             tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
             config={**values, **facts},
-            settings=wandb.Settings(silent=True, console="off"),
+            # Otherwise a process whose earlier run never finished would log into that one.
+            settings=wandb.Settings(silent=True, console="off", reinit="create_new"),
         )
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)

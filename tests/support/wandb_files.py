@@ -17,7 +17,7 @@ FULL, LAST = 1, 4
 
 
 def records(file: Path) -> Iterator[Any]:
-    """Yield the records of a ``.wandb`` file, joined from their chunks."""
+    """Yield the records of a ``.wandb`` file, joined from their chunks; one that is being written is left out."""
     data = file.read_bytes()
     assert data.startswith(MAGIC) or not data
     place, begun = len(MAGIC) + 3, b""
@@ -27,6 +27,8 @@ def records(file: Path) -> Iterator[Any]:
             continue
         _, length, kind = HEAD.unpack_from(data, place)
         place += HEAD.size
+        if place + length > len(data):
+            return
         begun, place = begun + data[place : place + length], place + length
         if kind in (FULL, LAST):
             yield Record.FromString(begun)
@@ -39,6 +41,7 @@ def parts(run: Path) -> list[Path]:
     Wandb writes in a process of its own, which takes a moment after the end of a run.
     """
     starts, deadline = list((run / "wandb").glob("offline-run-*")), time.monotonic() + 60
+    assert starts, "wandb wrote nothing here"
     while len(files := _ended(starts)) < len(starts):
         assert time.monotonic() < deadline, "a file of wandb has no end"
         time.sleep(0.05)

@@ -136,6 +136,16 @@ def test_a_picture_below_the_step_of_a_resumed_run_is_not_lost(tmp_path, monkeyp
     assert all(place == 321 and step <= 32 for step, place in sent)
 
 
+def test_a_run_that_never_finished_takes_no_rows_of_the_next_one(tmp_path, request):
+    """As when wandb failed in the middle, and its run was left alone."""
+    import wandb
+
+    left = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True, console="off"))
+    request.addfinalizer(left.finish)
+    (file,) = parts(complete(toy_config(tmp_path / "run", *OFFLINE)))
+    assert [row["env_step"] for row in history(file) if "eval/reward" in row] == [0, 48, 96, 144, 192]
+
+
 def test_a_new_start_in_the_same_directory_is_another_run(tmp_path):
     spec = toy_config(tmp_path, *OFFLINE)
     for _ in range(2):
