@@ -41,6 +41,15 @@ class Cost(Protocol):
 
 
 @runtime_checkable
+class LastAction(Protocol):
+    """A cost whose terminal term also sees the action that led to the last state."""
+
+    def terminal_after(self, state: Tensor, action: Tensor, parameters: Tensor | None) -> Tensor:
+        """Charge the last state in the place of :meth:`Cost.terminal`: ``[..., state]``, ``[..., action]`` -> ``[...]``."""
+        ...
+
+
+@runtime_checkable
 class Terminating(Protocol):
     """Dynamics that know the end of an episode: no cost counts after it."""
 

@@ -7,8 +7,11 @@ from pompc.system.lazy import lazy
 
 if TYPE_CHECKING:
     from pompc.planner.mppi import MPPI
-    from pompc.planner.plan import Plan
+    from pompc.planner.plan import Callback, Iteration, Plan
 
-__all__ = ["MPPI", "MPPIConfig", "Plan"]
+__all__ = ["MPPI", "Callback", "Iteration", "MPPIConfig", "Plan"]
 
-__getattr__ = lazy(__name__, {"MPPI": "pompc.planner.mppi", "Plan": "pompc.planner.plan"})
+__getattr__ = lazy(
+    __name__,
+    {"MPPI": "pompc.planner.mppi", **dict.fromkeys(("Callback", "Iteration", "Plan"), "pompc.planner.plan")},
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, Share
+from pompc.config.options import Finite, NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, Share
 from pompc.errors import UserError
 
 
@@ -25,6 +26,8 @@ class MPPIConfig(Options):
         noise_knots: support points of spline noise.
         init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most
             ``max_std``.
+        init_covariance: covariance matrix of an action's entries at the start of a plan, as a list of lines. It gives
+            the standard deviations in the place of ``init_std``; ``None`` draws independent entries.
         min_std: smallest adapted standard deviation.
         max_std: largest standard deviation.
         adapt_std: estimate the standard deviation from the weighted samples after every iteration.
@@ -60,6 +63,7 @@ class MPPIConfig(Options):
     noise_exponent: NonNegativeFloat = 1.0
     noise_knots: PositiveInt = 5
     init_std: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.5
+    init_covariance: tuple[tuple[Finite, ...], ...] | None = None
     min_std: NonNegativeFloat = 0.05
     max_std: PositiveFloat = 2.0
     adapt_std: bool = False
@@ -78,6 +82,7 @@ class MPPIConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_std()
+        self._check_covariance()
         self._check_numbers_of_samples()
         if self.tighten and not self.constrained:
             raise UserError(
@@ -105,6 +110,25 @@ class MPPIConfig(Options):
             raise UserError(
                 f"planner.init_std={self.init_std} is above planner.max_std={self.max_std}: raise planner.max_std or lower "
                 "planner.init_std"
+            )
+
+    def _check_covariance(self) -> None:
+        lines = self.init_covariance
+        if lines is None:
+            return
+        entries = range(len(lines))
+        if any(len(line) != len(lines) for line in lines) or any(
+            not math.isclose(lines[i][j], lines[j][i], rel_tol=1e-9) for i in entries for j in entries
+        ):
+            raise UserError(
+                "planner.init_covariance must be a symmetric matrix: as many lines as each line has numbers, the same on "
+                "both sides of the diagonal"
+            )
+        largest = max((lines[i][i] for i in entries), default=0.0)
+        if largest > self.max_std**2:
+            raise UserError(
+                f"planner.init_covariance has a variance of {largest:g}, above the square of planner.max_std="
+                f"{self.max_std}: raise planner.max_std or lower the variance"
             )
 
     def _check_numbers_of_samples(self) -> None:

@@ -9,9 +9,10 @@ from pompc.models.protocols import Cost, Dynamics, TerminalValue
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Hard
+from pompc.planner.covariance import CorrelatedNoise, Correlation
 from pompc.planner.importance import Importance
-from pompc.planner.noise import NOISES
-from pompc.planner.plan import Plan
+from pompc.planner.noise import NOISES, Noise
+from pompc.planner.plan import Callback, Iteration, Plan
 from pompc.planner.scoring import Scorer
 from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value
 
@@ -30,14 +31,18 @@ class MPPI:
         low: lower bound of the actions, a number or ``[action]``.
         high: upper bound of the actions.
         device: device of the plans.
+        dtype: dtype of the plans, that of the model: ``torch.float64``, for example.
+        generator: source of all random numbers, on ``device``; ``None`` takes torch's global random state.
 
     Attributes:
+        rest: the action that plans begin with ``[action]``: zero, or the middle of bounds that do not contain zero.
         scorer: rolls samples out and sums their costs.
         model_steps: steps of the dynamics so far.
 
     Raises:
-        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``compile`` finds no
-            C++ compiler, or the dynamics lack the margins that an option needs.
+        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``dtype`` is no
+            floating point type, ``init_covariance`` is no covariance of an action, ``compile`` finds no C++ compiler, or
+            the dynamics lack the margins that an option needs.
     """
 
     def __init__(
@@ -50,17 +55,28 @@ class MPPI:
         low: float | Tensor = -1.0,
         high: float | Tensor = 1.0,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
     ) -> None:
-        self.config = config
-        self.action_dim = action_dim
-        self.device = torch.device(device)
-        self.low, self.high = (bound.to(self.device) for bound in inputs.bounds(low, high, action_dim))
-        self.init_std = inputs.initial_std(config.init_std, action_dim).to(self.device)
-        self._door = inputs.Door(config, action_dim, self.device)
-        self.scorer = Scorer(config, dynamics, cost, self.device)
-        self.noise = NOISES[config.noise](config)
+        inputs.require_floating(dtype)
+        self.config, self.action_dim = config, action_dim
+        self.device, self.dtype, self.generator = torch.device(device), dtype, generator
+        self.low, self.high = (bound.to(self.device) for bound in inputs.bounds(low, high, action_dim, dtype))
+        self.rest = inputs.rest(self.low, self.high)
+        self.init_std = inputs.initial_std(config.init_std, action_dim, dtype).to(self.device)
+        self._door = inputs.Door(config, action_dim, self.device, dtype)
+        self.scorer = Scorer(config, dynamics, cost, self.device, dtype)
+        self.noise: Noise = NOISES[config.noise](config)
+        correlation = None
+        if config.init_covariance is not None:
+            correlation = Correlation(config.init_covariance, action_dim)
+            self.init_std = correlation.std.to(self.device, dtype)
+            self.noise = CorrelatedNoise(self.noise, correlation)
         covariance = self.noise.covariance(config.horizon)
-        self.importance = Importance(config, covariance, self.device) if config.control_cost else None
+        self.importance, self._second = None, self.rest
+        if config.control_cost:  # the samples around zero are those of the base
+            self.importance = Importance(config, covariance, self.device, dtype, correlation)
+            self._second = torch.zeros_like(self.rest)
         self.hard = Hard(config) if config.hard else None
         self.model_steps = 0
 
@@ -82,10 +98,11 @@ class MPPI:
         discount: Tensor | None = None,
         noise: Tensor | None = None,
         margins: bool = False,
+        callback: Callback | None = None,
     ) -> Plan:
         """Plan from every state.
 
-        Shapes, devices and types are compared before anything is computed; numbers become float32.
+        Shapes, devices and types are compared before anything is computed; numbers become those of :attr:`dtype`.
 
         Args:
             state: model states ``[batch, state]``.
@@ -97,6 +114,7 @@ class MPPI:
             discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
             margins: measure the margins of the samples even if no option needs them.
+            callback: called after every iteration; it ends the plan by ``True``.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
@@ -126,6 +144,10 @@ class MPPI:
             self.model_steps += actions[..., 0].numel()
             scored = scored if self.hard is None else self.hard.drop(scored)
             mean, std, weights, log_ratio = self._updated(drawn, actions, scored.weighed, mean, std, proposals)
+            if callback is not None and callback(
+                Iteration(iteration, mean, std, actions, scored.states, scored.costs, weights)
+            ):
+                break
         if self.hard is not None:
             alone = self.scorer(given, mean.unsqueeze(2), terminal_value, None)
             self.model_steps += mean[..., 0].numel()
@@ -149,8 +171,8 @@ class MPPI:
         Args:
             batch: number of environments.
             candidates: number of candidates.
-            mean: warm start ``[batch, horizon, action]``; ``None`` starts from zero.
-            is_init: starts an environment from zero, bool ``[batch]``.
+            mean: warm start ``[batch, horizon, action]``; ``None`` starts from :attr:`rest`.
+            is_init: starts an environment from rest, bool ``[batch]``.
 
         Returns:
             Mean and standard deviation ``[batch, candidate, horizon, action]``.
@@ -158,9 +180,9 @@ class MPPI:
         shape = (batch, candidates, self.config.horizon, self.action_dim)
         std = self.init_std.expand(shape)
         if mean is None:
-            return torch.zeros(shape, device=self.device), std
+            return self.rest.expand(shape).contiguous(), std
         if is_init is not None:
-            mean = torch.where(is_init.view(batch, 1, 1), 0.0, mean)
+            mean = torch.where(is_init.view(batch, 1, 1), self.rest, mean)
         return mean.unsqueeze(1).expand(shape), std
 
     def sample(self, mean: Tensor, std: Tensor, proposals: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -173,13 +195,13 @@ class MPPI:
             noise: standard noise ``[batch, candidate, sample, horizon, action]``; ``None`` draws it.
 
         Returns:
-            ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around zero,
-            samples around the mean.
+            ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around rest (with
+            a control cost around zero), samples around the mean.
         """
         config = self.config
         batch, candidates, horizon, action = mean.shape
         shape = (batch, candidates, config.num_samples, horizon, action)
-        noise = self.noise(shape, self.device) if noise is None else noise
+        noise = self.noise(shape, self.device, self.dtype, self.generator) if noise is None else noise
         num_proposals = 0 if proposals is None else proposals.shape[2]
         fixed = num_proposals + config.include_mean
         deviation = noise * std.unsqueeze(2)
@@ -187,7 +209,7 @@ class MPPI:
         actions = deviation + mean.unsqueeze(2)
         if config.num_zero_mean:
             zero = slice(fixed, fixed + config.num_zero_mean)
-            actions[:, :, zero] = deviation[:, :, zero]
+            actions[:, :, zero] = deviation[:, :, zero] + self._second
         if proposals is not None:
             actions[:, :, :num_proposals] = proposals
         return actions
@@ -231,16 +253,24 @@ class MPPI:
             return plan.mean[..., 0, :]
         batch, candidates, samples = plan.weights.shape
         weights = plan.weights.view(-1, samples)
-        index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1)
+        index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1, generator=self.generator)
         first = plan.actions[..., 0, :]
         chosen = index.view(batch, candidates, 1, 1).expand(-1, -1, 1, first.shape[-1])
         drawn = first.gather(2, chosen).squeeze(2)
         return drawn if self.hard is None else self.hard.selected(drawn, plan)
 
     def shift(self, mean: Tensor) -> Tensor:
-        """Drop the first action of a plan ``[..., horizon, action]``: the result is the warm start of the next plan."""
-        last = mean[..., -1:, :]
-        return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
+        """Drop the first action of a plan: the result is the warm start of the next one.
+
+        Args:
+            mean: a plan ``[..., any, action]``. One of another horizon is cut, or filled as its last step is.
+
+        Returns:
+            ``[..., horizon, action]``.
+        """
+        left = mean[..., 1 : 1 + self.config.horizon, :]
+        last = mean[..., -1:, :] if self.config.repeat_last else self.rest.expand_as(mean[..., -1:, :])
+        return torch.cat([left, *[last] * (self.config.horizon - left.shape[-2])], dim=-2)
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Roll the dynamics out; see :meth:`Scorer.rollout`."""

@@ -15,16 +15,25 @@ if TYPE_CHECKING:
 
 
 class Noise(Protocol):
-    """Draw standard noise over a horizon, from torch's global random state of the device."""
+    """Draw standard noise over a horizon."""
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw noise of ``shape = (..., horizon, action)`` with unit variance in every entry."""
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw noise of ``shape = (..., horizon, action)`` with unit variance in every entry.
+
+        Without a ``generator`` it draws from torch's global random state of the device.
+        """
         ...
 
     def covariance(self, horizon: int) -> Tensor:
         """Compute the covariance over time of each action entry ``[horizon, horizon]``, float64 with ones on the diagonal.
 
-        Action entries are independent of each other. The covariance is singular if the noise has fewer degrees of freedom
+        It is the same for all action entries. The covariance is singular if the noise has fewer degrees of freedom
         than steps.
         """
         ...
@@ -33,11 +42,18 @@ class Noise(Protocol):
 class WhiteNoise:
     """Draw independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """See :class:`Noise`."""
         *lead, horizon, action = shape
         # Each entry is contiguous in memory, because the model reads one action entry of one step at a time.
-        return torch.randn((horizon, action, *lead), device=device).movedim((0, 1), (-2, -1))
+        drawn = torch.randn((horizon, action, *lead), device=device, dtype=dtype, generator=generator)
+        return drawn.movedim((0, 1), (-2, -1))
 
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`: the identity."""
@@ -53,14 +69,22 @@ class LinearNoise:
 
     def __init__(self, mixing: np.ndarray) -> None:
         mixing = mixing / np.linalg.norm(mixing, axis=1, keepdims=True)
-        self._mixing = torch.as_tensor(mixing, dtype=torch.float32)
+        self._exact = torch.as_tensor(mixing, dtype=torch.float64)
+        self._mixing = self._exact.to(torch.float32)
         self._covariance = torch.as_tensor(mixing @ mixing.T, dtype=torch.float64)
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """See :class:`Noise`."""
-        self._mixing = self._mixing.to(device)
+        if self._mixing.dtype != dtype or self._mixing.device != device:
+            self._mixing = self._exact.to(device, dtype)
         *lead, _, action = shape
-        inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device)
+        inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device, dtype=dtype, generator=generator)
         return torch.tensordot(self._mixing, inputs, dims=1).movedim((0, 1), (-2, -1))
 
     def covariance(self, horizon: int) -> Tensor:

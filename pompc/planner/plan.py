@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 from tensordict import TensorClass
 from torch import Tensor
 
@@ -33,3 +35,33 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
     soft_value: Tensor
     effective_samples: Tensor
     margin: Tensor | None = None
+
+
+class Iteration(NamedTuple):
+    """One iteration of a plan, as a :class:`Callback` sees it.
+
+    Attributes:
+        index: number of the iteration, from 0.
+        mean: the plan so far ``[batch, candidate, horizon, action]``.
+        std: standard deviation of the next samples, same shape.
+        actions: samples ``[batch, candidate, sample, horizon, action]``.
+        states: their trajectories ``[batch, candidate, sample, horizon + 1, state]``.
+        costs: ``[batch, candidate, sample]``; infinite for a dropped sample.
+        weights: ``[batch, candidate, sample]``.
+    """
+
+    index: int
+    mean: Tensor
+    std: Tensor
+    actions: Tensor
+    states: Tensor
+    costs: Tensor
+    weights: Tensor
+
+
+class Callback(Protocol):
+    """See every iteration of a plan: for live views, logs and deadlines."""
+
+    def __call__(self, iteration: Iteration) -> bool | None:
+        """Look at an iteration, and change nothing; ``True`` ends the plan with it."""
+        ...

@@ -59,7 +59,7 @@ def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None
     Returns:
         ``[...]``, in units of cost.
     """
-    count = (cost.abs() < torch.inf).sum(-1)
+    count = (cost.abs() < torch.inf).sum(-1).to(cost.dtype)
     exponent = -cost / temperature
     exponent = exponent if log_ratio is None else exponent + log_ratio
     return -temperature * (torch.logsumexp(exponent, dim=-1) - count.log())
