@@ -6,7 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pompc.config.options import Finite, NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, Share
+from pompc.config.options import (
+    Finite,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Share,
+)
 from pompc.errors import UserError
 
 
@@ -20,8 +29,11 @@ class MPPIConfig(Options):
         num_elites: number of best samples that shape the plan; 0 takes all.
         num_iterations: rounds of sample and update per plan.
         temperature: temperature of the weights ``exp(-cost / temperature)``, in units of cost (TD-MPC2 writes its inverse).
+        effective_samples: hold this effective sample size instead: every plan finds its own temperature; 0 for the fixed
+            one.
         discount: discount of cost per model step.
-        noise: correlation of the samples over time.
+        noise: correlation of the samples over time. ``integrated`` is white noise in the change of the action (SMPPI): its
+            standard deviation grows as the root of the step.
         noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
         noise_knots: support points of spline noise.
         init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most
@@ -36,6 +48,12 @@ class MPPIConfig(Options):
         repeat_last: a shifted warm start repeats its last action; otherwise it ends in zeros.
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017). Plans are
             pulled towards no control, ``1 - control_cost`` times the mean (:class:`~pompc.planner.importance.Importance`).
+        change_cost: cost of changing the action by 1 in a step; it grows with the square of the change.
+        num_rollouts: rollouts of every sample, for stochastic dynamics or an uncertain state.
+        risk: how the costs of a sample's rollouts become one: their mean, the mean and ``risk_weight`` times the variance,
+            the worst, or the mean of the worst ``risk_share`` (CVaR).
+        risk_weight: weight of the variance, in 1 / units of cost.
+        risk_share: share of the rollouts that counts.
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero while a finite sample is left. The planner's inputs must
             be finite all the same.
@@ -58,8 +76,9 @@ class MPPIConfig(Options):
     num_elites: NonNegativeInt = 0
     num_iterations: PositiveInt = 1
     temperature: PositiveFloat = 1.0
+    effective_samples: NonNegativeFloat = 0.0
     discount: NonNegativeFloat = 1.0
-    noise: Literal["white", "coloured", "spline"] = "white"
+    noise: Literal["white", "coloured", "spline", "integrated"] = "white"
     noise_exponent: NonNegativeFloat = 1.0
     noise_knots: PositiveInt = 5
     init_std: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.5
@@ -71,6 +90,11 @@ class MPPIConfig(Options):
     include_mean: bool = True
     repeat_last: bool = True
     control_cost: Share = 0.0
+    change_cost: NonNegativeFloat = 0.0
+    num_rollouts: PositiveInt = 1
+    risk: Literal["mean", "variance", "worst", "cvar"] = "mean"
+    risk_weight: NonNegativeFloat = 1.0
+    risk_share: PositiveShare = 0.1
     stochastic: bool = False
     drop_nonfinite: bool = False
     violation_cost: NonNegativeFloat = 0.0
@@ -84,6 +108,10 @@ class MPPIConfig(Options):
         self._check_std()
         self._check_covariance()
         self._check_numbers_of_samples()
+        if self.risk != "mean" and self.num_rollouts == 1:
+            raise UserError(
+                f"planner.risk={self.risk} compares the rollouts of a sample, and there is one: raise planner.num_rollouts"
+            )
         if self.tighten and not self.constrained:
             raise UserError(
                 f"planner.tighten={self.tighten} tightens nothing: give planner.hard=true, or a planner.violation_cost"
@@ -136,6 +164,12 @@ class MPPIConfig(Options):
             raise UserError(
                 f"planner.num_zero_mean ({self.num_zero_mean}) and the mean do not fit into num_samples "
                 f"({self.num_samples}): lower num_zero_mean or raise num_samples"
+            )
+        weighted = self.num_elites or self.num_samples
+        if self.effective_samples and not 1 <= self.effective_samples <= weighted:
+            raise UserError(
+                f"planner.effective_samples={self.effective_samples} must be between 1 and the number of samples that have "
+                f"weight ({weighted}), or 0 for a fixed temperature"
             )
         if self.num_elites > self.num_samples:
             raise UserError(

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from pompc.errors import UserError
-from pompc.planner.noise import Noise
+from pompc.planner import inputs
+from pompc.planner.config import MPPIConfig
+from pompc.planner.noise import NOISES, Noise
 
 RESOLVED = 1e-12
 """Share of the largest variance below which a direction of the covariance counts as not sampled."""
@@ -78,3 +80,25 @@ class CorrelatedNoise:
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`~pompc.planner.noise.Noise`: that over time, which every direction of the action shares."""
         return self._noise.covariance(horizon)
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`~pompc.planner.noise.Noise`."""
+        return self._noise.growth(horizon)
+
+
+def make_noise(config: MPPIConfig, action_dim: int, dtype: torch.dtype) -> tuple[Noise, Tensor, Correlation | None]:
+    """Make the noise of a planner.
+
+    Returns:
+        The noise, the standard deviation at the start of a plan (``[horizon, 1]`` or ``[horizon, action]``), and the
+        correlation of the entries; ``None`` if they are independent.
+
+    Raises:
+        UserError: ``init_std`` or ``init_covariance`` does not fit the action.
+    """
+    noise = NOISES[config.noise](config)
+    growth = noise.growth(config.horizon).unsqueeze(-1).to(dtype)
+    if config.init_covariance is None:
+        return noise, inputs.initial_std(config.init_std, action_dim, dtype) * growth, None
+    correlation = Correlation(config.init_covariance, action_dim)
+    return CorrelatedNoise(noise, correlation), correlation.std.to(dtype) * growth, correlation

@@ -18,7 +18,7 @@ Kind = tuple[torch.Size, torch.dtype, torch.device]
 Sizes = tuple[tuple[str, int], ...]
 
 PATTERNS: dict[str, tuple[Pattern, ...]] = {
-    "state": (("batch", "state"),),
+    "state": (("batch", "state"), ("batch", "rollout", "state")),
     "parameters": (("batch", "candidate", "parameter"),),
     "mean": (("batch", "horizon", "action"),),
     "is_init": (("batch",), ("batch", 1)),
@@ -27,6 +27,7 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
         ("batch", "candidate", "proposal", "horizon", "action"),
     ),
     "discount": (("batch",), ("batch", 1)),
+    "previous": (("batch", "past", "action"),),
     "noise": (("iteration", "batch", "candidate", "num_samples", "horizon", "action"),),
 }
 """Shapes that each argument of a plan may have. The first argument with a size that is not known yet sets it."""
@@ -37,12 +38,13 @@ class Inputs:
     """Checked arguments of :meth:`pompc.planner.MPPI.plan`, in the planner's dtype and in the shapes below.
 
     Attributes:
-        state: ``[batch, state]``.
+        state: ``[batch, state]``, or one for every rollout ``[batch, rollout, state]``.
         parameters: ``[batch, candidate, parameter]``.
         mean: ``[batch, horizon, action]``.
         is_init: bool ``[batch]``.
         proposals: ``[batch, candidate, p, horizon, action]``.
         discount: ``[batch]``.
+        previous: the actions applied last, the newest at the end ``[batch, past, action]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
         candidates: number of candidates.
     """
@@ -53,6 +55,7 @@ class Inputs:
     is_init: Tensor | None
     proposals: Tensor | None
     discount: Tensor | None
+    previous: Tensor | None
     noise: Tensor | None
     candidates: int
 
@@ -74,6 +77,7 @@ class Door:
             ("num_samples", config.num_samples),
             ("horizon", config.horizon),
             ("action", action_dim),
+            *((("rollout", config.num_rollouts),) if config.num_rollouts > 1 else ()),
         )
         self._max_proposals = config.num_samples - config.num_zero_mean - config.include_mean
 
@@ -117,6 +121,7 @@ class Probe:
             "mean": None if given.mean is None else mean,
             "proposals": given.proposals,
             "discount": given.discount,
+            "previous": given.previous,
             "noise": given.noise,
         }
         self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}
@@ -233,7 +238,7 @@ def _compare(name: str, kind: Kind, sizes: dict[str, int], device: torch.device)
     shape, dtype, where = kind
     if where.type != device.type or device.index not in (None, where.index):
         raise UserError(f"{name} is on {where}, the planner on {device}: pass {name}.to({str(device)!r})")
-    pattern = next((pattern for pattern in PATTERNS[name] if _fits(shape, pattern, sizes)), None)
+    pattern = next((pattern for pattern in _patterns(name, sizes) if _fits(shape, pattern, sizes)), None)
     if pattern is None:
         raise UserError(_complaint(name, shape, sizes))
     sizes.update((size, length) for size, length in zip(pattern, shape, strict=True) if isinstance(size, str))
@@ -244,6 +249,11 @@ def _compare(name: str, kind: Kind, sizes: dict[str, int], device: torch.device)
         raise UserError(f"{name} must be of real numbers, not of {dtype}")
 
 
+def _patterns(name: str, sizes: Mapping[str, int]) -> tuple[Pattern, ...]:
+    """List the shapes that an argument may have; several states per environment need several rollouts."""
+    return tuple(pattern for pattern in PATTERNS[name] if "rollout" not in pattern or "rollout" in sizes)
+
+
 def _fits(shape: torch.Size, pattern: Pattern, sizes: Mapping[str, int]) -> bool:
     return len(shape) == len(pattern) and all(
         length == (sizes.get(size, length) if isinstance(size, str) else size)
@@ -252,7 +262,7 @@ def _fits(shape: torch.Size, pattern: Pattern, sizes: Mapping[str, int]) -> bool
 
 
 def _complaint(name: str, shape: torch.Size, sizes: Mapping[str, int]) -> str:
-    patterns = PATTERNS[name]
+    patterns = _patterns(name, sizes)
     names = " or ".join(f"[{', '.join(map(str, pattern))}]" for pattern in patterns)
     known = [f"[{', '.join(str(sizes.get(str(size), size)) for size in pattern)}]" for pattern in patterns]
     needed = " or ".join(dict.fromkeys(known))

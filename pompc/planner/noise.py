@@ -38,6 +38,10 @@ class Noise(Protocol):
         """
         ...
 
+    def growth(self, horizon: int) -> Tensor:
+        """Compute the standard deviation of every step in units of that of the first ``[horizon]``, float64."""
+        ...
+
 
 class WhiteNoise:
     """Draw independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
@@ -58,6 +62,10 @@ class WhiteNoise:
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`: the identity."""
         return torch.eye(horizon, dtype=torch.float64)
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: ones."""
+        return torch.ones(horizon, dtype=torch.float64)
 
 
 class LinearNoise:
@@ -90,6 +98,25 @@ class LinearNoise:
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`: ``M M'`` of the mixing matrix ``M``."""
         return self._covariance
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: ones."""
+        return torch.ones(horizon, dtype=torch.float64)
+
+
+class IntegratedNoise(LinearNoise):
+    """Sum white noise over time: the change of the action is drawn (SMPPI, Kim et al. 2022).
+
+    Args:
+        horizon: number of steps.
+    """
+
+    def __init__(self, horizon: int) -> None:
+        super().__init__(np.tril(np.ones((horizon, horizon))))
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: the root of the number of the step."""
+        return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 
 class ColouredNoise(LinearNoise):
@@ -132,5 +159,6 @@ NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
     "white": lambda config: WhiteNoise(),
     "coloured": lambda config: ColouredNoise(config.horizon, config.noise_exponent),
     "spline": lambda config: SplineNoise(config.horizon, config.noise_knots),
+    "integrated": lambda config: IntegratedNoise(config.horizon),
 }
 """Noise by the name that ``planner.noise`` takes."""
