@@ -7,6 +7,7 @@ from pompc.system.lazy import lazy
 if TYPE_CHECKING:
     from pompc.models.functions import FunctionCost, FunctionModel
     from pompc.models.known import KnownModel
+    from pompc.models.mujoco_dynamics import MujocoDynamics
     from pompc.models.protocols import (
         Constrained,
         Cost,
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
         LastAction,
         Model,
         Safe,
+        Simulator,
         TaskModel,
         TerminalValue,
         Terminating,
     )
     from pompc.models.rollout import rollout_policy
+    from pompc.models.simulators import NumpyCost, NumpyDynamics, NumpySimulator
     from pompc.models.timed import TimedModel
 
 __all__ = [
@@ -32,7 +35,12 @@ __all__ = [
     "KnownModel",
     "LastAction",
     "Model",
+    "MujocoDynamics",
+    "NumpyCost",
+    "NumpyDynamics",
+    "NumpySimulator",
     "Safe",
+    "Simulator",
     "TaskModel",
     "TerminalValue",
     "Terminating",
@@ -46,7 +54,9 @@ __getattr__ = lazy(
         "FunctionCost": "pompc.models.functions",
         "FunctionModel": "pompc.models.functions",
         "KnownModel": "pompc.models.known",
+        "MujocoDynamics": "pompc.models.mujoco_dynamics",
         "TimedModel": "pompc.models.timed",
+        **dict.fromkeys(("NumpyCost", "NumpyDynamics", "NumpySimulator"), "pompc.models.simulators"),
         "rollout_policy": "pompc.models.rollout",
         **dict.fromkeys(
             (
@@ -57,6 +67,7 @@ __getattr__ = lazy(
                 "LastAction",
                 "Model",
                 "Safe",
+                "Simulator",
                 "TaskModel",
                 "TerminalValue",
                 "Terminating",

@@ -24,6 +24,15 @@ class Dynamics(Protocol):
 
 
 @runtime_checkable
+class Simulator(Dynamics, Protocol):
+    """Dynamics that roll out whole sequences at once, outside of torch: the planner prefers that to single steps."""
+
+    def simulate(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Roll out: ``state [n, state]``, ``actions [n, horizon, action]`` -> states after them ``[n, horizon, state]``."""
+        ...
+
+
+@runtime_checkable
 class Cost(Protocol):
     """The cost a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
 

@@ -92,6 +92,7 @@ class MPPI:
 
     @model_steps.setter
     def model_steps(self, steps: int) -> None:
+        """Set the count."""
         self.charge.steps = steps
 
     @torch.no_grad()

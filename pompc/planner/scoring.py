@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pompc.errors import NonFiniteError, UserError
-from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, LastAction, TerminalValue, Terminating
+from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, LastAction, Simulator, TerminalValue, Terminating
+from pompc.models.simulators import refuse_to_compile, simulated
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Scored, measure, until_end, without_margins
 from pompc.planner.inputs import Inputs, Probe
@@ -59,6 +60,7 @@ class Scorer:
         self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
         self._score = self._score_block
         if config.compile:
+            refuse_to_compile(dynamics)
             if device.type == "cpu":
                 require_compiler("planner.compile")
             # One graph per shape: with symbolic shapes the products of small networks are slower.
@@ -116,6 +118,8 @@ class Scorer:
         Raises:
             UserError: the dynamics returned another shape than ``state`` has.
         """
+        if isinstance(self.dynamics, Simulator):
+            return simulated(self.dynamics, state, actions)
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
         for action in actions.unbind(-2):
