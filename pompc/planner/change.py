@@ -1,4 +1,4 @@
-"""A cost of changing the action: the smoothness term of SMPPI (Kim et al. 2022, from the published description)."""
+"""A cost of changing the action: the smoothness term of SMPPI (Kim et al. 2022, as pytorch_mppi 0.9.1 has it)."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class MPPIConfig(Options):
         effective_samples: hold this effective sample size instead: every plan finds its own temperature; 0 for the fixed
             one.
         discount: discount of cost per model step.
-        noise: correlation of the samples over time. ``integrated`` is white noise in the change of the action (SMPPI): its
-            standard deviation grows as the root of the step.
+        noise: correlation of the samples over time. ``integrated`` is white noise in the change of the action from step
+            to step: its standard deviation grows as the root of the step.
         noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
         noise_knots: support points of spline noise.
         init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most

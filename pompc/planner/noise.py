@@ -105,7 +105,7 @@ class LinearNoise:
 
 
 class IntegratedNoise(LinearNoise):
-    """Sum white noise over time: the change of the action is drawn (SMPPI, Kim et al. 2022).
+    """Sum white noise over the horizon: the change of the action between steps is drawn.
 
     Args:
         horizon: number of steps.

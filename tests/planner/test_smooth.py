@@ -1,10 +1,11 @@
-"""SMPPI: noise in the change of the action, and a cost of that change."""
+"""Smooth plans: noise in the change of the action, a cost of that change, and the momentum of SMPPI."""
 
 import pytest
 import torch
 
 from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
+from pompc.planner.smooth import with_momentum
 
 FREE = FunctionModel(lambda x, u: x, lambda x, u: torch.zeros_like(x[..., 0]))
 SAMPLED = {"num_zero_mean": 0, "include_mean": False}
@@ -57,3 +58,24 @@ def test_it_makes_closed_loops_smoother_at_nearly_the_cost_of_the_task():
     smooth, error = closed_loop(init_std=0.2, noise="integrated", change_cost=0.3)
     assert smooth < 0.5 * rough
     assert error < 0.1
+
+
+def test_momentum_moves_a_plan_on_as_it_moved_and_ends_at_rest():
+    mppi = planner(num_samples=1, num_zero_mean=0)
+    before = torch.zeros(1, 6, 1)
+    mean = torch.arange(1.0, 7.0).view(1, 6, 1)
+    warm, following = with_momentum(mppi, mean, before)
+    assert following.flatten().tolist() == [2, 3, 4, 5, 6, 6]
+    assert warm.flatten().tolist() == [4, 6, 8, 10, 12, 6]
+    still, following = with_momentum(mppi, mean, mean)
+    assert torch.equal(still, mppi.shift(mean)), "a plan that did not move has the warm start of MPPI"
+
+
+def test_samples_of_smppi_are_those_of_its_lifted_sequence():
+    """Samples are A + U + noise: the warm start is their centre, and the kept change is the weighted one."""
+    mppi = planner(num_samples=64, num_zero_mean=0, init_std=0.1)
+    lifted, before = torch.randn(2, 6, 1), torch.randn(2, 6, 1)
+    noise = torch.randn(1, 2, 1, 64, 6, 1)
+    plan = mppi.plan(torch.zeros(2, 1), mean=before + lifted, noise=noise)
+    expected = before + lifted + 0.1 * torch.einsum("bk,bkha->bha", plan.weights[:, 0, 1:], noise[0, :, 0, 1:])
+    torch.testing.assert_close(plan.mean[:, 0], expected)
