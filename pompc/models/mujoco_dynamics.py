@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-import mujoco
+import mujoco as _mujoco
 import numpy as np
 import torch
 from mujoco.rollout import Rollout
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pompc.errors import UserError
 
+mujoco: Any = _mujoco  # its bindings have no types
 PHYSICS = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
 
 
@@ -25,7 +27,7 @@ class MujocoDynamics:
     state, such as mocap bodies, stays as the model has it.
 
     Args:
-        model: an MJCF or binary file, or a compiled model.
+        model: an MJCF or binary file, or a compiled model (``mujoco.MjModel``).
         substeps: steps of the model per action.
         threads: number of threads; 0 uses the calling one. ``None`` takes all processors that this process may use.
 
@@ -41,10 +43,10 @@ class MujocoDynamics:
         UserError: the file cannot be read, or ``substeps`` is not positive.
     """
 
-    def __init__(self, model: str | Path | mujoco.MjModel, *, substeps: int = 1, threads: int | None = None) -> None:
+    def __init__(self, model: Any, *, substeps: int = 1, threads: int | None = None) -> None:
         if substeps < 1:
             raise UserError(f"substeps={substeps} must be positive")
-        self.model = model if isinstance(model, mujoco.MjModel) else _load(Path(model))
+        self.model: Any = model if isinstance(model, mujoco.MjModel) else _load(Path(model))
         self._substeps = substeps
         self._physics = mujoco.mj_stateSize(self.model, PHYSICS)
         threads = _processors() if threads is None else threads
@@ -59,8 +61,8 @@ class MujocoDynamics:
         self.state_dim = self._physics + self.model.nsensordata
         self.period = substeps * self.model.opt.timestep
 
-    def state(self, data: mujoco.MjData) -> Tensor:
-        """Read the state of a simulation of the same model ``[state]``, float64; its sensors are computed first."""
+    def state(self, data: Any) -> Tensor:
+        """Read the state of ``mujoco.MjData`` of the same model ``[state]``, float64; its sensors are computed first."""
         mujoco.mj_forward(self.model, data)
         physics = np.empty(self._physics)
         mujoco.mj_getState(self.model, data, physics, PHYSICS)
@@ -91,7 +93,7 @@ class MujocoDynamics:
         """See :class:`~pompc.models.protocols.Simulator`; every action is held for ``substeps`` steps."""
         first = state[:, : self._physics].detach().to("cpu", torch.float64).contiguous().numpy()
         controls = actions.detach().to("cpu", torch.float64).repeat_interleave(self._substeps, 1).contiguous().numpy()
-        physics, sensors = self._pool.rollout(self.model, self._data, first, controls)
+        physics, sensors = map(np.asarray, self._pool.rollout(self.model, self._data, first, controls))
         kept = slice(self._substeps - 1, None, self._substeps)
         return torch.as_tensor(np.concatenate([physics[:, kept], sensors[:, kept]], axis=-1)).to(state)
 
@@ -100,7 +102,7 @@ class MujocoDynamics:
         return self.simulate(state.flatten(0, -2), action.flatten(0, -2).unsqueeze(1)).view(state.shape)
 
 
-def _load(path: Path) -> mujoco.MjModel:
+def _load(path: Path) -> Any:
     try:
         if path.suffix == ".mjb":
             return mujoco.MjModel.from_binary_path(str(path))

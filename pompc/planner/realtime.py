@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -142,8 +142,9 @@ class Controller:
             callback=callback,
             **self.arguments,
         )[:, 0]
-        self.plan, self._mean = plan, self.planner.shift(plan.mean)
-        self._sent.append(plan.mean[:, 0])
+        self.plan = cast(Plan, plan)
+        self._mean = self.planner.shift(self.plan.mean)
+        self._sent.append(self.plan.mean[:, 0])
         return self._sent[-1]
 
     def skip(self, periods: int) -> None:

@@ -11,8 +11,8 @@ from pompc.planner.mppi import MPPI
 def with_momentum(planner: MPPI, mean: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Make the warm start of a planner that draws the change of its plans.
 
-    SMPPI holds an action sequence ``A`` and its change per plan ``U``, samples ``A + U + noise``, and keeps what the weights
-    make of it. So it is MPPI with a ``change_cost`` and a small standard deviation, whose warm start is ``A + U``.
+    SMPPI holds an action sequence ``A`` and its change per plan ``U``, samples ``A + U + noise``, and keeps what the
+    weights make of it. So it is MPPI with a ``change_cost`` and a small standard deviation, and ``A + U`` as warm start.
 
     Args:
         planner: shifts the sequences.
