@@ -24,6 +24,15 @@ class Dynamics(Protocol):
 
 
 @runtime_checkable
+class Simulator(Dynamics, Protocol):
+    """Dynamics that roll out whole sequences at once, outside of torch: the planner prefers that to single steps."""
+
+    def simulate(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Roll out: ``state [n, state]``, ``actions [n, horizon, action]`` -> states after them ``[n, horizon, state]``."""
+        ...
+
+
+@runtime_checkable
 class Cost(Protocol):
     """The cost a planner minimises. Both terms are evaluated once per plan, on whole trajectories.
 
@@ -37,6 +46,15 @@ class Cost(Protocol):
 
     def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
         """Charge the last state: ``[..., state]`` -> cost ``[...]``."""
+        ...
+
+
+@runtime_checkable
+class LastAction(Protocol):
+    """A cost whose terminal term also sees the action that led to the last state."""
+
+    def terminal_after(self, state: Tensor, action: Tensor, parameters: Tensor | None) -> Tensor:
+        """Charge the last state in the place of :meth:`Cost.terminal`: ``[..., state]``, ``[..., action]`` -> ``[...]``."""
         ...
 
 

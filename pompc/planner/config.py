@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pompc.config.options import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, Share
+from pompc.config.options import (
+    Finite,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Share,
+)
 from pompc.errors import UserError
 
 
@@ -19,12 +29,17 @@ class MPPIConfig(Options):
         num_elites: number of best samples that shape the plan; 0 takes all.
         num_iterations: rounds of sample and update per plan.
         temperature: temperature of the weights ``exp(-cost / temperature)``, in units of cost (TD-MPC2 writes its inverse).
+        effective_samples: hold this effective sample size instead: every plan finds its own temperature; 0 for the fixed
+            one.
         discount: discount of cost per model step.
-        noise: correlation of the samples over time.
+        noise: correlation of the samples over time. ``integrated`` is white noise in the change of the action from step
+            to step: its standard deviation grows as the root of the step.
         noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
         noise_knots: support points of spline noise.
         init_std: standard deviation of the samples at the start of a plan, per action dimension or one for all; at most
             ``max_std``.
+        init_covariance: covariance matrix of an action's entries at the start of a plan, as a list of lines. It gives
+            the standard deviations in the place of ``init_std``; ``None`` draws independent entries.
         min_std: smallest adapted standard deviation.
         max_std: largest standard deviation.
         adapt_std: estimate the standard deviation from the weighted samples after every iteration.
@@ -33,6 +48,12 @@ class MPPIConfig(Options):
         repeat_last: a shifted warm start repeats its last action; otherwise it ends in zeros.
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017). Plans are
             pulled towards no control, ``1 - control_cost`` times the mean (:class:`~pompc.planner.importance.Importance`).
+        change_cost: cost of changing the action by 1 in a step; it grows with the square of the change.
+        num_rollouts: rollouts of every sample, for stochastic dynamics or an uncertain state.
+        risk: how the costs of a sample's rollouts become one: their mean, the mean and ``risk_weight`` times the variance,
+            the worst, or the mean of the worst ``risk_share`` (CVaR).
+        risk_weight: weight of the variance, in 1 / units of cost.
+        risk_share: share of the rollouts that counts.
         stochastic: act with a sample drawn by its weight instead of the weighted mean.
         drop_nonfinite: give samples of non-finite cost weight zero while a finite sample is left. The planner's inputs must
             be finite all the same.
@@ -55,11 +76,13 @@ class MPPIConfig(Options):
     num_elites: NonNegativeInt = 0
     num_iterations: PositiveInt = 1
     temperature: PositiveFloat = 1.0
+    effective_samples: NonNegativeFloat = 0.0
     discount: NonNegativeFloat = 1.0
-    noise: Literal["white", "coloured", "spline"] = "white"
+    noise: Literal["white", "coloured", "spline", "integrated"] = "white"
     noise_exponent: NonNegativeFloat = 1.0
     noise_knots: PositiveInt = 5
     init_std: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.5
+    init_covariance: tuple[tuple[Finite, ...], ...] | None = None
     min_std: NonNegativeFloat = 0.05
     max_std: PositiveFloat = 2.0
     adapt_std: bool = False
@@ -67,6 +90,11 @@ class MPPIConfig(Options):
     include_mean: bool = True
     repeat_last: bool = True
     control_cost: Share = 0.0
+    change_cost: NonNegativeFloat = 0.0
+    num_rollouts: PositiveInt = 1
+    risk: Literal["mean", "variance", "worst", "cvar"] = "mean"
+    risk_weight: NonNegativeFloat = 1.0
+    risk_share: PositiveShare = 0.1
     stochastic: bool = False
     drop_nonfinite: bool = False
     violation_cost: NonNegativeFloat = 0.0
@@ -78,7 +106,12 @@ class MPPIConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_std()
+        self._check_covariance()
         self._check_numbers_of_samples()
+        if self.risk != "mean" and self.num_rollouts == 1:
+            raise UserError(
+                f"planner.risk={self.risk} compares the rollouts of a sample, and there is one: raise planner.num_rollouts"
+            )
         if self.tighten and not self.constrained:
             raise UserError(
                 f"planner.tighten={self.tighten} tightens nothing: give planner.hard=true, or a planner.violation_cost"
@@ -107,11 +140,36 @@ class MPPIConfig(Options):
                 "planner.init_std"
             )
 
+    def _check_covariance(self) -> None:
+        lines = self.init_covariance
+        if lines is None:
+            return
+        entries = range(len(lines))
+        if any(len(line) != len(lines) for line in lines) or any(
+            not math.isclose(lines[i][j], lines[j][i], rel_tol=1e-9) for i in entries for j in entries
+        ):
+            raise UserError(
+                "planner.init_covariance must be a symmetric matrix: as many lines as each line has numbers, the same on "
+                "both sides of the diagonal"
+            )
+        largest = max((lines[i][i] for i in entries), default=0.0)
+        if largest > self.max_std**2:
+            raise UserError(
+                f"planner.init_covariance has a variance of {largest:g}, above the square of planner.max_std="
+                f"{self.max_std}: raise planner.max_std or lower the variance"
+            )
+
     def _check_numbers_of_samples(self) -> None:
         if self.num_zero_mean + self.include_mean > self.num_samples:
             raise UserError(
                 f"planner.num_zero_mean ({self.num_zero_mean}) and the mean do not fit into num_samples "
                 f"({self.num_samples}): lower num_zero_mean or raise num_samples"
+            )
+        weighted = self.num_elites or self.num_samples
+        if self.effective_samples and not 1 <= self.effective_samples <= weighted:
+            raise UserError(
+                f"planner.effective_samples={self.effective_samples} must be between 1 and the number of samples that have "
+                f"weight ({weighted}), or 0 for a fixed temperature"
             )
         if self.num_elites > self.num_samples:
             raise UserError(

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from pompc.errors import NonFiniteError
 from pompc.planner.config import MPPIConfig
-
-RESOLVED = torch.finfo(torch.float32).eps
-"""Share of the largest variance below which float32 rounding hides a direction of the noise."""
+from pompc.planner.covariance import Correlation
 
 
 class Importance:
@@ -31,7 +29,8 @@ class Importance:
     samples far from the mean cannot get large ratios. ``docs/planner.md`` derives the formula.
 
     ``Sigma`` is ``D C D`` for each action entry: ``D`` is the standard deviation of every step, ``C`` the covariance of
-    the noise over time. ``C`` is singular if the noise has fewer degrees of freedom than steps. The densities are then
+    the noise over time. With a correlation ``R`` of the entries it is ``D (C x R) D``, the Kronecker product between. ``C``
+    is singular if the noise has fewer degrees of freedom than steps. The densities are then
     those on its range, with the pseudo-inverse, and a sequence outside the range is infinitely unlikely.
     :meth:`reachable` projects sequences on the range.
 
@@ -39,17 +38,27 @@ class Importance:
         config: options of the planner.
         covariance: covariance of the noise over time ``[horizon, horizon]``, in float64.
         device: device of the plans.
+        dtype: dtype of the plans.
+        correlation: of the entries of an action; ``None`` if they are independent.
     """
 
-    def __init__(self, config: MPPIConfig, covariance: Tensor, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: MPPIConfig,
+        covariance: Tensor,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        correlation: Correlation | None = None,
+    ) -> None:
+        self._correlation = correlation
         self._control_cost = config.control_cost
         self._num_samples, self._num_zero_mean = config.num_samples, config.num_zero_mean
         variance, directions = torch.linalg.eigh(covariance)
-        made = variance > RESOLVED * variance[-1]
+        made = variance > torch.finfo(dtype).eps * variance[-1]  # rounding hides the other directions
         directions = directions[:, made]
-        self._inverse = ((directions / variance[made]) @ directions.T).to(device, torch.float32)
-        self._range = (directions @ directions.T).to(device, torch.float32)
-        self._is_singular = not bool(made.all())
+        self._inverse = ((directions / variance[made]) @ directions.T).to(device, dtype)
+        self._range = (directions @ directions.T).to(device, dtype)
+        self._is_singular = not bool(made.all()) or (correlation is not None and correlation.is_singular)
 
     def reachable(self, sequences: Tensor, std: Tensor) -> Tensor:
         """Project action sequences on the range of the noise: the nearest sequence in units of the standard deviation.
@@ -66,7 +75,10 @@ class Importance:
         std = std.unsqueeze(2)
         if not self._is_singular:
             return torch.where(std > 0, sequences, 0.0)
-        return torch.einsum("ij,bmkja->bmkia", self._range, sequences * _inverse(std)) * std
+        standard = torch.einsum("ij,bmkja->bmkia", self._range, sequences * _inverse(std))
+        if self._correlation is not None:
+            standard = standard @ self._correlation.range.to(standard)
+        return standard * std
 
     def log_ratio(self, drawn: Tensor, mean: Tensor, std: Tensor, proposals: Tensor | None) -> Tensor:
         """Compute the logarithm of every sample's ratio; the expected ratio is one.
@@ -87,11 +99,14 @@ class Importance:
         if proposals is not None:
             centres = torch.cat([centres, proposals], dim=2)
         inverse = _inverse(std.unsqueeze(2))
-        duals = torch.einsum("ij,bmkja->bmkia", self._inverse, centres * inverse) * inverse
+        duals = torch.einsum("ij,bmkja->bmkia", self._inverse, centres * inverse)
+        if self._correlation is not None:
+            duals = duals @ self._correlation.inverse.to(duals)
+        duals = duals * inverse
         along = torch.einsum("bmnha,bmkha->bmnk", drawn, duals)
         squares = torch.einsum("bmkha,bmkha->bmk", centres, duals).unsqueeze(2)
         around_mean = self._num_samples - self._num_zero_mean - (centres.shape[2] - 1)
-        numbers = torch.ones(centres.shape[2], device=drawn.device)
+        numbers = torch.ones(centres.shape[2], device=drawn.device, dtype=drawn.dtype)
         numbers[0] = around_mean
         terms = along - squares / 2 + (numbers / self._num_samples).log()
         if self._num_zero_mean:

@@ -18,7 +18,7 @@ Kind = tuple[torch.Size, torch.dtype, torch.device]
 Sizes = tuple[tuple[str, int], ...]
 
 PATTERNS: dict[str, tuple[Pattern, ...]] = {
-    "state": (("batch", "state"),),
+    "state": (("batch", "state"), ("batch", "rollout", "state")),
     "parameters": (("batch", "candidate", "parameter"),),
     "mean": (("batch", "horizon", "action"),),
     "is_init": (("batch",), ("batch", 1)),
@@ -27,6 +27,7 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
         ("batch", "candidate", "proposal", "horizon", "action"),
     ),
     "discount": (("batch",), ("batch", 1)),
+    "previous": (("batch", "past", "action"),),
     "noise": (("iteration", "batch", "candidate", "num_samples", "horizon", "action"),),
 }
 """Shapes that each argument of a plan may have. The first argument with a size that is not known yet sets it."""
@@ -34,15 +35,16 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked arguments of :meth:`pompc.planner.MPPI.plan`, in float32 and in the shapes below.
+    """Checked arguments of :meth:`pompc.planner.MPPI.plan`, in the planner's dtype and in the shapes below.
 
     Attributes:
-        state: ``[batch, state]``.
+        state: ``[batch, state]``, or one for every rollout ``[batch, rollout, state]``.
         parameters: ``[batch, candidate, parameter]``.
         mean: ``[batch, horizon, action]``.
         is_init: bool ``[batch]``.
         proposals: ``[batch, candidate, p, horizon, action]``.
         discount: ``[batch]``.
+        previous: the actions applied last, the newest at the end ``[batch, past, action]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
         candidates: number of candidates.
     """
@@ -53,6 +55,7 @@ class Inputs:
     is_init: Tensor | None
     proposals: Tensor | None
     discount: Tensor | None
+    previous: Tensor | None
     noise: Tensor | None
     candidates: int
 
@@ -64,15 +67,17 @@ class Door:
         config: options of the planner.
         action_dim: size of an action.
         device: device of the plans.
+        dtype: dtype of the plans.
     """
 
-    def __init__(self, config: MPPIConfig, action_dim: int, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, config: MPPIConfig, action_dim: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
         self._sizes = (
             ("iteration", config.num_iterations),
             ("num_samples", config.num_samples),
             ("horizon", config.horizon),
             ("action", action_dim),
+            *((("rollout", config.num_rollouts),) if config.num_rollouts > 1 else ()),
         )
         self._max_proposals = config.num_samples - config.num_zero_mean - config.include_mean
 
@@ -89,7 +94,7 @@ class Door:
         kinds = tuple((name, None if value is None else _kind(name, value)) for name, value in given.items())
         candidates = _compared(self._sizes, self._device, self._max_proposals, kinds)
         found: dict[str, Any] = {
-            name: value if value is None or name == "is_init" else value.to(torch.float32)
+            name: value if value is None or name == "is_init" else value.to(self._dtype)
             for name, value in given.items()
         }
         if found["proposals"] is not None:
@@ -116,6 +121,7 @@ class Probe:
             "mean": None if given.mean is None else mean,
             "proposals": given.proposals,
             "discount": given.discount,
+            "previous": given.previous,
             "noise": given.noise,
         }
         self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}
@@ -133,20 +139,23 @@ class Probe:
                 raise NonFiniteError(f"planner {name}", f"first at the index {bad[0].tolist()}")
 
 
-def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[Tensor, Tensor]:
-    """Convert the bounds of the actions to float32 ``[action]``, on their device.
+def bounds(
+    low: float | Tensor, high: float | Tensor, action_dim: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Convert the bounds of the actions to ``[action]``, on their device.
 
     Args:
         low: lower bound, a number or ``[action]``.
         high: upper bound, a number or ``[action]``.
         action_dim: size of an action.
+        dtype: dtype of the plans.
 
     Raises:
         UserError: a bound is neither a number nor of the action's size, is nan, or the lower one is above the upper.
     """
     found = []
     for name, value in (("low", low), ("high", high)):
-        bound = torch.as_tensor(value, dtype=torch.float32)
+        bound = torch.as_tensor(value, dtype=dtype)
         if bound.numel() != 1 and bound.shape != (action_dim,):
             raise UserError(
                 f"{name} has the shape {list(bound.shape)}; it must be one number or {[action_dim]}, [action]"
@@ -161,17 +170,37 @@ def bounds(low: float | Tensor, high: float | Tensor, action_dim: int) -> tuple[
     return found[0], found[1]
 
 
-def initial_std(std: float | Sequence[float], action_dim: int) -> Tensor:
-    """Convert the standard deviation at the start of a plan to float32, one number or ``[action]``.
+def require_floating(dtype: torch.dtype) -> None:
+    """Refuse a dtype that cannot hold an action.
+
+    Raises:
+        UserError: ``dtype`` is no floating point type.
+    """
+    if not dtype.is_floating_point:
+        raise UserError(f"dtype={dtype} is no floating point type: give that of the model, such as torch.float64")
+
+
+def rest(low: Tensor, high: Tensor) -> Tensor:
+    """Choose the action that a plan without a warm start begins with, ``[action]`` like the bounds.
+
+    It is zero if the bounds contain zero, else their middle, or the finite one of them.
+    """
+    middle = torch.where(low.isinf() | high.isinf(), torch.clamp(torch.zeros_like(low), low, high), (low + high) / 2)
+    return torch.where((low <= 0) & (high >= 0), 0.0, middle)
+
+
+def initial_std(std: float | Sequence[float], action_dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Convert the standard deviation at the start of a plan to a tensor, one number or ``[action]``.
 
     Args:
         std: one number, or one for every entry of the action.
         action_dim: size of an action.
+        dtype: dtype of the plans.
 
     Raises:
         UserError: ``std`` is neither one number nor one for every entry of the action.
     """
-    found = torch.as_tensor(std, dtype=torch.float32)
+    found = torch.as_tensor(std, dtype=dtype)
     if found.ndim and found.shape != (action_dim,):
         raise UserError(f"planner.init_std needs one number or {action_dim}, not {found.numel()}")
     return found
@@ -209,7 +238,7 @@ def _compare(name: str, kind: Kind, sizes: dict[str, int], device: torch.device)
     shape, dtype, where = kind
     if where.type != device.type or device.index not in (None, where.index):
         raise UserError(f"{name} is on {where}, the planner on {device}: pass {name}.to({str(device)!r})")
-    pattern = next((pattern for pattern in PATTERNS[name] if _fits(shape, pattern, sizes)), None)
+    pattern = next((pattern for pattern in _patterns(name, sizes) if _fits(shape, pattern, sizes)), None)
     if pattern is None:
         raise UserError(_complaint(name, shape, sizes))
     sizes.update((size, length) for size, length in zip(pattern, shape, strict=True) if isinstance(size, str))
@@ -220,6 +249,11 @@ def _compare(name: str, kind: Kind, sizes: dict[str, int], device: torch.device)
         raise UserError(f"{name} must be of real numbers, not of {dtype}")
 
 
+def _patterns(name: str, sizes: Mapping[str, int]) -> tuple[Pattern, ...]:
+    """List the shapes that an argument may have; several states per environment need several rollouts."""
+    return tuple(pattern for pattern in PATTERNS[name] if "rollout" not in pattern or "rollout" in sizes)
+
+
 def _fits(shape: torch.Size, pattern: Pattern, sizes: Mapping[str, int]) -> bool:
     return len(shape) == len(pattern) and all(
         length == (sizes.get(size, length) if isinstance(size, str) else size)
@@ -228,7 +262,7 @@ def _fits(shape: torch.Size, pattern: Pattern, sizes: Mapping[str, int]) -> bool
 
 
 def _complaint(name: str, shape: torch.Size, sizes: Mapping[str, int]) -> str:
-    patterns = PATTERNS[name]
+    patterns = _patterns(name, sizes)
     names = " or ".join(f"[{', '.join(map(str, pattern))}]" for pattern in patterns)
     known = [f"[{', '.join(str(sizes.get(str(size), size)) for size in pattern)}]" for pattern in patterns]
     needed = " or ".join(dict.fromkeys(known))

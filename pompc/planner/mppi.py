@@ -7,13 +7,15 @@ from torch import Tensor
 
 from pompc.models.protocols import Cost, Dynamics, TerminalValue
 from pompc.planner import inputs
+from pompc.planner.charge import Charge, finished
 from pompc.planner.config import MPPIConfig
-from pompc.planner.constraints import Hard
+from pompc.planner.covariance import make_noise
 from pompc.planner.importance import Importance
-from pompc.planner.noise import NOISES
-from pompc.planner.plan import Plan
+from pompc.planner.limits import make_limits
+from pompc.planner.plan import Callback, Iteration, Plan, draw
 from pompc.planner.scoring import Scorer
-from pompc.planner.weights import effective_sample_size, mppi_weights, soft_value
+from pompc.planner.temperature import make_temperature
+from pompc.planner.weights import mppi_weights
 
 
 class MPPI:
@@ -29,15 +31,20 @@ class MPPI:
         action_dim: size of an action.
         low: lower bound of the actions, a number or ``[action]``.
         high: upper bound of the actions.
+        max_rate: largest change of the action per step, a number or ``[action]``; ``None`` for no limit.
+        max_acceleration: largest change of that change per step.
         device: device of the plans.
+        dtype: dtype of the plans, that of the model: ``torch.float64``, for example.
+        generator: source of all random numbers, on ``device``; ``None`` takes torch's global random state.
 
     Attributes:
+        rest: the action that plans begin with ``[action]``: zero, or the middle of bounds that do not contain zero.
         scorer: rolls samples out and sums their costs.
-        model_steps: steps of the dynamics so far.
 
     Raises:
-        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``compile`` finds no
-            C++ compiler, or the dynamics lack the margins that an option needs.
+        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``dtype`` is no
+            floating point type, ``init_covariance`` is no covariance of an action, ``compile`` finds no C++ compiler, or
+            the dynamics lack the margins that an option needs.
     """
 
     def __init__(
@@ -49,25 +56,44 @@ class MPPI:
         *,
         low: float | Tensor = -1.0,
         high: float | Tensor = 1.0,
+        max_rate: float | Tensor | None = None,
+        max_acceleration: float | Tensor | None = None,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
     ) -> None:
-        self.config = config
-        self.action_dim = action_dim
-        self.device = torch.device(device)
-        self.low, self.high = (bound.to(self.device) for bound in inputs.bounds(low, high, action_dim))
-        self.init_std = inputs.initial_std(config.init_std, action_dim).to(self.device)
-        self._door = inputs.Door(config, action_dim, self.device)
-        self.scorer = Scorer(config, dynamics, cost, self.device)
-        self.noise = NOISES[config.noise](config)
-        covariance = self.noise.covariance(config.horizon)
-        self.importance = Importance(config, covariance, self.device) if config.control_cost else None
-        self.hard = Hard(config) if config.hard else None
-        self.model_steps = 0
+        inputs.require_floating(dtype)
+        self.config, self.action_dim = config, action_dim
+        self.device, self.dtype, self.generator = torch.device(device), dtype, generator
+        self.low, self.high = (bound.to(self.device) for bound in inputs.bounds(low, high, action_dim, dtype))
+        self.rest = inputs.rest(self.low, self.high)
+        self.limits = make_limits(self.low, self.high, self.rest, max_rate, max_acceleration)
+        self._door = inputs.Door(config, action_dim, self.device, dtype)
+        self.scorer = Scorer(config, dynamics, cost, self.device, dtype)
+        self.charge = Charge(config, self.scorer)
+        self.noise, init_std, correlation = make_noise(config, action_dim, dtype)
+        self.init_std = init_std.to(self.device)
+        self.importance, self._second = None, self.rest
+        if config.control_cost:  # the samples around zero are those of the base
+            covariance = self.noise.covariance(config.horizon)
+            self.importance = Importance(config, covariance, self.device, dtype, correlation)
+            self._second = torch.zeros_like(self.rest)
+        self.temperature = make_temperature(config)
 
     @property
     def dynamics(self) -> Dynamics:
         """The model to roll out."""
         return self.scorer.dynamics
+
+    @property
+    def model_steps(self) -> int:
+        """Steps of the dynamics so far."""
+        return self.charge.steps
+
+    @model_steps.setter
+    def model_steps(self, steps: int) -> None:
+        """Set the count."""
+        self.charge.steps = steps
 
     @torch.no_grad()
     def plan(
@@ -81,14 +107,16 @@ class MPPI:
         terminal_value: TerminalValue | None = None,
         discount: Tensor | None = None,
         noise: Tensor | None = None,
+        previous: Tensor | None = None,
         margins: bool = False,
+        callback: Callback | None = None,
     ) -> Plan:
         """Plan from every state.
 
-        Shapes, devices and types are compared before anything is computed; numbers become float32.
+        Shapes, devices and types are compared before anything is computed; numbers become those of :attr:`dtype`.
 
         Args:
-            state: model states ``[batch, state]``.
+            state: model states ``[batch, state]``; with several rollouts also one for each ``[batch, rollout, state]``.
             parameters: cost parameters ``[batch, candidate, parameter]``; ``None`` means one candidate.
             mean: warm start ``[batch, horizon, action]``, already shifted (see :meth:`shift`).
             is_init: drops the warm start of an environment, bool ``[batch]`` or ``[batch, 1]``.
@@ -96,7 +124,10 @@ class MPPI:
             terminal_value: value of the last state (a return), subtracted from the cost.
             discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
+            previous: the actions applied last, the newest at the end ``[batch, past, action]``: the limits of change and
+                the cost of change begin there. ``None`` means at rest, and no cost of the first change.
             margins: measure the margins of the samples even if no option needs them.
+            callback: called after every iteration; it ends the plan by ``True``.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
@@ -114,6 +145,7 @@ class MPPI:
             proposals=proposals,
             discount=discount,
             noise=noise,
+            previous=previous,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
         probe = inputs.Probe(given, mean)
@@ -121,27 +153,16 @@ class MPPI:
             fresh = None if given.noise is None else given.noise[iteration]
             mean, proposals = self._reachable(mean, std, given.proposals)
             drawn = self.sample(mean, std, proposals, fresh)
-            actions = torch.clamp(drawn, self.low, self.high)
-            scored = self.scorer(given, actions, terminal_value, probe, margins)
-            self.model_steps += actions[..., 0].numel()
-            scored = scored if self.hard is None else self.hard.drop(scored)
-            mean, std, weights, log_ratio = self._updated(drawn, actions, scored.weighed, mean, std, proposals)
-        if self.hard is not None:
-            alone = self.scorer(given, mean.unsqueeze(2), terminal_value, None)
-            self.model_steps += mean[..., 0].numel()
-            mean = self.hard.executable(mean, alone, actions, scored)
-        return Plan(
-            mean=mean,
-            std=std,
-            actions=actions,
-            states=scored.states,
-            costs=scored.costs,
-            weights=weights,
-            soft_value=soft_value(scored.costs, self.config.temperature, log_ratio),
-            effective_samples=effective_sample_size(weights),
-            margin=scored.margin,
-            batch_size=[len(given.state), given.candidates],
-        )
+            actions = self.limits(drawn, given.previous)
+            scored = self.charge(given, actions, terminal_value, probe, margins)
+            mean, std, weights, log_ratio = self._updated(
+                drawn, actions, scored.weighed, mean, std, proposals, given.previous
+            )
+            seen = Iteration(iteration, mean, std, actions, scored.states, scored.costs, weights)
+            if callback is not None and callback(seen):
+                break
+        mean = self.charge.executable(given, mean, actions, scored, terminal_value)
+        return finished(mean, std, actions, scored, weights, log_ratio, self.temperature)
 
     def init(self, batch: int, candidates: int, mean: Tensor | None, is_init: Tensor | None) -> tuple[Tensor, Tensor]:
         """Start the sampling distribution of a plan.
@@ -149,8 +170,8 @@ class MPPI:
         Args:
             batch: number of environments.
             candidates: number of candidates.
-            mean: warm start ``[batch, horizon, action]``; ``None`` starts from zero.
-            is_init: starts an environment from zero, bool ``[batch]``.
+            mean: warm start ``[batch, horizon, action]``; ``None`` starts from :attr:`rest`.
+            is_init: starts an environment from rest, bool ``[batch]``.
 
         Returns:
             Mean and standard deviation ``[batch, candidate, horizon, action]``.
@@ -158,9 +179,9 @@ class MPPI:
         shape = (batch, candidates, self.config.horizon, self.action_dim)
         std = self.init_std.expand(shape)
         if mean is None:
-            return torch.zeros(shape, device=self.device), std
+            return self.rest.expand(shape).contiguous(), std
         if is_init is not None:
-            mean = torch.where(is_init.view(batch, 1, 1), 0.0, mean)
+            mean = torch.where(is_init.view(batch, 1, 1), self.rest, mean)
         return mean.unsqueeze(1).expand(shape), std
 
     def sample(self, mean: Tensor, std: Tensor, proposals: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -173,13 +194,13 @@ class MPPI:
             noise: standard noise ``[batch, candidate, sample, horizon, action]``; ``None`` draws it.
 
         Returns:
-            ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around zero,
-            samples around the mean.
+            ``[batch, candidate, sample, horizon, action]``, in this order: proposals, the mean, samples around rest (with
+            a control cost around zero), samples around the mean.
         """
         config = self.config
         batch, candidates, horizon, action = mean.shape
         shape = (batch, candidates, config.num_samples, horizon, action)
-        noise = self.noise(shape, self.device) if noise is None else noise
+        noise = self.noise(shape, self.device, self.dtype, self.generator) if noise is None else noise
         num_proposals = 0 if proposals is None else proposals.shape[2]
         fixed = num_proposals + config.include_mean
         deviation = noise * std.unsqueeze(2)
@@ -187,7 +208,7 @@ class MPPI:
         actions = deviation + mean.unsqueeze(2)
         if config.num_zero_mean:
             zero = slice(fixed, fixed + config.num_zero_mean)
-            actions[:, :, zero] = deviation[:, :, zero]
+            actions[:, :, zero] = deviation[:, :, zero] + self._second
         if proposals is not None:
             actions[:, :, :num_proposals] = proposals
         return actions
@@ -210,7 +231,7 @@ class MPPI:
             ``[batch, candidate, sample]``.
         """
         config = self.config
-        weights = mppi_weights(costs, config.temperature, config.num_elites, log_ratio)
+        weights = mppi_weights(costs, self.temperature(costs, log_ratio), config.num_elites, log_ratio)
         mean = torch.einsum("bmk,bmkha->bmha", weights, actions)
         if config.adapt_std:
             variance = torch.einsum("bmk,bmkha->bmha", weights, (actions - mean.unsqueeze(2)).square())
@@ -229,32 +250,42 @@ class MPPI:
         """
         if not self.config.stochastic:
             return plan.mean[..., 0, :]
-        batch, candidates, samples = plan.weights.shape
-        weights = plan.weights.view(-1, samples)
-        index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1)
-        first = plan.actions[..., 0, :]
-        chosen = index.view(batch, candidates, 1, 1).expand(-1, -1, 1, first.shape[-1])
-        drawn = first.gather(2, chosen).squeeze(2)
-        return drawn if self.hard is None else self.hard.selected(drawn, plan)
+        drawn = draw(plan, self.generator, greedy=greedy)
+        return drawn if self.charge.hard is None else self.charge.hard.selected(drawn, plan)
 
     def shift(self, mean: Tensor) -> Tensor:
-        """Drop the first action of a plan ``[..., horizon, action]``: the result is the warm start of the next plan."""
-        last = mean[..., -1:, :]
-        return torch.cat([mean[..., 1:, :], last if self.config.repeat_last else torch.zeros_like(last)], dim=-2)
+        """Drop the first action of a plan: the result is the warm start of the next one.
+
+        Args:
+            mean: a plan ``[..., any, action]``. One of another horizon is cut, or filled as its last step is.
+
+        Returns:
+            ``[..., horizon, action]``.
+        """
+        left = mean[..., 1 : 1 + self.config.horizon, :]
+        last = mean[..., -1:, :] if self.config.repeat_last else self.rest.expand_as(mean[..., -1:, :])
+        return torch.cat([left, *[last] * (self.config.horizon - left.shape[-2])], dim=-2)
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Roll the dynamics out; see :meth:`Scorer.rollout`."""
         return self.scorer.rollout(state, actions)
 
     def _updated(
-        self, drawn: Tensor, actions: Tensor, costs: Tensor, mean: Tensor, std: Tensor, proposals: Tensor | None
+        self,
+        drawn: Tensor,
+        actions: Tensor,
+        costs: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        proposals: Tensor | None,
+        previous: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Update with importance ratios if a control cost needs them; return what :meth:`update` does, and the ratios."""
         if self.importance is None:
             return *self.update(actions, costs, mean, std), None
         log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
         mean, std, weights = self.update(drawn, costs, mean, std, log_ratio)
-        return torch.clamp(mean, self.low, self.high), std, weights, log_ratio
+        return self.limits(mean.unsqueeze(2), previous).squeeze(2), std, weights, log_ratio
 
     def _reachable(self, mean: Tensor, std: Tensor, proposals: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Project mean and proposals on the range of the noise, if a control cost needs their densities."""

@@ -15,33 +15,57 @@ if TYPE_CHECKING:
 
 
 class Noise(Protocol):
-    """Draw standard noise over a horizon, from torch's global random state of the device."""
+    """Draw standard noise over a horizon."""
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw noise of ``shape = (..., horizon, action)`` with unit variance in every entry."""
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw noise of ``shape = (..., horizon, action)`` with unit variance in every entry.
+
+        Without a ``generator`` it draws from torch's global random state of the device.
+        """
         ...
 
     def covariance(self, horizon: int) -> Tensor:
         """Compute the covariance over time of each action entry ``[horizon, horizon]``, float64 with ones on the diagonal.
 
-        Action entries are independent of each other. The covariance is singular if the noise has fewer degrees of freedom
+        It is the same for all action entries. The covariance is singular if the noise has fewer degrees of freedom
         than steps.
         """
+        ...
+
+    def growth(self, horizon: int) -> Tensor:
+        """Compute the standard deviation of every step in units of that of the first ``[horizon]``, float64."""
         ...
 
 
 class WhiteNoise:
     """Draw independent normal noise (Williams et al. 2017, information-theoretic MPC)."""
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """See :class:`Noise`."""
         *lead, horizon, action = shape
         # Each entry is contiguous in memory, because the model reads one action entry of one step at a time.
-        return torch.randn((horizon, action, *lead), device=device).movedim((0, 1), (-2, -1))
+        drawn = torch.randn((horizon, action, *lead), device=device, dtype=dtype, generator=generator)
+        return drawn.movedim((0, 1), (-2, -1))
 
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`: the identity."""
         return torch.eye(horizon, dtype=torch.float64)
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: ones."""
+        return torch.ones(horizon, dtype=torch.float64)
 
 
 class LinearNoise:
@@ -53,19 +77,46 @@ class LinearNoise:
 
     def __init__(self, mixing: np.ndarray) -> None:
         mixing = mixing / np.linalg.norm(mixing, axis=1, keepdims=True)
-        self._mixing = torch.as_tensor(mixing, dtype=torch.float32)
+        self._exact = torch.as_tensor(mixing, dtype=torch.float64)
+        self._mixing = self._exact.to(torch.float32)
         self._covariance = torch.as_tensor(mixing @ mixing.T, dtype=torch.float64)
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """See :class:`Noise`."""
-        self._mixing = self._mixing.to(device)
+        if self._mixing.dtype != dtype or self._mixing.device != device:
+            self._mixing = self._exact.to(device, dtype)
         *lead, _, action = shape
-        inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device)
+        inputs = torch.randn((self._mixing.shape[1], action, *lead), device=device, dtype=dtype, generator=generator)
         return torch.tensordot(self._mixing, inputs, dims=1).movedim((0, 1), (-2, -1))
 
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`: ``M M'`` of the mixing matrix ``M``."""
         return self._covariance
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: ones."""
+        return torch.ones(horizon, dtype=torch.float64)
+
+
+class IntegratedNoise(LinearNoise):
+    """Sum white noise over the horizon: the change of the action between steps is drawn.
+
+    Args:
+        horizon: number of steps.
+    """
+
+    def __init__(self, horizon: int) -> None:
+        super().__init__(np.tril(np.ones((horizon, horizon))))
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: the root of the number of the step."""
+        return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 
 class ColouredNoise(LinearNoise):
@@ -108,5 +159,6 @@ NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
     "white": lambda config: WhiteNoise(),
     "coloured": lambda config: ColouredNoise(config.horizon, config.noise_exponent),
     "spline": lambda config: SplineNoise(config.horizon, config.noise_knots),
+    "integrated": lambda config: IntegratedNoise(config.horizon),
 }
 """Noise by the name that ``planner.noise`` takes."""

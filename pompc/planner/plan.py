@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
+import torch
 from tensordict import TensorClass
 from torch import Tensor
 
@@ -22,6 +25,7 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
         effective_samples: effective sample size ``[...]``.
         margin: least margin of each sample over steps and constraints, until its episode ends ``[..., sample]``; ``None``
             unless the planner heeds constraints or was asked for margins.
+        temperature: the temperature that holds the effective sample size ``[...]``; ``None`` for a fixed one.
     """
 
     mean: Tensor
@@ -33,3 +37,50 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
     soft_value: Tensor
     effective_samples: Tensor
     margin: Tensor | None = None
+    temperature: Tensor | None = None
+
+
+def draw(plan: Plan, generator: torch.Generator | None, *, greedy: bool) -> Tensor:
+    """Draw the first action of a sample by its weight, for every candidate ``[batch, candidate, action]``.
+
+    Args:
+        plan: the plan.
+        generator: source of the draw.
+        greedy: take the sample of the largest weight instead.
+    """
+    batch, candidates, samples = plan.weights.shape
+    weights = plan.weights.view(-1, samples)
+    index = weights.argmax(-1, keepdim=True) if greedy else torch.multinomial(weights, 1, generator=generator)
+    first = plan.actions[..., 0, :]
+    chosen = index.view(batch, candidates, 1, 1).expand(-1, -1, 1, first.shape[-1])
+    return first.gather(2, chosen).squeeze(2)
+
+
+class Iteration(NamedTuple):
+    """One iteration of a plan, as a :class:`Callback` sees it.
+
+    Attributes:
+        index: number of the iteration, from 0.
+        mean: the plan so far ``[batch, candidate, horizon, action]``.
+        std: standard deviation of the next samples, same shape.
+        actions: samples ``[batch, candidate, sample, horizon, action]``.
+        states: their trajectories ``[batch, candidate, sample, horizon + 1, state]``.
+        costs: ``[batch, candidate, sample]``; infinite for a dropped sample.
+        weights: ``[batch, candidate, sample]``.
+    """
+
+    index: int
+    mean: Tensor
+    std: Tensor
+    actions: Tensor
+    states: Tensor
+    costs: Tensor
+    weights: Tensor
+
+
+class Callback(Protocol):
+    """See every iteration of a plan: for live views, logs and deadlines."""
+
+    def __call__(self, iteration: Iteration) -> bool | None:
+        """Look at an iteration, and change nothing; ``True`` ends the plan with it."""
+        ...

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pompc.errors import NonFiniteError, UserError
-from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, TerminalValue, Terminating
+from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, LastAction, Simulator, TerminalValue, Terminating
+from pompc.models.simulators import refuse_to_compile, simulated
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Scored, measure, until_end, without_margins
 from pompc.planner.inputs import Inputs, Probe
@@ -29,6 +30,7 @@ class Scorer:
         dynamics: the model to roll out; it may also end episodes (``Terminating``) and have constraints (``Constrained``).
         cost: the cost to sum; it may be the same object as the dynamics.
         device: device of the plans.
+        dtype: dtype of the plans.
 
     Attributes:
         discounts: factor of every step and of the last state, from ``config.discount``: ``[horizon + 1]``.
@@ -38,12 +40,19 @@ class Scorer:
             dynamics do not have.
     """
 
-    def __init__(self, config: MPPIConfig, dynamics: Dynamics, cost: Cost, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: MPPIConfig,
+        dynamics: Dynamics,
+        cost: Cost,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.config = config
         self.dynamics = dynamics
         self.cost = cost
         self.device = device
-        self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device)
+        self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device, dtype=dtype)
         self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
         self._margins = dynamics.margins if isinstance(dynamics, Constrained) else None
         if config.constrained:
@@ -51,6 +60,7 @@ class Scorer:
         self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
         self._score = self._score_block
         if config.compile:
+            refuse_to_compile(dynamics)
             if device.type == "cpu":
                 require_compiler("planner.compile")
             # One graph per shape: with symbolic shapes the products of small networks are slower.
@@ -108,6 +118,8 @@ class Scorer:
         Raises:
             UserError: the dynamics returned another shape than ``state`` has.
         """
+        if isinstance(self.dynamics, Simulator):
+            return simulated(self.dynamics, state, actions)
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
         for action in actions.unbind(-2):
@@ -156,7 +168,7 @@ class Scorer:
         states, parameters = states.movedim(-2, 0), None if parameters is None else parameters.unsqueeze(2)
         now, then, last = states[:-1], states[1:], states[-1]
         running, terminated = self._judge(now, actions.movedim(-2, 0), then, parameters)
-        final = self.cost.terminal(last, parameters)
+        final = self._terminal(last, actions, parameters)
         if terminal_value is not None:
             final = final - terminal_value(last)
         _require_returned("cost.running", running, now.shape[:-1])
@@ -178,6 +190,12 @@ class Scorer:
         """Ask the cost for its charges and the dynamics for terminations, in the form of :class:`Judge`."""
         running = self.cost.running(now, actions, then, parameters)
         return running, None if self._terminated is None else self._terminated(now, actions, then)
+
+    def _terminal(self, last: Tensor, actions: Tensor, parameters: Tensor | None) -> Tensor:
+        """Charge the last states ``[..., state]`` of ``actions [..., horizon, action]``."""
+        if isinstance(self.cost, LastAction):
+            return self.cost.terminal_after(last, actions[..., -1, :], parameters)
+        return self.cost.terminal(last, parameters)
 
     def _score_in_blocks(
         self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, margins: bool

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_ratio: Tensor | None = None) -> Tensor:
+def mppi_weights(
+    cost: Tensor, temperature: float | Tensor, num_elites: int = 0, log_ratio: Tensor | None = None
+) -> Tensor:
     """Weight samples by ``ratio * exp(-(cost - min cost) / temperature)``, normalised over the last dimension.
 
     The shift by the minimum keeps every exponent at or below zero, so no cost is too large. A sample of infinite cost
@@ -14,7 +16,7 @@ def mppi_weights(cost: Tensor, temperature: float, num_elites: int = 0, log_rati
 
     Args:
         cost: total costs ``[..., sample]``, at least one of them finite.
-        temperature: in units of cost; small is greedy.
+        temperature: in units of cost, a number or ``[..., 1]``; small is greedy.
         num_elites: number of samples of least cost that get weight; 0 takes all. The cost alone chooses them, because the
             ratio would choose samples opposite to the mean, and the plan would jump to the other side.
         log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
@@ -46,22 +48,23 @@ def until_termination(terms: Tensor, terminated: Tensor | None) -> Tensor:
     return torch.cat([terms[..., :1], terms[..., 1:].masked_fill(over, 0.0)], dim=-1)
 
 
-def soft_value(cost: Tensor, temperature: float, log_ratio: Tensor | None = None) -> Tensor:
+def soft_value(cost: Tensor, temperature: float | Tensor, log_ratio: Tensor | None = None) -> Tensor:
     """Compute the free energy ``-temperature * log mean(ratio * exp(-cost / temperature))``.
 
     Without ratios it lies between the least and the mean cost. Samples of infinite cost are left out of the mean.
 
     Args:
         cost: total costs ``[..., sample]``.
-        temperature: in units of cost.
+        temperature: in units of cost, a number or ``[..., 1]``.
         log_ratio: logarithm of every sample's importance ratio ``[..., sample]``; ``None`` means that all ratios are one.
 
     Returns:
         ``[...]``, in units of cost.
     """
-    count = (cost.abs() < torch.inf).sum(-1)
+    count = (cost.abs() < torch.inf).sum(-1).to(cost.dtype)
     exponent = -cost / temperature
     exponent = exponent if log_ratio is None else exponent + log_ratio
+    temperature = temperature.squeeze(-1) if isinstance(temperature, Tensor) else temperature
     return -temperature * (torch.logsumexp(exponent, dim=-1) - count.log())
 
 

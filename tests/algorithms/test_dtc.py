@@ -25,8 +25,7 @@ def dtc(**options):
 
 def silent(agent):
     """Give the planner its own generator, so that the policy's draws are those of an agent without a planner."""
-    generator = torch.Generator().manual_seed(7)
-    agent.planner.noise = lambda shape, device: torch.randn(shape, generator=generator)
+    agent.planner.generator = torch.Generator().manual_seed(7)
     return agent
 
 

@@ -177,7 +177,7 @@ def test_infinity_is_a_number_however_it_is_written(text):
     [
         ("algo.learning_rate=inf", "algo.learning_rate must be positive, not inf"),
         ("planner.temperature=inf", "planner.temperature must be positive, not inf"),
-        ("planner.noise=pink", "planner.noise must be one of white, coloured, spline, not 'pink'"),
+        ("planner.noise=pink", "planner.noise must be one of white, coloured, spline, integrated, not 'pink'"),
         ("algo.batch_size=0", "algo.batch_size must be positive, not 0"),
         ("algo.ensemble_size=0", "algo.ensemble_size must be positive, not 0"),
         ("algo.batch_size=inf", "algo.batch_size must be a whole number, not inf"),

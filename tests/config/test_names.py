@@ -22,6 +22,7 @@ from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
 from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
 from pompc.planner import MPPIConfig
 from pompc.planner.noise import NOISES
+from pompc.planner.risk import RISKS
 from pompc.system.precision import PLANNING, PRECISIONS
 
 
@@ -33,6 +34,7 @@ class Named(NamedTuple):
 
 TABLES = [
     Named(MPPIConfig, "noise", NOISES),
+    Named(MPPIConfig, "risk", RISKS),
     Named(MPPIConfig, "matmul_precision", PLANNING),
     Named(OffPolicyConfig, "matmul_precision", PRECISIONS),
     Named(OffPolicyConfig, "model_size", SIZES),
