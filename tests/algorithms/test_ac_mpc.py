@@ -25,7 +25,9 @@ class Ignorant(LineModel):
         return next_state[..., 0].square() + 0.0 * parameters[..., 0]
 
 
-@pytest.mark.parametrize("options", [{}, {"cost": "quadratic"}, {"solver": "ilqr", "cost": "quadratic", "batch_size": 32}])
+@pytest.mark.parametrize(
+    "options", [{}, {"cost": "quadratic"}, {"solver": "ilqr", "cost": "quadratic", "batch_size": 32}]
+)
 def test_ppos_ratio_is_one_on_the_first_minibatch(options):
     learner = agent(**options)
     (data,) = collect(learner)
