@@ -39,7 +39,7 @@ class ACMPCConfig(ExplicitModelConfig, VirtualDataConfig):
 
     Attributes:
         planner: options of the planner; every minibatch plans again, so that horizon and samples are small.
-        solver: ``mppi`` (a sampled layer) or ``ilqr`` (an exact one, which MPPI warm-starts).
+        solver: ``sampled`` (MPPI as a layer) or ``ilqr`` (an exact one, which MPPI warm-starts).
         cost: what the network sets: the parameters of the ``task``'s cost, or a diagonal ``quadratic`` of observation and
             action, the paper's.
         cost_stages: parts of the horizon with different weights, for ``quadratic``.
@@ -51,7 +51,7 @@ class ACMPCConfig(ExplicitModelConfig, VirtualDataConfig):
     )
     minibatch_size: PositiveInt = 256
     initial_std: PositiveFloat = 0.3
-    solver: Literal["mppi", "ilqr"] = "mppi"
+    solver: Literal["sampled", "ilqr"] = "sampled"
     cost: Literal["task", "quadratic"] = "task"
     cost_stages: PositiveInt = 2
     cost_scale: PositiveFloat = 10.0

@@ -37,6 +37,7 @@ class SolverPlanner(MPPI):
 
     @model_steps.setter
     def model_steps(self, steps: int) -> None:
+        """Set the count."""
         self._counted.model_steps = steps
 
     @torch.no_grad()
@@ -61,7 +62,9 @@ class SolverPlanner(MPPI):
         given = {"proposals": proposals, "terminal_value": terminal_value, "discount": discount, **sampling}
         refused = [name for name, value in given.items() if value is not None]
         if refused:
-            raise UserError(f"{type(self.solver).__name__} plans without {', '.join(refused)}: take algo.solver=mppi")
+            raise UserError(
+                f"{type(self.solver).__name__} plans without {', '.join(refused)}: take algo.solver=sampled"
+            )
         mean, value = self.solver(state, parameters, first, mean=mean, is_init=is_init)
         actions = mean.unsqueeze(2)
         states = self.rollout(state, actions)
@@ -90,5 +93,5 @@ def exact(planner: MPPI) -> tuple[MPPI, PlannerLayer]:
     return SolverPlanner(planner, solver), solver
 
 
-SOLVERS: dict[str, Callable[[MPPI], tuple[MPPI, PlannerLayer]]] = {"mppi": sampled, "ilqr": exact}
+SOLVERS: dict[str, Callable[[MPPI], tuple[MPPI, PlannerLayer]]] = {"sampled": sampled, "ilqr": exact}
 """What acts and the layer that learns, by the name that ``algo.solver`` takes."""
