@@ -12,37 +12,26 @@ The paper's equations were not at hand: everything that its description leaves o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 
-from pompc.config.options import Finite, PositiveFloat, PositiveInt, Share, Top
+from pompc.config.options import Finite, PositiveFloat, PositiveInt, Top
 from pompc.data.holding import count_down, is_held
-from pompc.dial import Evidence
 from pompc.dials import VirtualRatio
 from pompc.errors import UserError
 from pompc.model_learning.config import ExplicitModelConfig
 from pompc.model_learning.make import explicit_model
-from pompc.models import KnownModel, TerminalValue
+from pompc.models import TerminalValue
 from pompc.networks.ensembles import log_mean_exp
-from pompc.onpolicy.agent import OnPolicyAgent
 from pompc.onpolicy.candidates import SELECTORS, candidate_cross_entropy, candidate_decisions
 from pompc.onpolicy.candidates_config import CandidatesConfig
-from pompc.onpolicy.evidence import measure_evidence
-from pompc.onpolicy.mixing import MIXES, VIRTUAL_WEIGHTS
-from pompc.onpolicy.model_errors import model_errors
-from pompc.onpolicy.virtual_buffer import VirtualBuffer
+from pompc.onpolicy.virtual_agent import VirtualDataAgent
 from pompc.onpolicy.virtual_sources import VIRTUAL_SOURCES
-from pompc.onpolicy.virtual_targets import (
-    Scoring,
-    bootstrapped_share,
-    model_return,
-    virtual_metrics,
-    virtual_targets,
-)
+from pompc.onpolicy.virtual_targets import model_return
 from pompc.planner import MPPI, MPPIConfig, Plan
 from pompc.problem import Problem
 from pompc.schedules import ScheduleConfig
@@ -62,13 +51,6 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
         terminal_value_weight: weight of the learned value at the end of the planner's horizon; 0 is the paper's statement.
         optimism: kappa in that value, ``log(mean(exp(kappa * value))) / kappa`` over the ensemble, in units of the return's
             standard deviation. 0 is the mean, ``.inf`` the largest value; a negative one is caution.
-        virtual_rollouts: rollouts that one update adds to the virtual buffer, at most. All that the buffer holds become
-            targets.
-        virtual_window: updates that a virtual rollout is kept for; 1 empties the buffer after every update.
-        mix: ``loss`` (a virtual minibatch weighs rho) or ``sampling`` (a share rho of every value minibatch).
-        virtual_weight: weight of a virtual transition in that minibatch: ``news`` (what its target says beyond the value
-            function, in units of a real target) or ``equal``.
-        virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
         planner_kl_temperature: temperature of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
 
@@ -84,11 +66,6 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
     start_at_nominal: bool = True
     terminal_value_weight: Finite = 0.0
     optimism: float = 0.0
-    virtual_rollouts: PositiveInt = 2048
-    virtual_window: PositiveInt = 1
-    mix: Literal["loss", "sampling"] = "loss"
-    virtual_weight: Literal["news", "equal"] = "news"
-    virtual_gae_lambda: Share | None = None
     planner_kl_temperature: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
@@ -104,7 +81,7 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
                 )
 
 
-class AdaptiveHRL(OnPolicyAgent):
+class AdaptiveHRL(VirtualDataAgent):
     """PPO over the cost parameters of MPPI, with values that also learn from the planner's own rollouts.
 
     Args:
@@ -117,24 +94,12 @@ class AdaptiveHRL(OnPolicyAgent):
     def __init__(self, config: AdaptiveHRLConfig, problem: Problem) -> None:
         task = explicit_model(config, config.model, problem)
         start = task.nominal if config.start_at_nominal else None
-        if config.follows_bias and problem.num_envs < 2:
-            raise UserError(
-                "virtual_ratio.schedule=auto compares environments with each other: give num_envs=2 or more, or another "
-                "schedule"
-            )
-        super().__init__(config, problem, task.parameter_dim, initial_mean=start)
-        self.task, self.model = task, self.learned_parts.adopt(KnownModel(task))
+        super().__init__(config, problem, task, task.parameter_dim, initial_mean=start)
         self.planner = MPPI(config.planner, task, task, task.action_dim, device=problem.device)
-        self.mix = MIXES[config.mix]
-        self.virtual_buffer = VirtualBuffer(config.virtual_rollouts, config.virtual_window)
         self.source = VIRTUAL_SOURCES[config.virtual_source]
         self.needs_returns = any(config.uses_returns.values())
 
     # -- acting ------------------------------------------------------------------------------------------------------
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """Find the model state behind ``[batch, observation]``: ``[batch, state]``."""
-        return self.model.encode(observation)
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict:
         """Draw ``M`` candidates from the policy when exploring; otherwise take its mean as the only one.
@@ -195,22 +160,14 @@ class AdaptiveHRL(OnPolicyAgent):
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
         """Write the executed candidate for the real batch, and rollouts for the virtual buffer."""
         assert candidates is not None
-        assert self.planner is not None
         executed = candidates[torch.arange(len(chosen), device=chosen.device), chosen]
         tensordict["policy_action"], tensordict["log_prob"] = executed["drawn"], executed["log_prob"]
-        tensordict["effective_samples"] = plan.effective_samples.mean(1, keepdim=True)
         if self.needs_returns:
             kept = candidates.select("drawn", "log_prob", "rewards", "final_value")
             tensordict["candidates"] = kept.auto_batch_size_(1)
-        if self.learns_from_virtual:
-            states, actions = self.source(plan, chosen, self.planner, self.config.virtual_count)
-            tensordict["virtual"] = TensorDict({"states": states, "actions": actions}, batch_size=[len(chosen)])
+        super().record(tensordict, plan, candidates, chosen)
 
     # -- learning ----------------------------------------------------------------------------------------------------
-
-    def learn(self, data: TensorDictBase) -> dict[str, Any]:
-        """Make one update, then let the learned parts of the model learn; so its errors are measured on new data."""
-        return {**super().learn(data), **self.learned_parts.learn(data)}
 
     def policy_keys(self) -> tuple[str, ...]:
         """Add ``decided``, whether a step made a decision, and the candidates if the policy loss uses them."""
@@ -222,28 +179,6 @@ class AdaptiveHRL(OnPolicyAgent):
         if self.needs_returns:
             batch["candidates", "returns"] = self._candidate_returns(cast(TensorDictBase, batch["candidates"]))
         return batch
-
-    @torch.no_grad()
-    def virtual_batch(self, data: TensorDictBase) -> TensorDictBase | None:
-        """Add this batch's rollouts to the virtual buffer, and make value targets of everything in the buffer."""
-        config = self.config
-        states, actions = (cast(Tensor, data["virtual", name]).flatten(0, 2) for name in ("states", "actions"))
-        kept = self.virtual_buffer.exchange(states, actions, self.updates)
-        virtual = virtual_targets(kept["states"], kept["actions"], self.model, self.mean_value, **self._scoring())
-        virtual["weight"] = VIRTUAL_WEIGHTS[config.virtual_weight](virtual["bootstrapped"], self._real_share(data))
-        virtual["observation"] = self.normaliser(virtual["observation"])
-        return virtual
-
-    def evidence(self, data: TensorDictBase, virtual: TensorDictBase | None) -> Evidence | None:
-        """Compare this batch's rollouts with the executed trajectories that begin at the same states."""
-        if virtual is None or len(virtual) == 0:
-            return None
-        news = {
-            "virtual_news": (virtual["weight"] * virtual["news"]).mean().item(),
-            "real_news": 1 - self._real_share(data).item(),
-        }
-        most = self.config.virtual_rollouts
-        return measure_evidence(data, self.model, self.mean_value, rollouts=most, **news, **self._scoring())
 
     def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, float]]:
         """Compute PPO's loss on decisions; ``virtual_policy`` adds rho times that of the other candidates."""
@@ -258,35 +193,6 @@ class AdaptiveHRL(OnPolicyAgent):
         """Compute the cross-entropy of the policy with the planner's distribution over candidates ``[sample]``."""
         mean, std = self.actor(batch["observation"])
         return candidate_cross_entropy(mean, std, batch["candidates"], self.config.planner_kl_temperature)
-
-    def diagnostics(
-        self, data: TensorDictBase, real: TensorDictBase, virtual: TensorDictBase | None
-    ) -> dict[str, float]:
-        """Compare virtual with real targets; measure the plans' effective samples and the model's errors."""
-        errors = {"effective_samples": data["effective_samples"].mean().item(), **model_errors(data, self.model)}
-        return {**virtual_metrics(virtual, real["value_target"]), **errors}
-
-    def training_state(self, *, replay: bool = True) -> dict[str, Any]:
-        """Add the virtual buffer if asked."""
-        state = super().training_state(replay=replay)
-        return {**state, "replay": self.virtual_buffer.state_dict()} if replay else state
-
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned; a state without replay is enough to act and evaluate."""
-        super().load_training_state(state)
-        if "replay" in state:
-            self.virtual_buffer.load_state_dict(state["replay"])
-
-    def _scoring(self) -> Scoring:
-        """Return how virtual targets are made of rewards and values."""
-        given = self.config.virtual_gae_lambda
-        gae_lambda = self.config.gae_lambda if given is None else given
-        return {"reward_scale": self.return_scale.factor, "discount": self.config.discount, "gae_lambda": gae_lambda}
-
-    def _real_share(self, data: TensorDictBase) -> Tensor:
-        """Average the bootstrapped share of the real targets of ``[num_envs, time]``."""
-        ends = (data["next", name].squeeze(-1) for name in ("done", "terminated"))
-        return bootstrapped_share(*ends, discount=self.config.discount, gae_lambda=self.config.gae_lambda).mean()
 
     def _candidate_returns(self, candidates: TensorDictBase) -> Tensor:
         """Add scaled rewards and last value ``[..., candidate]``, in today's units of the values."""

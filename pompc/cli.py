@@ -157,6 +157,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
         help="seed of the episodes; default: fresh ones",
     )
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
+    parser.add_argument("--csv", metavar="FILE.csv", type=Path, help="write the episodes, a row each")
     _add_overrides(parser, "changes to the run's configuration, such as env.time_limit=20")
     parser.set_defaults(handler=handlers.evaluate)
 

@@ -68,6 +68,7 @@ def evaluate(args: argparse.Namespace) -> int:
         episodes=args.episodes,
         seed=args.seed,
         video=args.video,
+        table=args.csv,
         overrides=args.overrides,
     )
 

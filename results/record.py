@@ -41,6 +41,7 @@ class Job:
         words: what to run.
         stored: the folder in which its files are stored.
         kept: these files.
+        shifted: changes of the environment under which the trained agent is evaluated too, by name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Job:
     words: Sequence[str]
     stored: Path
     kept: Sequence[str]
+    shifted: Mapping[str, Mapping[str, Any]]
 
 
 def jobs(folder: Path, chosen: Sequence[str] = ()) -> Iterator[Job]:
@@ -65,7 +67,7 @@ def jobs(folder: Path, chosen: Sequence[str] = ()) -> Iterator[Job]:
                     f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()
                 ]
                 words = ["--algo", run["algo"], "--env", run["env"], "--seed", str(seed), *words]
-                yield Job(name, seed, words, folder / name / f"seed{seed}", kept)
+                yield Job(name, seed, words, folder / name / f"seed{seed}", kept, run.get("shifted", {}))
 
 
 def make(job: Job, scratch: Path) -> None:
@@ -88,6 +90,10 @@ def make(job: Job, scratch: Path) -> None:
     job.stored.mkdir(parents=True, exist_ok=True)
     for name in job.kept:
         shutil.copy(directory / name, job.stored)
+    for name, changes in job.shifted.items():
+        words = ["--seed", str(COMMON["eval.seed"]), "--csv", str(job.stored / f"shifted_{name}.csv")]
+        words += [f"{key}={value}" for key, value in changes.items()]
+        subprocess.run([sys.executable, "-m", "pompc", "eval", str(directory), *words], check=True)
     config = job.stored / "config.yaml"
     config.write_text(
         re.sub(r"(?m)^run_dir: .*$", "run_dir: null", config.read_text())
@@ -130,18 +136,34 @@ def table(folder: Path) -> list[dict[str, Any]]:
                 continue
             last = [rows(path.with_name("eval.csv"))[-1] for path in seeds]
             costs = [json.loads(path.read_text()) for path in seeds]
-            scores = np.array([float(entry["reward"]) for entry in last])
-            line = {"row": row, "run": name, "algorithm": runs[name]["algo"], "environment": runs[name]["env"]}
-            line |= {"steps": int(last[0]["step"]), "seeds": len(seeds), "return": f"{scores.mean():.4g}"}
-            line |= {"points": " ".join(f"{score:.4g}" for score in scores)}
-            for column in COLUMNS:
-                found = [float(entry[column]) for entry in last if entry.get(column)]
-                line[column] = f"{np.mean(found):.3g}" if found else ""
-            line["model_steps"] = int(np.mean([cost["model_steps"] for cost in costs]))
-            line["cpu_s"] = round(float(np.mean([cost["cpu_s"] for cost in costs])))
-            line["commits"] = " ".join(sorted({cost["commit"] for cost in costs}))
-            lines.append(line)
+            about_run = {"row": row, "run": name, "algorithm": runs[name]["algo"], "environment": runs[name]["env"]}
+            about_run |= {"steps": int(last[0]["step"]), "seeds": len(seeds)}
+            spent = {
+                "model_steps": int(np.mean([cost["model_steps"] for cost in costs])),
+                "cpu_s": round(float(np.mean([cost["cpu_s"] for cost in costs]))),
+                "commits": " ".join(sorted({cost["commit"] for cost in costs})),
+            }
+            lines.append({**about_run, **scores(last), **spent})
+            for change in runs[name].get("shifted", {}):
+                means = [mean(rows(path.with_name(f"shifted_{change}.csv"))) for path in seeds]
+                lines.append({**about_run, "run": f"{name}, {change}", **scores(means), **spent})
     return lines
+
+
+def mean(episodes: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Average the episodes of a CSV over those that know a quantity."""
+    values = {key: [float(episode[key]) for episode in episodes] for key in episodes[0]}
+    return {key: str(np.nanmean(found)) for key, found in values.items() if not np.isnan(found).all()}
+
+
+def scores(last: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Write the evaluations of all seeds as the columns of a line."""
+    returns = np.array([float(entry["reward"]) for entry in last])
+    line = {"return": f"{returns.mean():.4g}", "points": " ".join(f"{score:.4g}" for score in returns)}
+    for column in COLUMNS:
+        found = [float(entry[column]) for entry in last if entry.get(column)]
+        line[column] = f"{np.mean(found):.3g}" if found else ""
+    return line
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -158,6 +158,12 @@ def test_the_environment_of_the_quickstart_runs_from_its_file(tmp_path, monkeypa
     assert all(value < 0 for value in returns)
 
 
+def test_the_example_of_the_layer_finds_the_cost_of_a_given_action():
+    names = example("docs/layer.md", "layer")
+    assert names["loss"].item() < 1e-3
+    assert names["place"].item() > 0.3
+
+
 def test_the_planner_alone_drives_two_robots_to_their_goal():
     assert example("docs/planner.md", "planner")["state"].abs().max() < 0.2
 

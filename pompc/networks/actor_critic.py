@@ -32,7 +32,19 @@ def relu_mlp(sizes: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class GaussianActor(nn.Module):
+class Actor(nn.Module):
+    """A policy that returns mean and standard deviation of a diagonal Gaussian over its output.
+
+    Attributes:
+        in_keys: names of the entries of a transition that :meth:`forward` takes, in order.
+        log_std: logarithm of the standard deviation ``[action]``.
+    """
+
+    in_keys: tuple[str, ...] = ("observation",)
+    log_std: nn.Parameter
+
+
+class GaussianActor(Actor):
     """A diagonal Gaussian whose standard deviation does not depend on the observation (Schulman et al. 2017).
 
     Args:

@@ -6,13 +6,13 @@ from tensordict.nn import TensorDictModule
 from torchrl.modules import IndependentNormal, ProbabilisticActor
 from torchrl.objectives import ClipPPOLoss
 
-from pompc.networks.actor_critic import GaussianActor
+from pompc.networks.actor_critic import Actor
 
 
-def make_clipped_loss(actor: GaussianActor, *, clip_epsilon: float, entropy_coef: float) -> ClipPPOLoss:
+def make_clipped_loss(actor: Actor, clip_epsilon: float, entropy_coef: float) -> ClipPPOLoss:
     """Make the clipped surrogate and the entropy bonus of an actor (Schulman et al. 2017).
 
-    The loss reads ``observation``, ``policy_action``, ``log_prob`` and ``advantage``.
+    The loss reads the actor's ``in_keys``, ``policy_action``, ``log_prob`` and ``advantage``.
 
     Args:
         actor: the policy.
@@ -20,7 +20,7 @@ def make_clipped_loss(actor: GaussianActor, *, clip_epsilon: float, entropy_coef
         entropy_coef: weight of the entropy.
     """
     keys = ["loc", "scale"]
-    module = TensorDictModule(actor, in_keys=["observation"], out_keys=keys)
+    module = TensorDictModule(actor, in_keys=list(actor.in_keys), out_keys=keys)
     policy = ProbabilisticActor(
         module, in_keys=keys, out_keys=["policy_action"], distribution_class=IndependentNormal, return_log_prob=True
     )

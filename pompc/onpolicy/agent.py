@@ -16,7 +16,7 @@ from pompc.data.statistics import ReturnScale, RunningMoments
 from pompc.dial import Evidence
 from pompc.dials import make_signals
 from pompc.metrics import mean_metrics
-from pompc.networks.actor_critic import GaussianActor, ValueEnsemble
+from pompc.networks.actor_critic import Actor, GaussianActor, ValueEnsemble
 from pompc.networks.clipped_loss import make_clipped_loss
 from pompc.networks.ensembles import bootstrap_mask, fit_metrics, masked_huber
 from pompc.networks.optimizer_step import optimizer_step
@@ -38,6 +38,7 @@ class OnPolicyAgent(MPPIRL):
         policy_dim: size of the policy's output.
         initial_mean: policy mean at the start ``[policy_dim]``.
         input_dim: size of what the networks see; ``None`` for the observation.
+        actor: the policy; ``None`` makes a Gaussian of these sizes.
 
     Attributes:
         mix: how real and virtual transitions share a gradient step on the values,
@@ -54,18 +55,17 @@ class OnPolicyAgent(MPPIRL):
         *,
         initial_mean: Tensor | None = None,
         input_dim: int | None = None,
+        actor: Actor | None = None,
     ) -> None:
         super().__init__(config, problem)
-        start = {"initial_std": config.initial_std, "initial_mean": initial_mean}
         input_dim = problem.observation_dim if input_dim is None else input_dim
-        self.actor = GaussianActor(input_dim, policy_dim, config.hidden_sizes, **start)
+        start = {"initial_std": config.initial_std, "initial_mean": initial_mean}
+        self.actor: Actor = actor or GaussianActor(input_dim, policy_dim, config.hidden_sizes, **start)
         self.values = ValueEnsemble(config.ensemble_size, input_dim, config.hidden_sizes)
         self.normaliser = RunningMoments(input_dim)
         self.return_scale = ReturnScale(problem.num_envs, config.discount)
         self.to(problem.device)
-        self.clipped_loss = make_clipped_loss(
-            self.actor, clip_epsilon=config.clip_epsilon, entropy_coef=config.entropy_coef
-        )
+        self.clipped_loss = make_clipped_loss(self.actor, config.clip_epsilon, config.entropy_coef)
         adam = {"lr": config.learning_rate, "eps": 1e-5, "fused": True}
         self.optimizers = {
             "actor": torch.optim.Adam(self.actor.parameters(), **adam),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pompc.config.options import PositiveInt
 from pompc.errors import UserError
-from pompc.onpolicy.config import OnPolicyConfig
+from pompc.onpolicy.virtual_config import VirtualDataConfig
 from pompc.schedules import highest_value
 
 VirtualSourceName = Literal["all", "others_plus_rest", "weighted", "nominal", "executed"]
@@ -16,7 +16,7 @@ OF_ONE_CANDIDATE = ("executed",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidatesConfig(OnPolicyConfig):
+class CandidatesConfig(VirtualDataConfig):
     """Options of candidates beside those of on-policy learning.
 
     Attributes:
@@ -25,14 +25,12 @@ class CandidatesConfig(OnPolicyConfig):
         selector: ``uniform`` (the paper's), ``argmin_cost`` or ``softmax_value``.
         virtual_source: rollouts that become virtual data: ``all``, ``others_plus_rest``, ``weighted`` or ``nominal`` of
             the other candidates, or ``executed``.
-        virtual_count: rollouts per candidate for ``weighted`` and ``executed``.
         virtual_policy: also use the first step of the other candidates in the policy loss, weighted by rho.
     """
 
     candidates: PositiveInt = 4
     selector: Literal["uniform", "argmin_cost", "softmax_value"] = "uniform"
     virtual_source: VirtualSourceName = "weighted"
-    virtual_count: PositiveInt = 2
     virtual_policy: bool = False
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
     ),
     "discount": (("batch",), ("batch", 1)),
     "previous": (("batch", "past", "action"),),
+    "first": (("batch", "action"),),
     "noise": (("iteration", "batch", "candidate", "num_samples", "horizon", "action"),),
 }
 """Shapes that each argument of a plan may have. The first argument with a size that is not known yet sets it."""
@@ -45,6 +46,7 @@ class Inputs:
         proposals: ``[batch, candidate, p, horizon, action]``.
         discount: ``[batch]``.
         previous: the actions applied last, the newest at the end ``[batch, past, action]``.
+        first: ``[batch, action]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
         candidates: number of candidates.
     """
@@ -56,8 +58,19 @@ class Inputs:
     proposals: Tensor | None
     discount: Tensor | None
     previous: Tensor | None
+    first: Tensor | None
     noise: Tensor | None
     candidates: int
+
+    def noise_of(self, iteration: int) -> Tensor | None:
+        """Return the noise of an iteration ``[batch, candidate, num_samples, horizon, action]``; ``None`` to draw it."""
+        return None if self.noise is None else self.noise[iteration]
+
+    def pin(self, actions: Tensor) -> Tensor:
+        """Let all samples ``[batch, candidate, sample, horizon, action]`` begin with ``first``, if it is given."""
+        if self.first is not None:
+            actions[..., 0, :] = self.first[:, None, None]
+        return actions
 
 
 class Door:
@@ -122,6 +135,7 @@ class Probe:
             "proposals": given.proposals,
             "discount": given.discount,
             "previous": given.previous,
+            "first": given.first,
             "noise": given.noise,
         }
         self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}

@@ -106,6 +106,7 @@ class MPPI:
         proposals: Tensor | None = None,
         terminal_value: TerminalValue | None = None,
         discount: Tensor | None = None,
+        first: Tensor | None = None,
         noise: Tensor | None = None,
         previous: Tensor | None = None,
         margins: bool = False,
@@ -123,6 +124,7 @@ class MPPI:
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
             discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
+            first: first action of every sample ``[batch, action]``: ``soft_value`` is the cost of beginning with it.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
             previous: the actions applied last, the newest at the end ``[batch, past, action]``: the limits of change and
                 the cost of change begin there. ``None`` means at rest, and no cost of the first change.
@@ -144,15 +146,15 @@ class MPPI:
             is_init=is_init,
             proposals=proposals,
             discount=discount,
+            first=first,
             noise=noise,
             previous=previous,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
         probe = inputs.Probe(given, mean)
         for iteration in range(self.config.num_iterations):
-            fresh = None if given.noise is None else given.noise[iteration]
             mean, proposals = self._reachable(mean, std, given.proposals)
-            drawn = self.sample(mean, std, proposals, fresh)
+            drawn = given.pin(self.sample(mean, std, proposals, given.noise_of(iteration)))
             actions = self.limits(drawn, given.previous)
             scored = self.charge(given, actions, terminal_value, probe, margins)
             mean, std, weights, log_ratio = self._updated(

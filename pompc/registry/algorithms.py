@@ -91,6 +91,14 @@ _CLASSES = {
         page="hrl_mpc",
         paper="Brito et al. 2021",
     ),
+    "ac_mpc": Entry(
+        "pompc.algorithms.ac_mpc:ACMPC",
+        "PPO through the planner as a layer, whose cost a network sets in every step",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="hierarchical",
+        paper="Romero et al. 2024",
+    ),
     "dtc": Entry(
         "pompc.algorithms.dtc:DTC",
         "PPO that sees a plan as its reference and is rewarded for tracking it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -60,6 +61,7 @@ def evaluate_checkpoint(
     episodes: int | None = None,
     seed: int | None = None,
     video: str | Path | None = None,
+    table: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> int:
     """Play a checkpoint as ``pompc eval`` does, and print a table.
@@ -70,17 +72,19 @@ def evaluate_checkpoint(
         episodes: number of episodes, ``None`` for the run's own.
         seed: seed of the episodes; ``None`` for ``EvalConfig.fresh_seed``, which no evaluation in training has.
         video: where to write an mp4 of one episode; ``None`` writes none.
+        table: where to write the episodes as a CSV, a row each; ``None`` writes none.
         overrides: ``key=value`` changes to the run's configuration, such as ``env.mismatch=1.0``.
 
     Returns:
         The exit code 0.
 
     Raises:
-        UserError: no usable checkpoint, a wrong override, or a film that cannot be written.
+        UserError: no usable checkpoint, a wrong override, or a file that cannot be written.
     """
     file = find_checkpoint(Path(path), best=best)
-    if video is not None:
-        require_writable(Path(video))
+    for output in (video, table):
+        if output is not None:
+            require_writable(Path(output))
     state, spec, parts = _opened(file, overrides)
     options = spec.options
     seed = options.eval.fresh_seed if seed is None else seed
@@ -89,6 +93,8 @@ def evaluate_checkpoint(
         result = _play(parts, options, episodes or options.eval.episodes, seed)
         console.print(_title(file, state, seed, options), highlight=False, soft_wrap=True)
         console.print(_table(result))
+        if table is not None:
+            _write(result, table)
         if result.cut:
             console.print(f"{result.cut}: their returns are of the steps until there", highlight=False, soft_wrap=True)
         if video is not None:
@@ -182,6 +188,14 @@ def _title(file: Path, state: dict[str, Any], seed: int, options: RunConfig) -> 
         f"{title}\nselected: its return in training, {state['counters']['best']:.4g}, was the highest of all evaluations "
         f"until then, and being the highest is biased upwards; {says_less}"
     )
+
+
+def _write(result: EvalResult, table: Path) -> None:
+    """Write a row per episode."""
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["episode", *result.episodes[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"episode": index, **episode} for index, episode in enumerate(result.episodes))
 
 
 def _table(result: EvalResult) -> Table:

@@ -48,3 +48,21 @@ def test_every_run_is_a_configuration(script, folder):
             options = configure(algo, env, overrides).options
             assert options.steps == runs[job.name].get("steps", options.steps)
             assert options.steps % options.eval.every == 0  # the last evaluation is that of the trained agent
+
+
+def test_an_evaluation_on_another_plant_is_a_line_of_its_own(script, tmp_path):
+    (tmp_path / "runs.yaml").write_text(
+        "runs: {a: {algo: ppo, env: linear_system, shifted: {heavy: {env.mass: 1.2}}}}\nrows: {first: {runs: [a]}}\n"
+    )
+    for seed, reward in enumerate((1.0, 3.0)):
+        stored = tmp_path / "a" / f"seed{seed}"
+        stored.mkdir(parents=True)
+        (stored / "cost.json").write_text('{"cpu_s": 1.0, "model_steps": 5, "commit": "abc"}')
+        (stored / "eval.csv").write_text(f"step,reward,cost\n8,{reward},0\n")
+        (stored / "shifted_heavy.csv").write_text(f"episode,reward,cost\n0,{reward - 4},1\n1,{reward - 2},nan\n")
+    plain, heavy = script["table"](tmp_path)
+    assert (plain["run"], plain["return"], plain["points"]) == ("a", "2", "1 3")
+    assert (heavy["run"], heavy["return"], heavy["points"]) == ("a, heavy", "-1", "-2 0")
+    assert (heavy["cost"], heavy["seeds"]) == ("1", 2)
+    (job, *_) = script["jobs"](tmp_path)
+    assert job.shifted == {"heavy": {"env.mass": 1.2}}

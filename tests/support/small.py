@@ -52,6 +52,7 @@ ALGORITHMS = {
     "ppo": _LEARNING,
     "hrl_mpc": (*_PLANNER, *_LEARNING),
     "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),
+    "ac_mpc": (*_PLANNER, *_LEARNING, "virtual_ratio=0.3", "algo.virtual_rollouts=16"),
     "dtc": (*_PLANNER, *_LEARNING, "planner.horizon=4", "algo.plan_every=2", "algo.reference_steps=[1,2]"),
     "mppi": _PLANNER,
 }

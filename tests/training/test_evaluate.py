@@ -191,6 +191,16 @@ def test_the_best_checkpoint_has_what_playing_needs_and_nothing_of_the_past(fini
     assert last["training"].keys() - best["training"].keys() == {"replay"}
 
 
+def test_eval_writes_its_episodes_as_a_table(finished, tmp_path, capsys):
+    table = tmp_path / "episodes.csv"
+    assert cli.main(["eval", str(finished), "--seed", "7", "--episodes", "2", "--csv", str(table)]) == 0
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["episode"] for row in rows] == ["0", "1"]
+    assert all(float(row["reward"]) < 0 < float(row["length"]) for row in rows)
+    assert cli.main(["eval", str(finished), "--csv", str(tmp_path)]) == 2
+
+
 def test_pompc_eval_plays_what_the_training_evaluated(finished, capsys):
     with open(finished / "eval_episodes.csv", newline="") as file:
         last = [float(line["reward"]) for line in csv.DictReader(file) if line["step"] == "64"]

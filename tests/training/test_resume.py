@@ -18,6 +18,7 @@ RUNS = [
     pytest.param("adaptive_hrl", "carla_racing", HELD, id="adaptive_hrl-carla_racing-held"),
     pytest.param("hrl_mpc", "acrobot", SOURCE, id="hrl_mpc-acrobot-executed"),
     pytest.param("subgoal", "lunar_lander", ("kl_weight.over=64",), id="subgoal-lunar_lander"),
+    pytest.param("ac_mpc", "acrobot", (), id="ac_mpc-acrobot"),
     pytest.param("dtc", "acrobot", (), id="dtc-acrobot"),
     pytest.param("dtc", "carla_racing", ("algo.residual=true",), id="dtc-carla_racing-residual"),
     pytest.param("adaptive_hrl", "lunar_lander", ("virtual_ratio.schedule=auto",), id="adaptive_hrl-lunar_lander-auto"),

@@ -1,0 +1,97 @@
+"""Solvers that are layers, and how an agent acts by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pompc.errors import UserError
+from pompc.models.protocols import PlannerLayer, TerminalValue
+from pompc.planner.ilqr import ILQR
+from pompc.planner.layer import SampledLayer
+from pompc.planner.mppi import MPPI
+from pompc.planner.plan import Plan
+
+
+class SolverPlanner(MPPI):
+    """Plan by a layer where an agent expects MPPI: the plan is the layer's, and its only sample.
+
+    Args:
+        planner: gives options, model, cost and bounds, and counts model steps.
+        solver: a :class:`~pompc.models.protocols.PlannerLayer`.
+    """
+
+    def __init__(self, planner: MPPI, solver: PlannerLayer) -> None:
+        self._counted = planner
+        model, cost, bounds = planner.dynamics, planner.scorer.cost, {"low": planner.low, "high": planner.high}
+        super().__init__(planner.config, model, cost, planner.action_dim, device=planner.device, **bounds)
+        self.solver = solver
+
+    @property
+    def model_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Model steps of the planner and of the solver on its model."""
+        return self._counted.model_steps
+
+    @model_steps.setter
+    def model_steps(self, steps: int) -> None:
+        """Set the count."""
+        self._counted.model_steps = steps
+
+    @torch.no_grad()
+    def plan(
+        self,
+        state: Tensor,
+        *,
+        parameters: Tensor | None = None,
+        mean: Tensor | None = None,
+        is_init: Tensor | None = None,
+        first: Tensor | None = None,
+        proposals: Tensor | None = None,
+        terminal_value: TerminalValue | None = None,
+        discount: Tensor | None = None,
+        **sampling: Any,
+    ) -> Plan:
+        """Solve; see :meth:`MPPI.plan`.
+
+        Raises:
+            UserError: an argument needs a planner that samples.
+        """
+        given = {"proposals": proposals, "terminal_value": terminal_value, "discount": discount, **sampling}
+        refused = [name for name, value in given.items() if value is not None]
+        if refused:
+            raise UserError(
+                f"{type(self.solver).__name__} plans without {', '.join(refused)}: take algo.solver=sampled"
+            )
+        mean, value = self.solver(state, parameters, first, mean=mean, is_init=is_init)
+        actions = mean.unsqueeze(2)
+        states = self.rollout(state, actions)
+        self.model_steps += actions[..., 0].numel()
+        return Plan(
+            mean=mean,
+            std=torch.zeros_like(mean),
+            actions=actions,
+            states=states,
+            costs=value.unsqueeze(-1),
+            weights=torch.ones_like(value).unsqueeze(-1),
+            soft_value=value,
+            effective_samples=torch.full_like(value, torch.nan),
+            batch_size=mean.shape[:2],
+        )
+
+
+def sampled(planner: MPPI) -> tuple[MPPI, PlannerLayer]:
+    """Act and learn by samples with common random numbers."""
+    return planner, SampledLayer(planner)
+
+
+def exact(planner: MPPI) -> tuple[MPPI, PlannerLayer]:
+    """Act and learn by iLQR, which starts from a plan of ``planner``."""
+    solver = ILQR(planner)
+    return SolverPlanner(planner, solver), solver
+
+
+SOLVERS: dict[str, Callable[[MPPI], tuple[MPPI, PlannerLayer]]] = {"sampled": sampled, "ilqr": exact}
+"""What acts and the layer that learns, by the name that ``algo.solver`` takes."""
