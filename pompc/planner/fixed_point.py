@@ -34,14 +34,15 @@ class FixedPoint:
 
     def __init__(self, planner: MPPI, *, pinned: bool, ridge: float = RIDGE) -> None:
         _require_fixed_normal(planner.config)
-        covariance = planner.noise.covariance(planner.config.horizon).clone()
+        growth = planner.noise.growth(planner.config.horizon)
+        covariance = planner.noise.covariance(planner.config.horizon) * growth * growth[:, None]
         if pinned:
             covariance[0] = covariance[:, 0] = 0.0
         variance, axes = torch.linalg.eigh(covariance)
         reached = variance > RANGE * variance.max()
-        root = (axes[:, reached] * variance[reached].sqrt()).float().to(planner.device)
-        inverse = (axes[:, reached] / variance[reached].sqrt()).float().to(planner.device)
-        std = planner.init_std.expand(planner.action_dim)
+        root = (axes[:, reached] * variance[reached].sqrt()).to(planner.device, planner.dtype)
+        inverse = (axes[:, reached] / variance[reached].sqrt()).to(planner.device, planner.dtype)
+        std = planner.init_std[0].expand(planner.action_dim)
         self._root = torch.einsum("hr,a->hra", root, std)
         self._inverse = torch.einsum("hr,a->hra", inverse, torch.where(std > 0, 1 / std, 0.0))
         self._ridge = ridge
@@ -73,9 +74,10 @@ def _require_fixed_normal(config: MPPIConfig) -> None:
         "planner.adapt_std=true": config.adapt_std,
         f"planner.num_zero_mean={config.num_zero_mean}": config.num_zero_mean > 0,
         f"planner.num_elites={config.num_elites}": config.num_elites > 0,
+        "planner.init_covariance": config.init_covariance is not None,
     }
     for option, used in refused.items():
         if used:
             raise UserError(
-                f"the implicit gradient of a plan needs all samples around its mean: {option} must be 0 or off"
+                f"the implicit gradient of a plan needs independent entries, all drawn around its mean: leave out {option}"
             )

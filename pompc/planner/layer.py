@@ -87,8 +87,8 @@ def layer(
     states, actions = plan.states, plan.actions
     if through_dynamics:
         states, actions = _rolled_out_again(planner, state, plan, first)
-    parameters = None if parameters is None else parameters.float()
-    discount = None if discount is None else discount.flatten().float()
+    parameters = None if parameters is None else parameters.to(planner.dtype)
+    discount = None if discount is None else discount.flatten().to(planner.dtype)
     cost = planner.scorer.evaluate(states, actions, parameters, terminal_value, discount).sum(-1)
     change = cost - cost.detach()  # zero, with the gradient of the cost
     shares = torch.softmax(-plan.costs / planner.config.temperature, -1)  # the weights, if all samples are elites
@@ -140,6 +140,14 @@ def require_derivative(config: MPPIConfig) -> None:
     refused = {
         "planner.hard=true": (config.hard, "a plan may be its best sample: take planner.violation_cost"),
         "planner.control_cost": (config.control_cost > 0, "plans are clamped means: charge the control in the cost"),
+        f"planner.effective_samples={config.effective_samples}": (
+            config.effective_samples > 0,
+            "the temperature moves with the costs: give planner.temperature",
+        ),
+        f"planner.num_rollouts={config.num_rollouts}": (
+            config.num_rollouts > 1,
+            "the risk of several rollouts is not differentiated: give 1",
+        ),
         "planner.drop_nonfinite=true": (config.drop_nonfinite, "a dropped cost has no derivative: leave it out"),
     }
     for option, (used, reason) in refused.items():
@@ -161,7 +169,7 @@ def _rolled_out_again(planner: MPPI, state: Tensor, plan: Plan, first: Tensor | 
     """Roll the samples of a plan out with gradients; return states and actions."""
     actions = plan.actions
     if first is not None:
-        pinned = first.float().clamp(planner.low, planner.high)[:, None, None, None]
+        pinned = first.to(planner.dtype).clamp(planner.low, planner.high)[:, None, None, None]
         actions = torch.cat([pinned.expand_as(actions[..., :1, :]), actions[..., 1:, :]], dim=-2)
     planner.model_steps += actions[..., 0].numel()
-    return planner.rollout(state.float(), actions), actions
+    return planner.rollout(state.to(planner.dtype), actions), actions

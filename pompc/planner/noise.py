@@ -168,20 +168,30 @@ class CommonNoise:
 
     def __init__(self, noise: Noise, seed: int = 0) -> None:
         self._noise, self._seed = noise, seed
-        self._drawn: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self._drawn: dict[tuple[torch.device, torch.dtype, tuple[int, ...]], Tensor] = {}
 
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """See :class:`Noise`; the last three sizes are ``sample, horizon, action``."""
-        key = (device, shape[-3:])
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """See :class:`Noise`; the last three sizes are ``sample, horizon, action``, and the seed replaces ``generator``."""
+        key = (device, dtype, shape[-3:])
         if key not in self._drawn:
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(self._seed)
-                self._drawn[key] = self._noise(shape[-3:], device)
+                self._drawn[key] = self._noise(shape[-3:], device, dtype)
         return self._drawn[key].expand(shape)
 
     def covariance(self, horizon: int) -> Tensor:
         """See :class:`Noise`."""
         return self._noise.covariance(horizon)
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`."""
+        return self._noise.growth(horizon)
 
 
 NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {

@@ -169,7 +169,7 @@ def test_one_iteration_has_the_gradient_of_mpc_with_a_proximal_term():
     torch.testing.assert_close(slope.flatten(), torch.cat([optimum, torch.ones(1)]), atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("noise", ["white", "coloured"])
+@pytest.mark.parametrize("noise", ["white", "coloured", "integrated"])
 def test_the_fixed_point_has_the_gradient_of_the_exact_minimum(noise):
     planner, parameters = quadratic(noise=noise)
     exact = -torch.linalg.inv(P)
@@ -312,6 +312,8 @@ def test_as_a_layer_the_planner_repeats_its_plan_and_its_value_depends_on_the_fi
         ({"hard": True}, "planner.hard"),
         ({"control_cost": 0.5}, "control_cost"),
         ({"drop_nonfinite": True}, "nonfinite"),
+        ({"effective_samples": 5.0}, "effective_samples"),
+        ({"num_rollouts": 2}, "num_rollouts"),
     ],
 )
 def test_options_without_a_derivative_are_refused(options, named):
@@ -321,7 +323,12 @@ def test_options_without_a_derivative_are_refused(options, named):
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"adapt_std": True}, "adapt_std"), ({"num_zero_mean": 2}, "num_zero_mean"), ({"num_elites": 5}, "elites")],
+    [
+        ({"adapt_std": True}, "adapt_std"),
+        ({"num_zero_mean": 2}, "num_zero_mean"),
+        ({"num_elites": 5}, "elites"),
+        ({"init_covariance": [[1.0]]}, "init_covariance"),
+    ],
 )
 def test_a_fixed_point_is_refused_for_other_samples(options, named):
     state, parameters, mean, noise = inputs()
