@@ -15,6 +15,7 @@ from pompc.errors import UserError
 from pompc.models.protocols import Terminating
 from pompc.planner.box_qp import box_qp, is_free, solve_free
 from pompc.planner.derivatives import gradient_and_hessian, jacobian, raised
+from pompc.planner.limits import RateLimits
 from pompc.planner.mppi import MPPI
 from pompc.planner.weights import until_termination
 
@@ -52,8 +53,14 @@ class ILQR:
     """
 
     def __init__(self, planner: MPPI, *, iterations: int = 20, ridge: float = 1e-6) -> None:
-        if planner.config.constrained:
+        config = planner.config
+        if config.constrained:
             raise UserError("iLQR knows no constraints on states: leave planner.hard and planner.violation_cost out")
+        if config.change_cost or config.num_rollouts > 1 or isinstance(planner.limits, RateLimits):
+            raise UserError(
+                "iLQR knows bounds of the action and the model's cost alone: leave planner.change_cost, "
+                "planner.num_rollouts, max_rate and max_acceleration out"
+            )
         self.planner, self.iterations, self.ridge = planner, iterations, ridge
 
     def __call__(
