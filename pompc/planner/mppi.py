@@ -33,6 +33,7 @@ class MPPI:
 
     Attributes:
         scorer: rolls samples out and sums their costs.
+        checks: whether inputs and costs must be finite; a graph for another runtime cannot ask.
         model_steps: steps of the dynamics so far.
 
     Raises:
@@ -62,6 +63,7 @@ class MPPI:
         covariance = self.noise.covariance(config.horizon)
         self.importance = Importance(config, covariance, self.device) if config.control_cost else None
         self.hard = Hard(config) if config.hard else None
+        self.checks = True
         self.model_steps = 0
 
     @property
@@ -116,7 +118,7 @@ class MPPI:
             noise=noise,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
-        probe = inputs.Probe(given, mean)
+        probe = inputs.Probe(given, mean) if self.checks else None
         for iteration in range(self.config.num_iterations):
             fresh = None if given.noise is None else given.noise[iteration]
             mean, proposals = self._reachable(mean, std, given.proposals)
