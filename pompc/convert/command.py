@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pompc.errors import UserError
+from pompc.system.graphics import prepare_graphics
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"--onnx needs {', '.join(missing)}: pip install 'pompc[onnx]'")
+    prepare_graphics()
     from pompc.convert.onnx_files import export_onnx
 
     return export_onnx(args.path, args.out, batch=args.batch, best=args.best)
