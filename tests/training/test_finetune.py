@@ -4,13 +4,16 @@ import shutil
 
 import pytest
 import small
+import torch
 
+import pompc
 from pompc import cli
 from pompc.config.compose import with_overrides
 from pompc.config.spec import configure, resolve
 from pompc.errors import UserError
 from pompc.training import checkpoint, finetune_command
 from pompc.training.directory import RunDirectory
+from pompc.training.loaded import LoadedAgent
 from pompc.training.opening import open_checkpoint
 from pompc.training.session import Session
 
@@ -89,6 +92,23 @@ def test_what_does_not_fit_is_one_line(arguments, message, source, tmp_path, cap
     assert code == 2
     assert message in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_run_on_several_tasks_goes_on_with_the_one_of_the_environments_name(tmp_path):
+    many = small.complete(small.config(tmp_path / "many", "tdmpc2", "multitask", "steps=64", "eval.diagnose=false"))
+    begun = session(many, tmp_path / "one", "dmc/cartpole-swingup")
+    begun.close()
+    assert begun.transferred[1] == "task: cartpole-swingup, its vector is part of the weights now"
+    seen = torch.randn(3, 5)
+    padded = torch.cat([seen, torch.zeros(3, 4)], -1)  # cup-catch observes 8 numbers; task 0
+    expected = pompc.load(many, policy=True).act(padded)
+    begun.agent.policy_alone = True
+    found = LoadedAgent(begun.agent, begun.spec, seed=0).act(seen)
+    torch.testing.assert_close(found, expected[:, :1])
+    with pytest.raises(
+        UserError, match=r"has not learned walker-walk; finetune\.task names one of cartpole-swingup, cup-"
+    ):
+        session(many, tmp_path / "other", "dmc/walker-walk")
 
 
 def test_another_algorithm_is_refused(source, tmp_path):
