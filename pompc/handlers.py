@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pompc.errors import UserError
 from pompc.registry import DEMOS
+from pompc.system.graphics import prepare_graphics
 
 if TYPE_CHECKING:
     from pompc.config.spec import RunSpec
@@ -119,15 +119,6 @@ def list_names(args: argparse.Namespace) -> int:
     chosen = [tables[args.what]] if args.what else list(tables.values())
     flush("\n".join(table() for table in chosen))
     return 0
-
-
-def prepare_graphics() -> None:
-    """Import MuJoCo before TorchRL does, so that a missing graphics back-end costs pictures and not the command."""
-    from pompc.system import graphics
-
-    if graphics.VARIABLE in os.environ:
-        with suppress(ModuleNotFoundError):
-            graphics.import_with_or_without_gl("mujoco")
 
 
 def flush(text: str = "") -> None:

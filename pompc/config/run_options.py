@@ -95,6 +95,27 @@ class WandbConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Options):
+    """What a run begins with.
+
+    Attributes:
+        source: run directory or checkpoint whose weights the run begins with; null begins with new ones. It is read once,
+            at step 0.
+        task: the task of a source that has learned several, for a run on one; null is the environment's own name.
+    """
+
+    section = "finetune"
+
+    source: str | None = None
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task is not None and self.source is None:
+            raise UserError("finetune.task names a task of finetune.source: give that too")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Options):
     """Options of every run.
 
@@ -109,6 +130,7 @@ class RunConfig(Options):
         checkpoint: checkpoints.
         wandb: the Weights & Biases run.
         tensorboard: also write event files for TensorBoard; needs ``pompc[tensorboard]``.
+        finetune: weights to begin with.
     """
 
     steps: Count = 500_000
@@ -121,6 +143,7 @@ class RunConfig(Options):
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     tensorboard: bool = False
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -64,6 +64,10 @@ class UpdateBudget:
         """Whether the next update is one of the burst."""
         return self.burst > 0
 
+    def begin(self) -> None:
+        """End the seed phase before it starts: the agent acts from its first step, and there is no burst."""
+        self.burst = 0
+
     def add(self, transitions: int, can_sample: bool) -> None:
         """Count new transitions.
 

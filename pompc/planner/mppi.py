@@ -40,6 +40,7 @@ class MPPI:
     Attributes:
         rest: the action that plans begin with ``[action]``: zero, or the middle of bounds that do not contain zero.
         scorer: rolls samples out and sums their costs.
+        checks: whether inputs and costs must be finite; a graph for another runtime cannot ask.
 
     Raises:
         UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``dtype`` is no
@@ -78,7 +79,7 @@ class MPPI:
             covariance = self.noise.covariance(config.horizon)
             self.importance = Importance(config, covariance, self.device, dtype, correlation)
             self._second = torch.zeros_like(self.rest)
-        self.temperature = make_temperature(config)
+        self.temperature, self.checks = make_temperature(config), True
 
     @property
     def dynamics(self) -> Dynamics:
@@ -151,7 +152,7 @@ class MPPI:
             previous=previous,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
-        probe = inputs.Probe(given, mean)
+        probe = inputs.Probe(given, mean) if self.checks else None
         for iteration in range(self.config.num_iterations):
             mean, proposals = self._reachable(mean, std, given.proposals)
             drawn = given.pin(self.sample(mean, std, proposals, given.noise_of(iteration)))

@@ -23,6 +23,10 @@ COMMANDS = Registry(
         "sweep": Entry(
             "pompc.sweep.commands:add", "do many runs, several at a time, or search values by their returns"
         ),
+        "finetune": Entry(
+            "pompc.training.finetune_command:add", "train on another environment, from the weights of a run"
+        ),
+        "export": Entry("pompc.convert.command:add", "write a trained agent as ONNX files, compared in onnxruntime"),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pompc import handlers
 from pompc.config.compose import compose_each
 from pompc.config.overrides import keys
 from pompc.config.spec import RunSpec, resolve
 from pompc.errors import UserError
 from pompc.sweep.words import Request
+from pompc.system.graphics import prepare_graphics
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def plan(request: Request, lines: Sequence[Sequence[str]]) -> list[Planned]:
         UserError: a wrong name or value in any line, or two runs that would write to the same directory.
     """
     values = list(_composed(request, lines))
-    handlers.prepare_graphics()
+    prepare_graphics()
     found: dict[Path, tuple[Planned, RunSpec]] = {}
     for line, composed in zip(lines, values, strict=True):
         label = request.label(line)

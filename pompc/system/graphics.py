@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
 
@@ -44,3 +44,10 @@ def _no_back_end() -> Iterator[None]:
         del os.environ[VARIABLE]
         if chosen is not None:
             os.environ[VARIABLE] = chosen
+
+
+def prepare_graphics() -> None:
+    """Import MuJoCo before TorchRL does, so that a missing graphics back-end costs pictures and not the command."""
+    if VARIABLE in os.environ:
+        with suppress(ModuleNotFoundError):
+            import_with_or_without_gl("mujoco")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pompc.errors import UserError
 from pompc.training import checkpoint
-from pompc.training.play import find_checkpoint
+from pompc.training.opening import find_checkpoint
 
 PLAYS = ("manifest", "config", "agent")
 LEARNS = ("replay", "optimizers", "learned_parts")  # of the training state: what acting never reads

@@ -53,3 +53,28 @@ def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
     finally:
         load_random_state(before, device)
+
+
+class Stream:
+    """A stream of random numbers apart from the global ones: every block goes on where the last one stopped.
+
+    Args:
+        seed: of the stream.
+        device: of the agent that draws.
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self._device = device
+        with isolated(seed, device):
+            self._state = random_state(device)
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Let the block draw from this stream, and leave every global random state as it was."""
+        before = random_state(self._device)
+        load_random_state(self._state, self._device)
+        try:
+            yield
+        finally:
+            self._state = random_state(self._device)
+            load_random_state(before, self._device)

@@ -23,6 +23,7 @@ from pompc.training.assemble import assemble
 from pompc.training.directory import RunDirectory
 from pompc.training.evaluate import UNLIMITED_STEPS, EvalResult, evaluate
 from pompc.training.filtered import filter_statistics
+from pompc.training.finetune import begin_with
 from pompc.training.logger import CSVLog
 from pompc.training.seeding import load_random_state, random_state, seed_everything
 from pompc.training.stopping import RECORDING, SAVING, StopRequest
@@ -64,6 +65,7 @@ class Session:
         saved: the progress in ``checkpoints/last.pt``; ``None`` without that file.
         identity: tells this run from all others.
         set_aside: folder of the files of an earlier start that left no checkpoint; ``None`` without such a start.
+        transferred: lines about the weights that a new run began with; empty without ``finetune.source``.
     """
 
     def __init__(self, spec: RunSpec, directory: RunDirectory, stop: StopRequest | None = None) -> None:
@@ -85,6 +87,7 @@ class Session:
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}
         self.set_aside: Path | None = None
+        self.transferred: list[str] = []
         logged = {name: log.last_step() for name, log in self.logs.items()}
         if directory.last.exists():
             self._load()
@@ -92,6 +95,7 @@ class Session:
             self.set_aside = directory.set_aside([log.path for log in self.logs.values()])
             for log in self.logs.values():
                 log.truncate(0)
+            self.transferred = begin_with(parts, spec)
         checkpoint.write_atomic(directory / "config.yaml", spec.to_yaml().encode())
         self.trackers = self._trackers(logged)
         self._tick = time.perf_counter()

@@ -21,7 +21,7 @@ from pompc.errors import UserError
 from pompc.training import checkpoint, session
 from pompc.training.checkpoint import WriteError
 from pompc.training.logger import CSVLog
-from pompc.training.play import find_checkpoint
+from pompc.training.opening import find_checkpoint
 from pompc.training.run import run
 
 HEADER = {"algo": "toy", "env": "point", "seed": 0, "config_hash": "01234567"}
