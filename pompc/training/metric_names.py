@@ -61,6 +61,7 @@ _DIALS = {
     "kl_weight": ("weight", "lambda, the pull of the policy to the planner"),
     "virtual_ratio": (SHARE, "rho, the share of virtual data in value learning"),
     "policy_share": (SHARE, "decisions that the policy takes in the place of the planner"),
+    "blend": (SHARE, "weight of the model against the learned value in every step of a plan"),
     "epsilon": (SHARE, "decisions of the switch that are drawn at random"),
 }
 _PROGRESS = {

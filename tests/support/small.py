@@ -45,6 +45,7 @@ ALGORITHMS = {
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
     "polo": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_steps=3"),
     "cacto": (*_LATENT, "algo.num_proposals=1", *_SHORT, "algo.proposals_after=24"),
+    "mpq": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_samples=8", "planner.num_zero_mean=0"),
     "imitate": _IMITATE,
     "dagger": (*_IMITATE, "policy_share={over: 64}", "algo.reanalyze_interval=1"),
     "plannetx": (*_IMITATE, "policy_share=0.5"),

@@ -41,6 +41,7 @@ RUNS = [
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
     pytest.param("polo", "acrobot", ("virtual_ratio=0.5",), id="polo-acrobot"),
     pytest.param("cacto", "linear_system", (), id="cacto-linear_system"),
+    pytest.param("mpq", "linear_system", (), id="mpq-linear_system"),
     pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
     pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
     pytest.param("mppi", "linear_system", (*LEARNED_PARTS, "env.mismatch=1"), id="mppi-learned-parts"),
