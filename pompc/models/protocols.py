@@ -109,6 +109,37 @@ class TerminalValue(Protocol):
         ...
 
 
+class PlannerLayer(Protocol):
+    """A planner as a differentiable function: sampled (``SampledLayer``), exact (``ILQR``), or a solver of your own.
+
+    Gradients of plan and value with respect to ``parameters`` are what learning through it needs.
+    """
+
+    def __call__(
+        self,
+        state: Tensor,
+        parameters: Tensor | None,
+        first: Tensor | None = None,
+        *,
+        mean: Tensor | None = None,
+        is_init: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Solve from every state.
+
+        Args:
+            state: model states ``[batch, state]``.
+            parameters: cost parameters ``[batch, candidate, parameter]``; ``None`` means one candidate.
+            first: first action of every plan ``[batch, action]``, so that the value is one of state and action; ``None``
+                leaves it free.
+            mean: where to start the search ``[batch, horizon, action]``; a solver may do without.
+            is_init: says which environments have no ``mean`` yet, bool ``[batch]`` or ``[batch, 1]``.
+
+        Returns:
+            The plan ``[batch, candidate, horizon, action]`` and its value, in units of cost ``[batch, candidate]``.
+        """
+        ...
+
+
 @runtime_checkable
 class Model(Protocol):
     """A model as an agent sees it, learned (``WorldModel``) or explicit (``KnownModel``).

@@ -27,6 +27,7 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
         ("batch", "candidate", "proposal", "horizon", "action"),
     ),
     "discount": (("batch",), ("batch", 1)),
+    "first": (("batch", "action"),),
     "noise": (("iteration", "batch", "candidate", "num_samples", "horizon", "action"),),
 }
 """Shapes that each argument of a plan may have. The first argument with a size that is not known yet sets it."""
@@ -43,6 +44,7 @@ class Inputs:
         is_init: bool ``[batch]``.
         proposals: ``[batch, candidate, p, horizon, action]``.
         discount: ``[batch]``.
+        first: ``[batch, action]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
         candidates: number of candidates.
     """
@@ -53,8 +55,13 @@ class Inputs:
     is_init: Tensor | None
     proposals: Tensor | None
     discount: Tensor | None
+    first: Tensor | None
     noise: Tensor | None
     candidates: int
+
+    def noise_of(self, iteration: int) -> Tensor | None:
+        """Return the noise of an iteration ``[batch, candidate, num_samples, horizon, action]``; ``None`` to draw it."""
+        return None if self.noise is None else self.noise[iteration]
 
 
 class Door:
@@ -116,6 +123,7 @@ class Probe:
             "mean": None if given.mean is None else mean,
             "proposals": given.proposals,
             "discount": given.discount,
+            "first": given.first,
             "noise": given.noise,
         }
         self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}

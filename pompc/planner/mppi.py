@@ -80,6 +80,7 @@ class MPPI:
         proposals: Tensor | None = None,
         terminal_value: TerminalValue | None = None,
         discount: Tensor | None = None,
+        first: Tensor | None = None,
         noise: Tensor | None = None,
         margins: bool = False,
     ) -> Plan:
@@ -95,6 +96,7 @@ class MPPI:
             proposals: sequences that take part in every iteration ``[batch, 1 or candidate, p, horizon, action]``.
             terminal_value: value of the last state (a return), subtracted from the cost.
             discount: discount of every environment ``[batch]`` or ``[batch, 1]``; ``None`` takes the config's.
+            first: first action of every sample ``[batch, action]``: ``soft_value`` is the cost of beginning with it.
             noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` draws it.
             margins: measure the margins of the samples even if no option needs them.
 
@@ -113,14 +115,14 @@ class MPPI:
             is_init=is_init,
             proposals=proposals,
             discount=discount,
+            first=first,
             noise=noise,
         )
         mean, std = self.init(len(given.state), given.candidates, given.mean, given.is_init)
         probe = inputs.Probe(given, mean)
         for iteration in range(self.config.num_iterations):
-            fresh = None if given.noise is None else given.noise[iteration]
             mean, proposals = self._reachable(mean, std, given.proposals)
-            drawn = self.sample(mean, std, proposals, fresh)
+            drawn = _pinned(self.sample(mean, std, proposals, given.noise_of(iteration)), given.first)
             actions = torch.clamp(drawn, self.low, self.high)
             scored = self.scorer(given, actions, terminal_value, probe, margins)
             self.model_steps += actions[..., 0].numel()
@@ -262,3 +264,10 @@ class MPPI:
             return mean, proposals
         mean = self.importance.reachable(mean.unsqueeze(2), std).squeeze(2)
         return mean, None if proposals is None else self.importance.reachable(proposals, std)
+
+
+def _pinned(actions: Tensor, first: Tensor | None) -> Tensor:
+    """Let all samples ``[batch, candidate, sample, horizon, action]`` begin with ``first [batch, action]``, if given."""
+    if first is not None:
+        actions[..., 0, :] = first[:, None, None]
+    return actions

@@ -104,6 +104,35 @@ class SplineNoise(LinearNoise):
         super().__init__(spline(np.arange(horizon)))
 
 
+class CommonNoise:
+    """Repeat one draw of another noise in every plan: common random numbers.
+
+    A plan is then a smooth function of its arguments, and the same one in acting and learning. All environments and
+    candidates, and all iterations of a plan, have the same draw.
+
+    Args:
+        noise: what is drawn.
+        seed: of the draw, which leaves torch's random state as it is.
+    """
+
+    def __init__(self, noise: Noise, seed: int = 0) -> None:
+        self._noise, self._seed = noise, seed
+        self._drawn: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """See :class:`Noise`; the last three sizes are ``sample, horizon, action``."""
+        key = (device, shape[-3:])
+        if key not in self._drawn:
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                torch.manual_seed(self._seed)
+                self._drawn[key] = self._noise(shape[-3:], device)
+        return self._drawn[key].expand(shape)
+
+    def covariance(self, horizon: int) -> Tensor:
+        """See :class:`Noise`."""
+        return self._noise.covariance(horizon)
+
+
 NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
     "white": lambda config: WhiteNoise(),
     "coloured": lambda config: ColouredNoise(config.horizon, config.noise_exponent),
