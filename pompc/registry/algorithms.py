@@ -90,6 +90,14 @@ _CLASSES = {
         architecture="integrated",
         paper="Bhardwaj et al. 2021",
     ),
+    "mpc_critic": Entry(
+        "pompc.algorithms.mpc_critic:MPCCritic",
+        "the planner is policy, V and Q at once; its cost or model learns from its own values",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="parameterised",
+        paper="Cai et al. 2023",
+    ),
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",

@@ -14,7 +14,7 @@ from pompc.training.metric_names import METRICS
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 LEARNS_FROM_AN_EXPERT = ("imitate", "dagger", "plannetx", "trust_expert")
-PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi", *LEARNS_FROM_AN_EXPERT)
+PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "mppi", "mpc_critic", *LEARNS_FROM_AN_EXPERT)
 KNOWN_MODEL = ("polo", "cacto", "mpq")
 """Off-policy systems on the explicit model."""
 ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")

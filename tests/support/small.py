@@ -54,6 +54,7 @@ ALGORITHMS = {
     "hrl_mpc": (*_PLANNER, *_LEARNING),
     "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),
     "dtc": (*_PLANNER, *_LEARNING, "planner.horizon=4", "algo.plan_every=2", "algo.reference_steps=[1,2]"),
+    "mpc_critic": (*_PLANNER, "planner.num_iterations=2", "algo.phi=[weights,convex,model]", "algo.hidden_sizes=[4]"),
     "mppi": _PLANNER,
 }
 # A residual and a learned margin; off policy they are learned from the first batches on.
@@ -68,6 +69,7 @@ ENVIRONMENTS = {
     "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
     "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
     "linear_system": ("env.time_limit=12",),
+    "heating": ("env.time_limit=12",),
     "dmc/cartpole-swingup": ("env.episode_frames=24",),
     "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
     "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),

@@ -41,6 +41,8 @@ RUNS = [
     pytest.param("pompc", "carla_racing", KNOWN, id="pompc-known"),
     pytest.param("polo", "acrobot", ("virtual_ratio=0.5",), id="polo-acrobot"),
     pytest.param("cacto", "linear_system", (), id="cacto-linear_system"),
+    pytest.param("mpc_critic", "heating", ("algo.step=natural_dpg",), id="mpc_critic-heating"),
+    pytest.param("mpc_critic", "linear_system", ("env.mismatch=1",), id="mpc_critic-linear_system"),
     pytest.param("mpq", "linear_system", (), id="mpq-linear_system"),
     pytest.param("ppo", "linear_system", FILTER, id="ppo-filter"),
     pytest.param("tdmpc2", "linear_system", (*FILTER, "eval.policy=true"), id="tdmpc2-filter-policy"),
