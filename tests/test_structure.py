@@ -23,7 +23,7 @@ LAYERS = [
     "dial dials schedules least_error metrics",
     "networks models planner",
     "agent filter problem environment data model_learning",
-    "onpolicy offpolicy",
+    "onpolicy offpolicy parametric",
     "training convert report",
     "cli handlers listing __main__ testing sweep",
     "algorithms envs",

@@ -194,6 +194,30 @@ class CommonNoise:
         return self._noise.growth(horizon)
 
 
+class MirroredNoise:
+    """Draw pairs of opposite samples (antithetic variates).
+
+    The iteration for a quadratic cost then stops at its minimum, however few the samples: by symmetry their weighted mean
+    does not move from there. An odd sample has no partner, nor has one whose noise the planner sets to zero.
+
+    Args:
+        noise: what is drawn.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """See :class:`Noise`; the last three sizes are ``sample, horizon, action``."""
+        *lead, count, horizon, action = shape
+        half = self._noise((*lead, -(-count // 2), horizon, action), device)
+        return torch.cat([half, -half], -3)[..., :count, :, :]
+
+    def covariance(self, horizon: int) -> Tensor:
+        """See :class:`Noise`."""
+        return self._noise.covariance(horizon)
+
+
 NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
     "white": lambda config: WhiteNoise(),
     "coloured": lambda config: ColouredNoise(config.horizon, config.noise_exponent),

@@ -181,8 +181,19 @@ class Scorer:
                 until_end(margin, terminated, torch.inf).amin(0),
                 until_end(violation, terminated, 0.0).sum(0),
             )
-        charges = torch.cat([running, final.unsqueeze(0)]).movedim(0, -1) * discounts
+        charges = self.charged(running, final, now, actions.movedim(-2, 0)).movedim(0, -1) * discounts
         return until_termination(charges, None if terminated is None else terminated.movedim(0, -1)), *measured
+
+    def charged(self, running: Tensor, final: Tensor, state: Tensor, action: Tensor) -> Tensor:
+        """Join what the steps and the last state are charged ``[horizon + 1, ...]``, before the discount.
+
+        Args:
+            running: cost of every step, violations included ``[horizon, ...]``.
+            final: cost of the last state ``[...]``.
+            state: the states that the steps leave ``[horizon, ..., state]``; a variant may value them.
+            action: ``[horizon, ..., action]``.
+        """
+        return torch.cat([running, final.unsqueeze(0)])
 
     def _judge_separately(
         self, now: Tensor, actions: Tensor, then: Tensor, parameters: Tensor | None

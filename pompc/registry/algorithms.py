@@ -82,6 +82,22 @@ _CLASSES = {
         paper="Williams et al. 2017",
         way="baseline",
     ),
+    "mpq": Entry(
+        "pompc.algorithms.mpq:MPQ",
+        "values learned from plans, in which every step is charged by model and value: the blend falls",
+        explicit_model=True,
+        way="aligned",
+        architecture="integrated",
+        paper="Bhardwaj et al. 2021",
+    ),
+    "mpc_critic": Entry(
+        "pompc.algorithms.mpc_critic:MPCCritic",
+        "the planner is policy, V and Q at once; its cost or model learns from its own values",
+        explicit_model=True,
+        way="closed_loop",
+        architecture="parameterised",
+        paper="Cai et al. 2023",
+    ),
     "subgoal": Entry(
         "pompc.algorithms.subgoal:Subgoal",
         "PPO over the planner's cost parameters, warm-started by the plan's end",

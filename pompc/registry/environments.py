@@ -34,6 +34,11 @@ ENVIRONMENTS = Registry(
             "hold an unstable linear system in its bounds; closed forms without them",
             explicit_model=True,
         ),
+        "heating": Entry(
+            "pompc.envs.heating:Heating",
+            "heat a room and use a battery by a tariff; the model's heat constants may be wrong",
+            explicit_model=True,
+        ),
         "dmc": Entry(
             "pompc.envs.dm_control:DMControl",
             "a task of the DeepMind Control Suite, from its state or from pixels",

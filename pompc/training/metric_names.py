@@ -49,6 +49,7 @@ _TASK = {
     "mass": (RATIO, "the plant's mass, by the nominal one"),
     "friction": (RATIO, "friction of the plant's tyres, by the nominal one"),
     "drive": (RATIO, "force of the plant's engine and brakes, by the nominal ones"),
+    "expense": ("EUR", "money spent on energy in an episode", "min"),
     "task": ("index", "mean index of the tasks of the episodes"),
 }
 _FILTER = {
@@ -61,6 +62,7 @@ _DIALS = {
     "kl_weight": ("weight", "lambda, the pull of the policy to the planner"),
     "virtual_ratio": (SHARE, "rho, the share of virtual data in value learning"),
     "policy_share": (SHARE, "decisions that the policy takes in the place of the planner"),
+    "blend": (SHARE, "weight of the model against the learned value in every step of a plan"),
     "epsilon": (SHARE, "decisions of the switch that are drawn at random"),
 }
 _PROGRESS = {
@@ -111,6 +113,12 @@ _VALUES = {
 _MODEL = {
     "model_steps": (COUNT, "steps of the planner's model so far"),
     "effective_samples": (COUNT, "samples of a plan that count, by their weights"),
+    "td_error": (RETURN, "root mean square temporal difference of the planner's own values", "min"),
+    "advantage": (RETURN, "root mean square estimated advantage of the actions"),
+    "offset": (RETURN, "offset that takes up the bias of the planner's soft values, in units of cost"),
+    "phi_change": ("phi", "largest change of an entry of the planner's learned parameters in an update"),
+    "phi_distance": ("phi", "distance of the planner's learned parameters from their start"),
+    "phi_gradient": ("gradient", "norm of the policy gradient with respect to them"),
     "model_loss": (LOSS, "loss of the world model and the values"),
     "model_grad_norm": ("gradient", "norm of its gradient before clipping"),
     "consistency_loss": (LOSS, "error of predicted latent states"),

@@ -14,9 +14,9 @@ from pompc.training.metric_names import METRICS
 
 WITHOUT_MODEL = ("dmc/cartpole-swingup", "multitask", "gym/Pendulum-v1")
 LEARNS_FROM_AN_EXPERT = ("imitate", "dagger", "plannetx", "trust_expert")
-PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "ac_mpc", "dtc", "mppi", *LEARNS_FROM_AN_EXPERT)
-KNOWN_MODEL = ("polo", "cacto")
-"""Off-policy systems that are settings on the explicit model."""
+PLANS_ON_A_MODEL = ("adaptive_hrl", "hrl_mpc", "subgoal", "ac_mpc", "dtc", "mppi", "mpc_critic", *LEARNS_FROM_AN_EXPERT)
+KNOWN_MODEL = ("polo", "cacto", "mpq")
+"""Off-policy systems on the explicit model."""
 ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")
 """One of every way to an explicit model with learned parts."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
@@ -112,7 +112,7 @@ def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
     complete(cfg)
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    assert math.isfinite(float(last["virtual_loss"]))
+    assert math.isfinite(float(last["blend" if algo == "mpq" else "virtual_loss"]))
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
 
 

@@ -5,6 +5,7 @@ import torch
 
 from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.carla_racing import CarlaRacing, CarlaRacingConfig
+from pompc.envs.heating import Heating, HeatingConfig
 from pompc.envs.linear import Linear, LinearConfig
 from pompc.envs.lunar_lander import LunarLander, LunarLanderConfig
 from pompc.models.protocols import Aiming
@@ -14,6 +15,7 @@ FAMILIES = {
     "carla_racing": CarlaRacing(CarlaRacingConfig(num_opponents=1)),
     "lunar_lander": LunarLander(LunarLanderConfig()),
     "linear_system": Linear(LinearConfig()),
+    "heating": Heating(HeatingConfig()),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pompc.planner import MPPIConfig
-from pompc.planner.noise import NOISES, ColouredNoise, SplineNoise, WhiteNoise
+from pompc.planner.noise import NOISES, ColouredNoise, MirroredNoise, SplineNoise, WhiteNoise
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,13 @@ def test_covariance_over_time_is_that_of_the_samples(name, horizon):
 def test_a_spline_has_as_many_degrees_of_freedom_as_knots():
     for knots in (1, 2, 4, 9, 20):
         assert torch.linalg.matrix_rank(SplineNoise(20, knots).covariance(20)).item() == knots
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_mirrored_samples_come_in_opposite_pairs(count):
+    noise = MirroredNoise(WhiteNoise())((3, count, 4, 2), CPU)
+    assert noise.shape == (3, count, 4, 2)
+    half = (count + 1) // 2
+    assert torch.equal(noise[:, half:], -noise[:, : count - half])
+    assert not torch.equal(noise[0], noise[1])
+    torch.testing.assert_close(MirroredNoise(SplineNoise(4, 2)).covariance(4), SplineNoise(4, 2).covariance(4))

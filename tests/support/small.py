@@ -45,6 +45,7 @@ ALGORITHMS = {
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
     "polo": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_steps=3"),
     "cacto": (*_LATENT, "algo.num_proposals=1", *_SHORT, "algo.proposals_after=24"),
+    "mpq": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_samples=8", "planner.num_zero_mean=0"),
     "imitate": _IMITATE,
     "dagger": (*_IMITATE, "policy_share={over: 64}", "algo.reanalyze_interval=1"),
     "plannetx": (*_IMITATE, "policy_share=0.5"),
@@ -54,6 +55,7 @@ ALGORITHMS = {
     "subgoal": (*_PLANNER, *_LEARNING, "kl_weight.over=32"),
     "ac_mpc": (*_PLANNER, *_LEARNING, "virtual_ratio=0.3", "algo.virtual_rollouts=16"),
     "dtc": (*_PLANNER, *_LEARNING, "planner.horizon=4", "algo.plan_every=2", "algo.reference_steps=[1,2]"),
+    "mpc_critic": (*_PLANNER, "planner.num_iterations=2", "algo.phi=[weights,convex,model]", "algo.hidden_sizes=[4]"),
     "mppi": _PLANNER,
 }
 # A residual and a learned margin; off policy they are learned from the first batches on.
@@ -68,6 +70,7 @@ ENVIRONMENTS = {
     "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
     "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
     "linear_system": ("env.time_limit=12",),
+    "heating": ("env.time_limit=12",),
     "dmc/cartpole-swingup": ("env.episode_frames=24",),
     "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
     "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),
