@@ -50,6 +50,14 @@ _CLASSES = {
         way="aligned",
         architecture="algorithmic",
     ),
+    "boom": Entry(
+        "pompc.algorithms.boom:Boom",
+        "BOOM: TD-MPC2 with its policy aligned with the stored plans, by their values",
+        released_values="actions",
+        paper="Zhan et al. 2025",
+        way="aligned",
+        architecture="algorithmic",
+    ),
     "imitate": Entry(
         "pompc.algorithms.imitate:Imitate",
         "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",

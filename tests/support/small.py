@@ -40,6 +40,7 @@ ALGORITHMS = {
     "adaptive_hrl": (*_PLANNER, *_LEARNING, "algo.candidates=2", "algo.ensemble_size=2", "algo.virtual_rollouts=16"),
     "tdmpc2": _LATENT,
     "tdmpc_square": (*_LATENT, "algo.scale_threshold=0.5"),
+    "boom": (*_LATENT, "algo.scale_threshold=0.5"),
     "bmpc": (*_LATENT, *_REANALYZE),
     "pompc": (*_LATENT, *_REANALYZE),
     "adaptive_pompc": (*_LATENT, *_REANALYZE, "algo.virtual_count=2"),
