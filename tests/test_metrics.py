@@ -13,7 +13,7 @@ from pompc.metrics import TERM_METRICS, term_metrics
 from pompc.offpolicy import losses
 from pompc.registry import ALGORITHMS
 
-LATENT = ("tdmpc2", "tdmpc_square", "boom", "bmpc", "pompc", "adaptive_pompc")
+LATENT = ("tdmpc2", "tdmpc_square", "boom", "bmpc", "pompc", "gem_mpc", "adaptive_pompc")
 
 
 def flat_gradient(agent, loss):

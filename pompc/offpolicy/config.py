@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
@@ -119,6 +119,8 @@ class OffPolicyConfig(ArchitectureConfig, LookaheadConfig, LearnedPartsConfig):
         compile: compile the networks' activation into one kernel; needs a C++ compiler.
         log_every: transitions per row of metrics.csv, over all environments.
     """
+
+    measures_terms: ClassVar[bool] = True
 
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1

@@ -20,7 +20,15 @@ KNOWN_MODEL = ("polo", "cacto")
 ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")
 """One of every way to an explicit model with learned parts."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
-RELATIVES = {"boom": "dmc/cartpole-swingup"}
+RELATIVES = {
+    "boom": "dmc/cartpole-swingup",
+    "gem_mpc": "acrobot",
+    "awac": "multitask",
+    "bc": "linear_system",
+    "bc_sac": "gym/Pendulum-v1",
+    "tdmpc_square_late": "linear_system",
+    "tdmpc_square_arc75": "gym/Pendulum-v1",
+}
 """Off-policy algorithms and settings that differ from one above in a loss alone, each with one environment."""
 
 

@@ -32,6 +32,8 @@ RUNS = [
     pytest.param("tdmpc2", "acrobot", ("algo.buffer_size=60", "num_envs=3"), id="tdmpc2-full-replay"),
     pytest.param("tdmpc_square", "carla_racing", (), id="tdmpc_square-carla_racing"),
     pytest.param("boom", "gym/Pendulum-v1", ("algo.alignment=likelihood",), id="boom-gym-likelihood"),
+    pytest.param("gem_mpc", "gym/Pendulum-v1", ("kl_weight={schedule: balance, every: 3}",), id="gem_mpc-balance"),
+    pytest.param("awac", "gym/Pendulum-v1", (), id="awac-gym"),
     pytest.param("bmpc", "gym/Pendulum-v1", (), id="bmpc-gym"),
     pytest.param("pompc", "acrobot", ("algo.prior=reverse", "algo.soft_target=true"), id="pompc-reverse-soft"),
     pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
