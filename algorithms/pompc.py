@@ -17,11 +17,12 @@ from torch import Tensor
 
 from pompc.dials import KLWeight
 from pompc.errors import UserError
+from pompc.networks.policies import LatentPolicy
 from pompc.offpolicy import parts
 from pompc.offpolicy.acting import standard_normal
 from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.config import PolicyName, ReanalyzeConfig
-from pompc.offpolicy.priors import PRIORS, LearnedPrior
+from pompc.offpolicy.priors import PRIORS, Divergence, LearnedPrior
 from pompc.offpolicy.reanalyze import Reanalyzer
 from pompc.problem import Problem
 from pompc.schedules import highest_value
@@ -77,9 +78,13 @@ class POMPC(OffPolicyAgent):
         self.reanalyzer = Reanalyzer.of(config)
         if (kl := PRIORS[config.prior]) is not None:
             network = parts.make_policy(config, problem, self.model)
-            self.prior = LearnedPrior(network, kl)
+            self.prior = self.make_prior(network, kl)
             self.optimizers["prior"] = parts.policy_optimizer(config, network)
             self.settle()
+
+    def make_prior(self, network: LatentPolicy, kl: Divergence) -> LearnedPrior:
+        """Make the learned prior of a network and of its divergence from the plans."""
+        return LearnedPrior(network, kl)
 
     def random_plan(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Stand in for the plan of a random action by a standard normal."""

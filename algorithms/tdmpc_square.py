@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -19,10 +18,9 @@ from torch import Tensor
 from pompc.config.options import PositiveFloat, PositiveInt
 from pompc.dials import KLWeight
 from pompc.errors import UserError
-from pompc.networks.policies import LOG_SQRT_2PI, PolicySample
-from pompc.offpolicy.agent import OffPolicyAgent
+from pompc.networks.policies import PolicySample
 from pompc.offpolicy.config import OffPolicyConfig
-from pompc.offpolicy.losses import weighed_terms
+from pompc.offpolicy.pull import PulledAgent, summed_log_prob
 from pompc.schedules import highest_value
 
 
@@ -48,12 +46,7 @@ class TDMPCSquareConfig(OffPolicyConfig):
             raise UserError("kl_weight=.inf is imitation alone, which tdmpc_square is not: take pompc or bmpc")
 
 
-def summed_log_prob(noise: Tensor, log_std: Tensor, sample: PolicySample) -> Tensor:
-    """Compute the released code's log-density ``[...]``: the constant counts once, and the action size multiplies all."""
-    return sample.num_actions * (sample.sum_over_actions(-0.5 * noise.square() - log_std) - LOG_SQRT_2PI)
-
-
-class TDMPCSquare(OffPolicyAgent):
+class TDMPCSquare(PulledAgent):
     """TD-M(PC)^2, its default ``residual`` mode.
 
     Args:
@@ -63,28 +56,11 @@ class TDMPCSquare(OffPolicyAgent):
 
     Config = TDMPCSquareConfig
 
-    def policy_loss(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Any]]:
-        """Compute ``-Q / S_Q + entropy_coef * log pi`` plus the gated prior, on the states that have a plan."""
-        states = batch["state"][:-1]
-        sample = self.policy.sample(states)
-        log_prob = summed_log_prob(sample.noise, sample.log_std, sample) - self.policy.volume_change(sample)
-        value = self.values.of_action(states, sample.action)
-        self.return_scale.update(value[0])
-        scaled = self.return_scale(value)
-        loss = self.temporal_mean(self.config.entropy_coef * log_prob - scaled)
+    def pull(self, batch: TensorDictBase, sample: PolicySample, scaled: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weigh the cross-entropy with the stored plan by the size of the action. See :meth:`PulledAgent.pull`."""
         divergence = self.planner_kl(batch, sample)
         size = sample.num_actions / self.config.reference_actions
-        prior = self.temporal_mean(size * divergence)
-        weight = self.kl_weight.value
-        metrics = {
-            "entropy": -log_prob.detach().mean(),
-            "return_scale": self.return_scale.value.clone(),
-            "kl": self.temporal_mean(divergence.detach()),
-            "kl_scale": self.return_scale.value.clone(),
-        }
-        if weight > 0:
-            metrics |= weighed_terms(self, {"return": self.temporal_mean(scaled), "kl": prior})
-        return loss + weight * prior, metrics
+        return self.temporal_mean(size * divergence), {"kl": self.temporal_mean(divergence.detach())}
 
     def planner_kl(self, batch: TensorDictBase, sample: PolicySample) -> Tensor:
         """Compute the cross-entropy with the stored plan over the returns' scale; zero below the threshold."""

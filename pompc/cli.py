@@ -166,7 +166,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
         help="make a run directory from the weights of a released checkpoint",
-        description="Make a run directory from a checkpoint of the codes released with TD-MPC2, TD-M(PC)^2 or BMPC. "
+        description="Make a run directory from a checkpoint of the codes released with TD-MPC2, TD-M(PC)^2, BMPC or BOOM. "
         "`pompc eval` plays it. The weights decide the sizes of the model.",
         epilog=_names(),
     )

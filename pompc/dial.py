@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-from pompc.config.options import NonNegativeFloat, Options, PositiveInt, PositiveShare, Share
+from pompc.config.options import NonNegativeFloat, Options, PositiveFloat, PositiveInt, PositiveShare
 from pompc.errors import NonFiniteError
 
 
@@ -20,30 +20,40 @@ class ScheduleConfig(Options):
     Attributes:
         schedule: how the dial moves: ``fixed``; ``exp``, ``inv`` or ``ratio`` (decay); ``prop`` (proportional to the
             ensemble's standard deviation); ``linear`` or ``switch`` (from ``initial`` to ``to``); ``auto`` (the least error
-            of the value targets, by the measured bias of the virtual ones; of ``virtual_ratio`` alone).
+            of the value targets, by the measured bias of the virtual ones; of ``virtual_ratio`` alone); ``balance`` (equal
+            gradients of return and divergence) or ``dual`` (a divergence that is held), both of ``kl_weight`` off policy.
         initial: value before the first update.
         decay: factor per tick of the clock at zero uncertainty; 1 keeps the value.
         minimum: floor of the value, at most ``initial``.
-        maximum: ceiling of ``auto``, from ``initial`` to 1; the rest of the loss is real data, which tell more each.
-        ema: smoothing of the uncertainty, and of the bias.
+        maximum: ceiling of ``auto``, ``balance`` and ``dual``, at least ``initial``; null takes 0.5 for ``auto`` (the rest
+            is real data, which tell more each) and 100 for the others.
+        ema: smoothing of the uncertainty, of the bias, and of the gradients of ``balance``.
         kappa: strength with which uncertainty slows the decay of ``inv``.
         to: value at the end of ``linear`` and after ``switch``.
         over: ticks of the clock until ``linear`` and ``switch`` have reached ``to``.
+        balance: norm of the weighted divergence's gradient that ``balance`` makes, in units of the return's.
+        every: updates between two measurements of these gradients, which cost two backward passes.
+        target: divergence that ``dual`` holds, as the column ``kl`` has it.
+        rate: largest change of the logarithm of ``dual`` per tick.
         clock: a tick is one of the agent's ``updates``, or one environment step (``steps``, over all environments, action
             repeat counted). Off-policy agents update once per transition by default, on-policy agents once per batch.
     """
 
     plain_number = "initial"
 
-    schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch", "auto"] = "inv"
+    schedule: Literal["fixed", "exp", "inv", "ratio", "prop", "linear", "switch", "auto", "balance", "dual"] = "inv"
     initial: Annotated[float, Ge(0)] = 0.3
     decay: PositiveShare = 0.98
     minimum: NonNegativeFloat = 0.0
-    maximum: Share = 0.5
+    maximum: NonNegativeFloat | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     kappa: NonNegativeFloat = 10.0
     to: Annotated[float, Ge(0)] = 0.0
     over: PositiveInt = 100_000
+    balance: PositiveFloat = 1.0
+    every: PositiveInt = 10
+    target: PositiveFloat = 0.1
+    rate: PositiveFloat = 0.01
     clock: Literal["updates", "steps"] = "updates"
 
 
@@ -83,6 +93,20 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What one update knows of the two terms that lambda weighs.
+
+    Attributes:
+        kl: mean divergence of the policy from its prior.
+        gradients: norms of the gradients of the return's term and of the divergence's, before lambda; ``None`` if they
+            were not measured.
+    """
+
+    kl: float
+    gradients: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Signals:
     """What one learning update tells the dials.
 
@@ -90,11 +114,13 @@ class Signals:
         uncertainty: disagreement of the value ensemble, at least 0; see :mod:`pompc.dials`.
         steps: environment steps so far.
         evidence: of the value targets, in the units of ``uncertainty``; ``None`` if the agent does not measure it.
+        terms: of the policy's loss; ``None`` if no dial follows them or the policy did not learn.
     """
 
     uncertainty: float
     steps: int = 0
     evidence: Evidence | None = None
+    terms: Terms | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return ``uncertainty`` and the :meth:`Evidence.metrics`."""
@@ -113,14 +139,18 @@ class Dial:
         uncertainty: smoothed uncertainty ``ubar``; nan before the first update.
         uses_uncertainty: whether the uncertainty moves the value.
         uses_bias: whether the bias of virtual targets moves the value.
+        uses_terms: whether the terms that lambda weighs move the value.
         rises: whether the value goes to ``config.to``, which may lie above ``config.initial``.
         leaves_infinity: whether the value may be infinite.
+        default_maximum: ceiling unless ``config.maximum`` gives one; ``None`` if the schedule has none.
     """
 
     uses_uncertainty = False
     uses_bias = False
+    uses_terms = False
     rises = False
     leaves_infinity = True
+    default_maximum: float | None = None
     remembered: tuple[str, ...] = ("value", "uncertainty", "largest", "time")
 
     def __init__(self, config: ScheduleConfig) -> None:
@@ -153,6 +183,22 @@ class Dial:
     def next_value(self, ticks: int) -> float:
         """Return the value after ``ticks`` more ticks of the clock, before the floor."""
         return self.value
+
+    def wants_gradients(self, updates: int) -> bool:
+        """Tell whether the gradients of the two terms are measured in an update, for the dial's sake."""
+        return False
+
+    @classmethod
+    def ceiling(cls, config: ScheduleConfig) -> float:
+        """Return the largest value of a schedule that has a ceiling; 0 for the others."""
+        if cls.default_maximum is None:
+            return 0.0
+        return cls.default_maximum if config.maximum is None else config.maximum
+
+    @property
+    def maximum(self) -> float:
+        """Ceiling of the value."""
+        return self.ceiling(self.config)
 
     @property
     def fixed(self) -> bool:

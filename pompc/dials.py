@@ -42,10 +42,12 @@ class AgentConfig(Options):
         virtual_ratio: rho, the share of the planner's own rollouts in value learning.
         filter: the safety filter between the agent and the environment.
         measures_bias: whether the agent measures the bias of virtual targets, which ``virtual_ratio`` may follow.
+        measures_terms: whether the agent measures the terms that lambda weighs, which ``kl_weight`` may follow.
     """
 
     section = "algo"
     measures_bias: ClassVar[bool] = False
+    measures_terms: ClassVar[bool] = False
 
     kl_weight: KLWeight = 0.0
     virtual_ratio: VirtualRatio = 0.0
@@ -53,7 +55,7 @@ class AgentConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_setting("kl_weight", self.kl_weight)
+        check_setting("kl_weight", self.kl_weight, measures_terms=self.measures_terms)
         check_setting("virtual_ratio", self.virtual_ratio, highest=1.0, measures_bias=self.measures_bias)
         self.filter.require_effect()
 

@@ -93,7 +93,7 @@ def convert(args: argparse.Namespace) -> int:
     """Do ``pompc convert``: make a run directory from released weights."""
     values = _composed(args)
     if not args.checkpoint.is_file():
-        raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC")
+        raise UserError(f"there is no file {args.checkpoint}: give a checkpoint of TD-MPC2, TD-M(PC)^2, BMPC or BOOM")
     prepare_graphics()
     from pompc.config.spec import resolve
     from pompc.convert.convert import convert

@@ -35,7 +35,7 @@ class LeastError(Dial):
         odds: news of a real target in units of a weighted virtual one's.
     """
 
-    uses_uncertainty, uses_bias, leaves_infinity = True, True, False
+    uses_uncertainty, uses_bias, leaves_infinity, default_maximum = True, True, False, 0.5
     remembered = (*Dial.remembered, "real_error", "virtual_error", "square", "concentration", "measured", "odds")
 
     def __init__(self, config: ScheduleConfig) -> None:
@@ -56,7 +56,7 @@ class LeastError(Dial):
             return self.value
         virtual = expected_positive(self.virtual_error, self.standard_error)
         total = self.real_error * self.odds + virtual
-        return min(self.config.maximum, self.real_error * self.odds / total) if total > 0 else 0.0
+        return min(self.maximum, self.real_error * self.odds / total) if total > 0 else 0.0
 
     @property
     def standard_error(self) -> float:

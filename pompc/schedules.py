@@ -12,6 +12,7 @@ import math
 from pompc.dial import Dial, ScheduleConfig
 from pompc.errors import UserError
 from pompc.least_error import LeastError
+from pompc.term_dials import BalancedGradients, HeldDivergence
 
 Setting = float | ScheduleConfig
 """The value of a dial's option: a constant, or options of a schedule."""
@@ -91,6 +92,8 @@ SCHEDULES: dict[str, type[Dial]] = {
     "linear": Linear,
     "switch": Switch,
     "auto": LeastError,
+    "balance": BalancedGradients,
+    "dual": HeldDivergence,
 }
 """Dials by the name that their option ``schedule`` takes."""
 
@@ -108,7 +111,7 @@ def highest_value(setting: Setting) -> float:
     if not isinstance(setting, ScheduleConfig):
         return float(setting)
     kind = SCHEDULES[setting.schedule]
-    return max(setting.initial, setting.to if kind.rises else 0.0, setting.maximum if kind.uses_bias else 0.0)
+    return max(setting.initial, setting.to if kind.rises else 0.0, kind.ceiling(setting))
 
 
 def asks_uncertainty(setting: Setting) -> bool:
@@ -121,7 +124,14 @@ def asks_bias(setting: Setting) -> bool:
     return isinstance(setting, ScheduleConfig) and SCHEDULES[setting.schedule].uses_bias
 
 
-def check_setting(name: str, setting: Setting, highest: float = math.inf, *, measures_bias: bool = False) -> None:
+def check_setting(
+    name: str,
+    setting: Setting,
+    highest: float = math.inf,
+    *,
+    measures_bias: bool = False,
+    measures_terms: bool = False,
+) -> None:
     """Check the numbers of a dial's setting against each other and against the dial's range.
 
     Args:
@@ -129,10 +139,11 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf, *, mea
         setting: a number, or options of a schedule.
         highest: largest allowed value.
         measures_bias: whether the agent measures the bias that a schedule may follow.
+        measures_terms: whether the agent measures the terms of the policy's loss that a schedule may follow.
 
     Raises:
         UserError: a value is out of range, or infinite although the schedule moves it gradually, or the schedule follows
-            a bias that nothing measures.
+            a bias or terms that nothing measures.
     """
     if not isinstance(setting, ScheduleConfig):
         return
@@ -143,13 +154,18 @@ def check_setting(name: str, setting: Setting, highest: float = math.inf, *, mea
             f"{name}.schedule={config.schedule} follows the bias of virtual targets, which is measured for the "
             f"virtual_ratio of on-policy agents with a planner alone: give another {name}.schedule"
         )
-    for option, value in (("initial", config.initial), ("to", config.to)):
+    if kind.uses_terms and not measures_terms:
+        raise UserError(
+            f"{name}.schedule={config.schedule} follows the gradients or the divergence of the policy's loss, which are "
+            f"measured for the kl_weight of off-policy agents alone: give another {name}.schedule"
+        )
+    for option, value in (("initial", config.initial), ("to", config.to), ("maximum", kind.ceiling(config))):
         if value > highest:
             raise UserError(f"{name}.{option} must lie in [0, {highest:g}], not {value}")
     if config.minimum > config.initial:
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
-    if kind.uses_bias and config.maximum < config.initial:
-        raise UserError(f"{name}.maximum={config.maximum} must not lie below {name}.initial={config.initial}")
+    if kind.default_maximum is not None and kind.ceiling(config) < config.initial:
+        raise UserError(f"{name}.maximum={kind.ceiling(config)} must not lie below {name}.initial={config.initial}")
     if not kind.leaves_infinity and math.isinf(max(config.initial, config.to)):
         raise UserError(
             f"{name}.initial and {name}.to must be finite with {name}.schedule={config.schedule}; only "

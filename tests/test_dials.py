@@ -95,7 +95,7 @@ def test_the_clock_of_steps_counts_environment_steps_and_that_of_updates_does_no
     for steps in (5, 12):
         by_updates.update(Signals(uncertainty=0.5, steps=steps))
     assert by_updates.time == 2
-    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop", "auto"))
+    assert (by_updates.value == pytest.approx(by_steps.value)) is (name in ("fixed", "prop", "auto", "balance", "dual"))
 
 
 def test_the_largest_value_counts_where_a_dial_may_rise():
@@ -245,7 +245,10 @@ def test_a_schedule_by_bias_is_refused_where_nothing_measures_it():
         ({"virtual_ratio": 1.5}, r"virtual_ratio must lie in \[0, 1\], not 1.5"),
         ({"virtual_ratio": -0.1}, "virtual_ratio"),
         ({"kl_weight": -1.0}, "kl_weight must be at least 0, not -1"),
-        ({"virtual_ratio": {"schedule": "inverse"}}, "one of fixed, exp, inv, ratio, prop, linear, switch, auto"),
+        (
+            {"virtual_ratio": {"schedule": "inverse"}},
+            "one of fixed, exp, .*, switch, auto, balance, dual",
+        ),
         ({"virtual_ratio": {"decay": 1.2}}, "decay"),
         ({"virtual_ratio": {"kappa": -20.0}}, "kappa"),
         ({"virtual_ratio": {"ema": 1.0}}, "ema"),
@@ -269,7 +272,7 @@ def test_bad_dials_are_refused(options, word):
         AgentConfig(**{k: ScheduleConfig(**v) if isinstance(v, dict) else v for k, v in options.items()})
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", [name for name, kind in SCHEDULES.items() if not kind.uses_terms])
 def test_a_dial_that_moves_by_disagreement_needs_two_heads(schedule):
     asks = schedule in ("inv", "ratio", "prop", "auto")
     config = AdaptiveHRLConfig(kl_weight=0.5, virtual_ratio=ScheduleConfig(schedule=schedule))

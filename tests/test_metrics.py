@@ -13,7 +13,7 @@ from pompc.metrics import TERM_METRICS, term_metrics
 from pompc.offpolicy import losses
 from pompc.registry import ALGORITHMS
 
-LATENT = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
+LATENT = ("tdmpc2", "tdmpc_square", "boom", "bmpc", "pompc", "gem_mpc", "adaptive_pompc")
 
 
 def flat_gradient(agent, loss):
@@ -38,7 +38,7 @@ def test_the_norms_are_those_of_the_terms_gradients_and_the_graph_is_kept():
 @pytest.mark.parametrize("name", LATENT)
 def test_the_weighted_terms_make_the_policy_loss(name, weight):
     cls = ALGORITHMS.resolve(name)
-    options = {"scale_threshold": 0.5} if name == "tdmpc_square" else {}
+    options = {"scale_threshold": 0.5} if name in ("tdmpc_square", "boom") else {}
     agent, data = make(cls, cls.Config, kl_weight=weight, entropy_coef=0.0, virtual_ratio=0.0, **options), batch()
     torch.manual_seed(3)
     agent.model_loss(data)

@@ -20,7 +20,7 @@ LAYERS = [
     "pompc errors",
     "system",
     "registry config",
-    "dial dials schedules least_error metrics",
+    "dial dials schedules least_error term_dials metrics",
     "networks models planner",
     "agent filter problem environment data model_learning",
     "onpolicy offpolicy parametric",

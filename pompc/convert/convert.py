@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import Tensor
 
+from pompc.config.schema_file import options_of
 from pompc.config.spec import RunSpec
 from pompc.convert import released
 from pompc.data.collector import make_collector
@@ -36,7 +37,7 @@ def convert(file: Path, spec: RunSpec, *, out: Path | None = None, given: Sequen
     """Write a run directory with the weights of a released checkpoint, and print what it holds.
 
     Args:
-        file: a checkpoint of TD-MPC2, TD-M(PC)^2 or BMPC.
+        file: a checkpoint of TD-MPC2, TD-M(PC)^2, BMPC or BOOM.
         spec: the configuration. The weights decide the sizes of the networks.
         out: the run directory. ``None`` takes the configuration's, or ``runs/<algo>/<env>/converted-<name of the file>``.
         given: the arguments that composed ``spec``, for the printed command that continues training.
@@ -97,8 +98,12 @@ def _require_algorithm(name: str, found: released.Sizes) -> None:
     )
     if found["reanalyses"]:
         values, what = "states", f"{what}, and the code of BMPC wrote them"
-    fitting = [name for name, entry in ALGORITHMS.builtin.items() if entry.released_values == values]
-    if name not in fitting:
+    layers = found["config"]["reward_layers"]
+    kind = [name for name, entry in ALGORITHMS.builtin.items() if entry.released_values == values]
+    same = [name for name in kind if options_of(ALGORITHMS, name).defaults()["reward_layers"] == layers]
+    if same and name in kind:
+        what = f"{what} and a reward head of {layers} hidden layers"
+    if name not in (fitting := same or kind):
         raise UserError(f"the weights hold {what}: take --algo {' or '.join(fitting)}, not {name}")
 
 

@@ -1,4 +1,4 @@
-"""Translate weights from the layouts of the released TD-MPC2, TD-M(PC)^2 and BMPC codes."""
+"""Translate weights from the layouts of the released TD-MPC2, TD-M(PC)^2, BMPC and BOOM codes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pompc.training import checkpoint
 
 _PARTS = {
     "_encoder.state": "model.encoder.net",
+    "_encoder": "model.encoder.net",
     "_dynamics": "model.dynamics",
     "_reward": "model.reward_head",
     "_termination": "model.termination_head",
@@ -26,7 +27,8 @@ _IGNORED = re.compile(r"(_Qs\.module|_detach_Qs|_target_Qs\.module|_detach_Qs_pa
 _STACKED = re.compile(r"(_Qs\.params|_target_Qs_params|_target_Qs\.params)\.(\d+)\.(ln\.)?(weight|bias)$")
 _NUMBERED = re.compile(r"(_Qs\.params|_target_Qs\.params)\.(\d+)$")
 _FLAT_LAYER = ("linears.{}.weight", "linears.{}.bias", "norms.{}.weight", "norms.{}.bias")
-_ENCODER = re.compile(r"_encoder\.state\.(\d+)\.weight$")
+_ENCODER = re.compile(r"_encoder\.(?:state\.)?(\d+)\.weight$")
+_REWARD = re.compile(r"_reward\.(\d+)\.weight$")
 _CONVOLUTION = re.compile(r"_encoder\.rgb\.(\d+)\.(weight|bias)$")
 # Names under which the newer codes store the bounds of a log-std -> this library's keys, without _min and _max.
 _LOG_STDS = {"log_std": "log_std", "expl_log_std": "reanalyze_log_std"}
@@ -92,9 +94,9 @@ def _network(key: str, state: dict[str, Tensor]) -> str | None:
     if key == "_task_emb.weight":
         return "model.tasks.table.weight"
     for theirs, ours in _PARTS.items():
-        if not key.startswith(theirs + "."):
-            continue
         index, _, leaf = key.removeprefix(theirs + ".").partition(".")
+        if not key.startswith(theirs + ".") or not index.isdigit():
+            continue
         if leaf.startswith("ln."):
             return f"{ours}.{index}.norm.{leaf.removeprefix('ln.')}"
         normed = f"{theirs}.{index}.ln.weight" in state
@@ -110,6 +112,12 @@ def _layers(state: dict[str, Tensor], pattern: re.Pattern[str]) -> list[int]:
     return sorted({int(match[1]) for key in state if (match := pattern.match(key))})
 
 
+def _first(state: dict[str, Tensor], pattern: re.Pattern[str]) -> Tensor:
+    """Find the weights of the first layer whose keys match."""
+    keys = {int(match[1]): key for key in state if key.endswith(".weight") and (match := pattern.match(key))}
+    return state[keys[min(keys)]]
+
+
 def sizes(state: dict[str, Tensor]) -> Sizes:
     """Read the sizes of a model and of its problem from the weights.
 
@@ -122,17 +130,16 @@ def sizes(state: dict[str, Tensor]) -> Sizes:
             "not published: take the file of another seed"
         )
     heads = translate(state)[0].get("critic.heads.linears.0.weight")
-    encoder, convolutions = _layers(state, _ENCODER), _layers(state, _CONVOLUTION)
+    encoder, convolutions, reward = (_layers(state, pattern) for pattern in (_ENCODER, _CONVOLUTION, _REWARD))
     try:
         mlp_dim, dynamics_in = state["_dynamics.0.weight"].shape
         latent = state["_dynamics.2.weight"].shape[0]
-        bins = state["_reward.2.weight"].shape[0]
-        first = f"_encoder.rgb.{convolutions[0]}.weight" if convolutions else f"_encoder.state.{encoder[0]}.weight"
-        encoder_dim, seen = state[first].shape[:2]
+        bins = state[f"_reward.{reward[-1]}.weight"].shape[0]
+        encoder_dim, seen = _first(state, _CONVOLUTION if convolutions else _ENCODER).shape[:2]
         ensemble_size, _, values_in = heads.shape  # pyright: ignore[reportOptionalMemberAccess]
     except (KeyError, IndexError, AttributeError, ValueError):
         raise UserError(
-            "these are not weights of TD-MPC2, TD-M(PC)^2 or BMPC: an encoder, dynamics, rewards or values are missing"
+            "not weights of TD-MPC2, TD-M(PC)^2, BMPC or BOOM: an encoder, dynamics, rewards or values are missing"
         ) from None
     if bins < 2:
         raise UserError("these weights predict rewards and values without two-hot bins, which pompc cannot")
@@ -143,6 +150,7 @@ def sizes(state: dict[str, Tensor]) -> Sizes:
         "latent_dim": latent,
         "ensemble_size": ensemble_size,
         "num_bins": bins,
+        "reward_layers": len(reward) - 1,
         "episodic": any(key.startswith(("_termination.", "_terminated.")) for key in state),
     }
     if not convolutions:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from pompc.errors import UserError
 from pompc.models.config import ModelSize
 from pompc.networks.encoders import PixelEncoder, StateEncoder
-from pompc.networks.layers import SimNorm, initialise, mlp
+from pompc.networks.layers import initialise, mlp, simplices
 from pompc.networks.twohot import TwoHot
 
 IMAGE_SIZE = (64, 64)
@@ -57,10 +59,12 @@ class WorldModel(nn.Module):
             multi-task environment end in the task's index.
         action_dim: size of an action.
         size: widths and depths.
-        simnorm_group: entries of a group of the simplicial normalisation.
+        simnorm_group: entries of a group of the simplicial normalisation; ``None`` leaves it out.
         two_hot: the encoding of rewards and values.
         episodic: predict terminations.
         tasks: the tasks; ``None`` for a single task.
+        reward_layers: hidden layers of the reward head.
+        reward_init: initialises the reward head's last weights.
 
     Attributes:
         input_dim: size of the networks' view of a state.
@@ -75,10 +79,12 @@ class WorldModel(nn.Module):
         action_dim: int,
         size: ModelSize,
         *,
-        simnorm_group: int,
+        simnorm_group: int | None,
         two_hot: TwoHot,
         episodic: bool = False,
         tasks: TaskEmbedding | None = None,
+        reward_layers: int = 2,
+        reward_init: Callable[[Tensor], Tensor] = nn.init.zeros_,
     ) -> None:
         super().__init__()
         self.two_hot = two_hot
@@ -95,11 +101,11 @@ class WorldModel(nn.Module):
             layers = (size.encoder_dim, size.encoder_layers, size.latent_dim, simnorm_group)
             self.encoder = StateEncoder(inputs, *layers)
         hidden = [size.mlp_dim] * 2
-        self.dynamics = mlp([self.input_dim + action_dim, *hidden, size.latent_dim], last=SimNorm(simnorm_group))
-        self.reward_head = mlp([self.input_dim + action_dim, *hidden, len(two_hot.bins)])
+        self.dynamics = mlp([self.input_dim + action_dim, *hidden, size.latent_dim], last=simplices(simnorm_group))
+        self.reward_head = mlp([self.input_dim + action_dim, *[size.mlp_dim] * reward_layers, len(two_hot.bins)])
         self.termination_head = mlp([self.input_dim, *hidden, 1]) if episodic else None
         initialise(self)
-        nn.init.zeros_(self.reward_head[-1].weight)  # pyright: ignore[reportArgumentType]
+        reward_init(self.reward_head[-1].weight)  # pyright: ignore[reportArgumentType]
 
     @property
     def terminates(self) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pompc.errors import UserError
-from pompc.networks.layers import SimNorm, mlp
+from pompc.networks.layers import mlp, simplices
 
 
 def random_shift(images: Tensor, pad: int) -> Tensor:
@@ -28,13 +28,13 @@ class PixelEncoder(nn.Module):
     Args:
         channels: channels of all stacked frames.
         latent_dim: size of the latent, a multiple of 16. The published 512 are 32 channels of 4 x 4.
-        group: entries of a group of the simplicial normalisation.
+        group: entries of a group of the simplicial normalisation; ``None`` leaves it out.
 
     Raises:
         UserError: the latent is not a multiple of 16.
     """
 
-    def __init__(self, channels: int, latent_dim: int, group: int) -> None:
+    def __init__(self, channels: int, latent_dim: int, group: int | None) -> None:
         super().__init__()
         if latent_dim % 16:
             raise UserError(f"algo.latent_dim={latent_dim}: from images it must be a multiple of 16")
@@ -43,7 +43,7 @@ class PixelEncoder(nn.Module):
         layers: list[nn.Module] = []
         for index, (kernel, stride) in enumerate(kernels):
             layers += [nn.Conv2d(channels if index == 0 else width, width, kernel, stride=stride), nn.ReLU()]
-        self.net = nn.Sequential(*layers[:-1], nn.Flatten(), SimNorm(group))
+        self.net = nn.Sequential(*layers[:-1], nn.Flatten(), simplices(group))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Encode pictures in [0, 255]: ``[..., channel, 64, 64]`` -> ``[..., latent]``."""
@@ -59,12 +59,12 @@ class StateEncoder(nn.Module):
         hidden: width of the hidden layers.
         layers: number of layers, the last included.
         latent_dim: size of the latent.
-        group: entries of a group of the simplicial normalisation.
+        group: entries of a group of the simplicial normalisation; ``None`` leaves it out.
     """
 
-    def __init__(self, observation_dim: int, hidden: int, layers: int, latent_dim: int, group: int) -> None:
+    def __init__(self, observation_dim: int, hidden: int, layers: int, latent_dim: int, group: int | None) -> None:
         super().__init__()
-        self.net = mlp([observation_dim, *[hidden] * max(layers - 1, 1), latent_dim], last=SimNorm(group))
+        self.net = mlp([observation_dim, *[hidden] * max(layers - 1, 1), latent_dim], last=simplices(group))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Encode flat observations: ``[..., observation]`` -> ``[..., latent]``."""

@@ -31,6 +31,11 @@ class SimNorm(nn.Module):
         return (powers / powers.sum(-1, keepdim=True)).flatten(-2)
 
 
+def simplices(group: int | None) -> nn.Module:
+    """Make the last activation of a latent state: a :class:`SimNorm`, or nothing if ``group`` is ``None``."""
+    return nn.Identity() if group is None else SimNorm(group)
+
+
 def mish(x: Tensor) -> Tensor:
     """Compute ``x tanh(softplus(x))`` (Misra 2019), any shape.
 
@@ -245,6 +250,9 @@ INITIALISERS: dict[str, Callable[[Tensor, Tensor], None]] = {
     "uniform": uniform_fan_in,
 }
 """Initialisations of the critics' hidden layers by the name that ``algo.critic_init`` takes."""
+
+LAST_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"zeros": nn.init.zeros_, "orthogonal": nn.init.orthogonal_}
+"""Initialisations of the reward head's last weights by the name that ``algo.reward_init`` takes."""
 
 
 def initialise(module: nn.Module, initialiser: Callable[[Tensor, Tensor], None] = truncated_normal) -> None:

@@ -154,6 +154,14 @@ class LatentPolicy(nn.Module, ABC):
         """Compute the log-density of a sample's action ``[...]``."""
 
     @abstractmethod
+    def drawn(self, sample: PolicySample, action: Tensor) -> PolicySample:
+        """Make the sample of the same Gaussian whose draw is ``action [..., action]``."""
+
+    def log_prob_of(self, sample: PolicySample, action: Tensor) -> Tensor:
+        """Compute the log-density of ``action [..., action]`` in the states of a sample ``[...]``."""
+        return self.log_prob(self.drawn(sample, action))
+
+    @abstractmethod
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """Compute ``KL(policy || N(mean, std))`` of actions, averaged over their entries: ``[...]``.
 
@@ -216,6 +224,12 @@ class SquashedGaussian(LatentPolicy):
         """Correct the log-density of the Gaussian by the volume change of ``tanh``."""
         return sample.gaussian_log_prob - self.volume_change(sample)
 
+    def drawn(self, sample: PolicySample, action: Tensor) -> PolicySample:
+        """See :meth:`LatentPolicy.drawn`; the action is moved inside (-1, 1)."""
+        inside = action.clamp(-1 + OPEN, 1 - OPEN)
+        noise = (torch.atanh(inside) - sample.mean) / sample.log_std.exp()
+        return PolicySample(inside, sample.mean, sample.log_std, noise, sample.mask)
+
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """Estimate the KL from one draw: ``log pi(a) - log N(a)`` at the drawn action."""
         terms = -0.5 * ((sample.action - mean) / std).square() - std.log() - LOG_SQRT_2PI
@@ -223,11 +237,9 @@ class SquashedGaussian(LatentPolicy):
 
     def imitation(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Estimate the KL from one draw of the Gaussian, moved inside (-1, 1): minus its log-density."""
-        drawn = (mean + torch.randn_like(mean) * std).clamp(-1 + OPEN, 1 - OPEN)
+        action = mean + torch.randn_like(mean) * std
         sample = self.sample(state)
-        noise = (torch.atanh(drawn) - sample.mean) / sample.log_std.exp()
-        there = PolicySample(drawn, sample.mean, sample.log_std, noise, sample.mask)
-        return -self.log_prob(there) / sample.num_actions
+        return -self.log_prob_of(sample, action) / sample.num_actions
 
 
 class ClampedGaussian(LatentPolicy):
@@ -248,6 +260,11 @@ class ClampedGaussian(LatentPolicy):
     def log_prob(self, sample: PolicySample) -> Tensor:
         """Return the log-density of the Gaussian before clamping."""
         return sample.gaussian_log_prob
+
+    def drawn(self, sample: PolicySample, action: Tensor) -> PolicySample:
+        """See :meth:`LatentPolicy.drawn`."""
+        noise = (action - sample.mean) / sample.log_std.exp()
+        return PolicySample(action, sample.mean, sample.log_std, noise, sample.mask)
 
     def divergence(self, sample: PolicySample, mean: Tensor, std: Tensor) -> Tensor:
         """Compute the KL of the Gaussians before clamping."""

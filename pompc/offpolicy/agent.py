@@ -237,7 +237,7 @@ class OffPolicyAgent(MPPIRL):
             self.critic.soft_update(self.config.target_rate)
         self.updates += 1
         self.ranges.look(self.updates)
-        return metrics | move_dials(self, batch)
+        return metrics | move_dials(self, batch, metrics)
 
     def learns_policy(self, in_burst: bool) -> bool:
         """Tell whether the policy learns in an update."""

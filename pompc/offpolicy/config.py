@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
@@ -19,6 +19,7 @@ from pompc.config.options import (
 from pompc.errors import UserError
 from pompc.model_learning.config import LearnedPartsConfig
 from pompc.models.config import SIZES, ModelSize
+from pompc.offpolicy.architecture import ArchitectureConfig
 from pompc.offpolicy.lookahead import LookaheadConfig
 from pompc.planner.config import MPPIConfig
 from pompc.schedules import ScheduleConfig, Setting, check_setting, highest_value
@@ -54,7 +55,7 @@ PolicyShare = Annotated[Share | ScheduleConfig, Top()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
+class OffPolicyConfig(ArchitectureConfig, LookaheadConfig, LearnedPartsConfig):
     """Options of :class:`~pompc.offpolicy.agent.OffPolicyAgent`; the defaults are TD-MPC2's.
 
     Attributes:
@@ -72,7 +73,6 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
         mlp_dim: hidden width of all other networks.
         latent_dim: size of the latent state.
         ensemble_size: members of the value ensemble.
-        simnorm_group: entries per simplex of the latent state.
         task_dim: size of a task's vector in multi-task learning.
         num_bins: bins of the two-hot encoding of rewards and values.
         bin_low: symlog value of the first bin.
@@ -120,6 +120,8 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
         log_every: transitions per row of metrics.csv, over all environments.
     """
 
+    measures_terms: ClassVar[bool] = True
+
     policy_share: PolicyShare = 0.0
     policy_hold: PositiveInt = 1
     model: Literal["learned", "known", "residual"] = "learned"
@@ -132,7 +134,6 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
     mlp_dim: PositiveInt | None = None
     latent_dim: PositiveInt | None = None
     ensemble_size: PositiveInt | None = None
-    simnorm_group: PositiveInt = 8
     task_dim: PositiveInt = 96
     num_bins: Annotated[int, Ge(2)] = 101
     bin_low: Symlog = -10.0
@@ -191,7 +192,7 @@ class OffPolicyConfig(LookaheadConfig, LearnedPartsConfig):
             raise UserError("algo.batch_size must be at least 2 if a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
             raise UserError("planner.discount has no effect here: set algo.discount, which the planner takes")
-        if self.size.latent_dim % self.simnorm_group:
+        if self.simnorm is not False and self.size.latent_dim % self.simnorm_group:
             raise UserError(
                 f"algo.latent_dim={self.size.latent_dim} is no multiple of simnorm_group={self.simnorm_group}"
             )

@@ -152,7 +152,8 @@ def policy_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tensor, d
 def weighed_terms(agent: OffPolicyAgent, terms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return metrics of the ``return`` and ``kl`` terms of the policy loss, before lambda weighs them.
 
-    The norms of their gradients are measured in one update per row of metrics.csv.
+    The norms of their gradients are measured in one update per row of metrics.csv, and when lambda follows them.
     """
     per_row = max(round(agent.config.log_every * agent.config.update_to_data), 1)
-    return term_metrics(terms, agent.policy.parameters(), gradients=agent.updates % per_row == 0)
+    measured = agent.updates % per_row == 0 or agent.kl_weight.wants_gradients(agent.updates)
+    return term_metrics(terms, agent.policy.parameters(), gradients=measured)

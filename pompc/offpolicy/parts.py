@@ -20,7 +20,7 @@ from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
 from pompc.models.world_model import TaskEmbedding, WorldModel
 from pompc.networks.critics import Critic, make_critic
-from pompc.networks.layers import INITIALISERS, fuse_activations
+from pompc.networks.layers import INITIALISERS, LAST_WEIGHTS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
 from pompc.networks.twohot import TwoHot
 from pompc.offpolicy import losses
@@ -43,10 +43,12 @@ def make_world_model(config: OffPolicyConfig, problem: Problem) -> WorldModel:
         problem.image_shape or (problem.observation_dim,),
         problem.action_dim,
         config.size,
-        simnorm_group=config.simnorm_group,
+        simnorm_group=config.simnorm_group if config.simnorm_for(problem.action_dim) else None,
         two_hot=_two_hot(config),
         episodic=config.episodic_for(problem.terminates),
         tasks=_task_embedding(config, problem),
+        reward_layers=config.reward_layers,
+        reward_init=LAST_WEIGHTS[config.reward_init],
     )
 
 

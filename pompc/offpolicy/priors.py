@@ -14,6 +14,9 @@ from pompc.networks.policies import LatentPolicy, PolicySample
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
+Divergence = Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor]
+"""A learned prior's divergence from plans, as :func:`forward_kl`."""
+
 
 class Prior(Protocol):
     """The distribution that the policy is pulled to.
@@ -62,7 +65,7 @@ class LearnedPrior(nn.Module):
         kl: its divergence from the plans, :func:`forward_kl` or :func:`reverse_kl`.
     """
 
-    def __init__(self, network: LatentPolicy, kl: Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, network: LatentPolicy, kl: Divergence) -> None:
         super().__init__()
         self.network, self._kl = network, kl
 
@@ -76,10 +79,13 @@ class LearnedPrior(nn.Module):
         """See :meth:`Prior.divergence_next`."""
         return sample.gaussian_kl(*self.network(batch["encoded"][1:]))
 
+    def distance(self, batch: TensorDictBase) -> Tensor:
+        """Measure the prior's divergence from the stored plans ``[horizon, batch]``."""
+        return self._kl(self.network, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
+
     def learn(self, agent: OffPolicyAgent, batch: TensorDictBase) -> dict[str, Tensor]:
         """Take one gradient step towards the plans of the batch."""
-        divergence = self._kl(self.network, batch["state"][:-1], batch["plan_mean"][:-1], batch["plan_std"][:-1])
-        loss = agent.temporal_mean(divergence)
+        loss = agent.temporal_mean(self.distance(batch))
         agent.optimizer_step("prior", loss, batch)
         return {"prior_loss": loss.detach()}
 
@@ -107,7 +113,7 @@ def reverse_kl(prior: LatentPolicy, state: Tensor, mean: Tensor, std: Tensor) ->
     return prior.divergence(prior.sample(state), mean, std)
 
 
-PRIORS: dict[str, Callable[[LatentPolicy, Tensor, Tensor, Tensor], Tensor] | None] = {
+PRIORS: dict[str, Divergence | None] = {
     "plan": None,
     "forward": forward_kl,
     "reverse": reverse_kl,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pompc.models.rollout import rollout_policy
+from pompc.networks.policies import LatentPolicy
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -36,11 +37,22 @@ class PolicyRollouts:
         """
         if self.count == 0 or agent.updates < self.after:
             return None
+        return self.rollouts(agent, agent.policy, state, self.count, log_std_range)
+
+    def rollouts(
+        self,
+        agent: OffPolicyAgent,
+        policy: LatentPolicy,
+        state: Tensor,
+        count: int,
+        log_std_range: tuple[float, float] | None,
+    ) -> Tensor:
+        """Roll a policy out ``count`` times from ``state [batch, state]``: ``[batch, 1, count, horizon, action]``."""
 
         def act(now: Tensor) -> Tensor:
-            sample = agent.policy.sample(now, log_std_range)
-            return agent.policy.action(sample.mean + self.noise * sample.noise * sample.log_std.exp())
+            sample = policy.sample(now, log_std_range)
+            return policy.action(sample.mean + self.noise * sample.noise * sample.log_std.exp())
 
-        states = state.unsqueeze(1).expand(-1, self.count, -1)
+        states = state.unsqueeze(1).expand(-1, count, -1)
         actions, _ = rollout_policy(agent.model, act, states, agent.horizon)
         return actions.unsqueeze(1)

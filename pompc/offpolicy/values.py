@@ -15,6 +15,12 @@ from pompc.problem import Problem
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
+POLICY_VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda heads: heads.mean(0),
+    "least": lambda heads: heads.amin(0),
+}
+"""One value of heads ``[head, ...]`` by the name that ``algo.policy_value`` takes."""
+
 
 class ActionValues:
     """Values of a state and an action, ``Q(s, a)``.
@@ -42,12 +48,11 @@ class ActionValues:
 
     def mean(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         """Value by the mean of two heads ``[...]``."""
-        critic = self.agent.critic
-        return critic.values(self.inputs(state, action), critic.draw()).mean(0)
+        return self._pair(state, action).mean(0)
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
-        """Value an action by the mean of two heads ``[...]``; the policy maximises it."""
-        return self.mean(state, action)
+        """Value an action by two heads ``[...]``; the policy maximises it, and ``algo.policy_value`` says how."""
+        return self._climbed(state, action)
 
     def slow(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         """Value by the lesser of two slow heads, or by their mean ``[...]``; targets bootstrap from it."""
@@ -69,6 +74,14 @@ class ActionValues:
         going_on = 1 - batch["terminated"][:-1].squeeze(-1)
         return batch["reward"][:-1].squeeze(-1) + self.agent.discount_of(batch["encoded"][1:]) * going_on * value
 
+    def _pair(self, state: Tensor, action: Tensor | None = None) -> Tensor:
+        """Value by two heads, or by the only one ``[head, ...]``."""
+        critic = self.agent.critic
+        return critic.values(self.inputs(state, action), critic.draw())
+
+    def _climbed(self, state: Tensor, action: Tensor | None = None) -> Tensor:
+        return POLICY_VALUES[self.agent.config.policy_value](self._pair(state, action))
+
 
 class StateValues(ActionValues):
     """Values of a state, ``V(s)``, learned on policy from one step of the model (BMPC, Wang et al. 2025)."""
@@ -84,7 +97,7 @@ class StateValues(ActionValues):
 
     def of_action(self, state: Tensor, action: Tensor) -> Tensor:
         """Value an action ``[...]`` by the model's reward and the value of the predicted state."""
-        return self._after_one_step(state, action, self.mean)
+        return self._after_one_step(state, action, self._climbed)
 
     def target(self, batch: TensorDictBase) -> Tensor:
         """Make targets ``r(z, a) + discount * V(f(z, a))`` with the policy's action ``[horizon, batch]``."""

@@ -50,6 +50,29 @@ _CLASSES = {
         way="aligned",
         architecture="algorithmic",
     ),
+    "boom": Entry(
+        "pompc.algorithms.boom:Boom",
+        "BOOM: TD-MPC2 with its policy aligned with the stored plans, by their values",
+        released_values="actions",
+        paper="Zhan et al. 2025",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "gem_mpc": Entry(
+        "pompc.algorithms.gem_mpc:GEMMPC",
+        "PO-MPC whose prior clones only better plans, and proposes to the planner beside the policy",
+        paper="Serra-Gomez et al. 2026b",
+        way="aligned",
+        architecture="algorithmic",
+    ),
+    "awac": Entry(
+        "pompc.algorithms.weighted_imitation:WeightedImitation",
+        "TD-MPC2 whose policy imitates the replay, good actions more (the awac actor of TD-M(PC)^2's code)",
+        paper="Lin et al. 2025",
+        way="aligned",
+        architecture="algorithmic",
+        page="weighted_imitation",
+    ),
     "imitate": Entry(
         "pompc.algorithms.imitate:Imitate",
         "behaviour cloning: a policy learns from the plans, and acts alone in evaluations",
@@ -126,6 +149,7 @@ _CLASSES = {
 }
 
 _IMITATE = _CLASSES["imitate"]
+_SQUARE, _AWAC = _CLASSES["tdmpc_square"], _CLASSES["awac"]
 _RISING = {"schedule": "linear", "initial": 0.0, "to": 1.0, "over": 20_000, "clock": "steps"}
 _VALUES_OF_PLANS = {
     "kl_weight": 0.0,
@@ -186,6 +210,30 @@ _SETTINGS: dict[str, Entry] = {
         explicit_model=True,
         page="cacto",
         paper="Grandesso et al. 2023",
+    ),
+    "tdmpc_square_late": _SQUARE.named(
+        "tdmpc_square",
+        "TD-M(PC)^2 whose pull to the plans begins later: threshold 10 instead of 2",
+        {"algo.scale_threshold": 10.0},
+        page="tdmpc_square",
+    ),
+    "tdmpc_square_arc75": _SQUARE.named(
+        "tdmpc_square",
+        "TD-M(PC)^2 with 75 % of the planner's samples from the policy, instead of 5 %",
+        {"algo.num_proposals": 384},
+        page="tdmpc_square",
+    ),
+    "bc": _AWAC.named(
+        "awac",
+        "TD-MPC2 whose policy imitates the stored plans alone (the bc actor of TD-M(PC)^2's code)",
+        {"algo.imitation": "density"},
+        page="weighted_imitation",
+    ),
+    "bc_sac": _AWAC.named(
+        "awac",
+        "TD-MPC2 whose policy also nears the executed actions (the bc_sac actor of TD-M(PC)^2's code)",
+        {"kl_weight": 1.0, "algo.imitation": "square"},
+        page="weighted_imitation",
     ),
     "dagger": _IMITATE.named(
         "imitate",

@@ -20,7 +20,7 @@ from pompc.system.process import is_out_of_memory
 
 FORMAT = 2
 """Number of the layout of checkpoints. Raise it when a change makes older ones unreadable."""
-_CONVERT = "`pompc convert` reads the weights that TD-MPC2, TD-M(PC)^2 and BMPC have released"
+_CONVERT = "`pompc convert` reads the weights that TD-MPC2, TD-M(PC)^2, BMPC and BOOM have released"
 _PRIMITIVES = (type(None), bool, int, float, str, bytes)
 # Errors of zipfile, pickle and torch on bytes that they do not expect.
 _UNREADABLE = (

@@ -92,6 +92,8 @@ _POLICY = {
     "return_grad_norm": ("gradient", "norm of the gradient of that term"),
     "return_scale": ("scale", "running scale of the returns"),
     "prior_loss": (LOSS, "loss of the learned prior"),
+    "gate_open": (SHARE, "stored plans that the learned prior learns from"),
+    "imitation_weight": ("weight", "mean weight of an imitated action"),
     "action_error": ("action", "root mean square distance of the policy from the plans"),
     "tracking": (SHARE, "how well the policy follows its reference: 1 is exactly"),
     "switch_loss": (LOSS, "loss of the switch between planner and policy"),

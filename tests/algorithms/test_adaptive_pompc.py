@@ -26,7 +26,7 @@ class TestAdaptive:
             data["state"] = agent.model.encode(data["observation"]).detach()
             data["reward"] *= 0  # only the variance of the values is left
             for _ in range(200):
-                move_dials(agent, data)
+                move_dials(agent, data, {})
             ratios.append(agent.virtual_ratio.value)
         assert 0 < ratios[0] < ratios[1] < 0.3
         assert ratios[0] == pytest.approx(0.3 * 0.9999**200, rel=1e-3)

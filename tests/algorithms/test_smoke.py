@@ -20,6 +20,16 @@ KNOWN_MODEL = ("polo", "cacto", "mpq")
 ADOPTING = ("adaptive_hrl", "subgoal", "dtc", "imitate", "tdmpc2")
 """One of every way to an explicit model with learned parts."""
 OFF_POLICY = ("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc")
+RELATIVES = {
+    "boom": "dmc/cartpole-swingup",
+    "gem_mpc": "acrobot",
+    "awac": "multitask",
+    "bc": "linear_system",
+    "bc_sac": "gym/Pendulum-v1",
+    "tdmpc_square_late": "linear_system",
+    "tdmpc_square_arc75": "gym/Pendulum-v1",
+}
+"""Off-policy algorithms and settings that differ from one above in a loss alone, each with one environment."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +57,7 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 @pytest.mark.parametrize(
-    "algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)]
+    "algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *RELATIVES, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)]
 )
 def test_a_few_steps(algo, env, tmp_path):
     cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
@@ -67,8 +77,9 @@ def test_a_few_steps(algo, env, tmp_path):
     assert (tmp_path / "checkpoints" / "last.pt").exists()
 
 
-@pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", OFF_POLICY)
+@pytest.mark.parametrize(
+    ("algo", "env"), [*((algo, env) for algo in OFF_POLICY for env in ENVIRONMENTS), *RELATIVES.items()]
+)
 def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     """A run makes random steps, then the burst of updates, then planned steps with an update each."""
     repeat = 2 if env.startswith("dmc/") else 1

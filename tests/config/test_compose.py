@@ -92,8 +92,8 @@ def test_a_schedule_goes_on_from_the_dial_it_replaces():
     ratio = dials("adaptive_pompc", "virtual_ratio={schedule: exp}").virtual_ratio
     assert (ratio.schedule, ratio.initial, ratio.decay, ratio.ema) == ("exp", 0.3, 0.9999, 0.99)
     assert dials("tdmpc2", "virtual_ratio={schedule: exp}").virtual_ratio.initial == 0.3  # 0 would stay 0
-    with pytest.raises(UserError, match=r"unknown key 'kl_weight\.rate'"):
-        dials("pompc", "kl_weight={rate: 0.9}")
+    with pytest.raises(UserError, match=r"unknown key 'kl_weight\.speed'"):
+        dials("pompc", "kl_weight={speed: 0.9}")
     with pytest.raises(UserError, match=r"kl_weight\.decay: kl_weight is a number here; .* kl_weight='\{schedule: "):
         dials("adaptive_pompc", "kl_weight.decay=0.9")
 

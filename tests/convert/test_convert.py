@@ -16,12 +16,13 @@ from pompc.config.spec import configure
 from pompc.convert.convert import published_size
 from pompc.convert.released import read, sizes, translate
 from pompc.models.config import SIZES
+from pompc.networks.layers import SimNorm
 from pompc.registry import ENVIRONMENTS, Entry
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
 
 DATA = Path(__file__).parents[1] / "parity" / "data"
-ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square"}
+ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square", "boom": "boom"}
 FAST = ("planner.num_samples=24", "planner.num_elites=4", "planner.num_iterations=2", "algo.num_proposals=4")
 PLAIN = (*FAST, "wandb.mode=disabled", "eval.episodes=2", "eval.video=false")
 ENV = "released:Seven-v0"
@@ -163,6 +164,9 @@ def test_entries_of_tensordict_among_the_weights_are_ignored():
         ("tdmpc2", "bmpc", "values of states and actions: take --algo tdmpc2 or tdmpc_square, not bmpc"),
         ("bmpc", "tdmpc2", "values of states alone, and the code of BMPC wrote them: take --algo bmpc, not tdmpc2"),
         ("square", "ppo", "take --algo tdmpc2 or tdmpc_square, not ppo"),
+        ("square", "boom", "a reward head of 2 hidden layers: take --algo tdmpc2 or tdmpc_square, not boom"),
+        ("boom", "tdmpc2", "actions and a reward head of 3 hidden layers: take --algo boom, not tdmpc2"),
+        ("boom", "bmpc", "values of states and actions: take --algo boom, not bmpc"),
     ],
 )
 def test_the_wrong_algorithm_is_answered_with_the_right_one(kind, algo, said, capsys):
@@ -176,6 +180,20 @@ def test_action_values_of_the_code_of_bmpc_become_its_variant(capsys):
     config = torch.load("run/checkpoints/last.pt", weights_only=True)["config"]["algo"]
     assert (config["state_values"], config["reanalyze_log_std_max"]) == (False, 0.0)
     assert cli.main(["eval", "run"]) == 0
+
+
+def test_the_layout_and_the_rules_of_boom(capsys):
+    """Its encoder has no name, and what it decides by the size of the action cannot be read from the weights."""
+    for env, rule in (("released:Many-v0", True), ("released:Dog-v0", False)):
+        agent = assemble(configure("boom", env, [*PLAIN, *SMALL])).agent
+        state = {key.replace("_encoder.state", "_encoder"): value for key, value in as_released(agent).items()}
+        assert converted(saved(state), "boom", env, "--out", env[9:], *PLAIN) == 0
+        assert "algo.latent_dim=16" in capsys.readouterr().out
+        stored = torch.load(f"{env[9:]}/checkpoints/last.pt", weights_only=True)
+        assert (stored["config"]["algo"]["simnorm"], stored["config"]["algo"]["reward_layers"]) == (None, 3)
+        for key, value in agent.state_dict().items():
+            assert torch.equal(stored["agent"][key], value), key
+        assert isinstance(agent.model.dynamics[-1].activation, SimNorm) is rule
 
 
 def test_another_environment_is_refused_with_both_numbers(capsys):

@@ -20,14 +20,19 @@ from pompc.registry import ALGORITHMS
 
 OWN = Path(__file__).parent / "data"
 FOLDER = Path(os.environ.get("POMPC_PARITY_DIR", OWN))
-ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square"}
+ALGORITHM = {"tdmpc2": "tdmpc2", "bmpc": "bmpc", "square": "tdmpc_square", "boom": "boom"}
+
+LEAVES_POLICY_GRADIENTS = ("square", "boom")
+AMPLIFIES_NOISE = ("boom",)
+"""Its alignment divides the policy's noise by 0.05 and pulls hard: two of its own runs differ by 3e-3 after the updates."""
+DRAWS = 5
 
 
 class Case:
     """A file, and an agent with its weights."""
 
     def __init__(self, path):
-        self.data = torch.load(path, weights_only=True)
+        self.path, self.data = path, torch.load(path, weights_only=True)
         official, self.inference = self.data["config"], self.data["inference"]
         found = sizes(self.data["state_dict"])
         cls = ALGORITHMS.resolve(ALGORITHM[self.data["kind"]])
@@ -81,6 +86,8 @@ class Case:
         missing, unexpected = self.agent.load_state_dict(weights, strict=False)
         assert unexpected == []
         assert set(missing) <= {"return_scale.value", "imitation.scale.value"}
+        if "initial_scale" in self.data:
+            self.agent.return_scale.value.fill_(self.data["initial_scale"])
 
     def mean_action(self, state):
         """Compute the policy's mean as an action."""
@@ -91,6 +98,23 @@ class Case:
         """Value by all heads at the file's actions ``[head, batch, 1]``."""
         values = self.agent.critic.target_values if target else self.agent.critic.values
         return values(self.agent.values.inputs(state, self.inference["action"])).unsqueeze(-1)
+
+
+class ClipWithLeftovers:
+    """Clip the model's gradient as if the policy's last gradient were a part of it, by an accident of two codes."""
+
+    def __init__(self, agent):
+        self.policy = {id(parameter) for parameter in agent.policy.parameters()}
+        self.left = torch.zeros(())
+
+    def __call__(self, parameters, most):
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+        if id(parameters[0]) not in self.policy:
+            norm = torch.hypot(norm, self.left)
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+        if id(parameters[0]) in self.policy:
+            self.left = norm.clamp_max(most)
+        return norm
 
 
 def batch_of(raw):
@@ -144,9 +168,14 @@ def test_value_of_action_sequences(case):
 
 
 def test_updates(case, monkeypatch):
-    """Eight updates. The official policies drew noise of std 1e-3, ours draw none: half of the error of the files."""
+    """Eight updates. The official policies drew noise of std 1e-3, ours draw none: half of the error of the files.
+
+    Where noise matters more, the file lies among runs of ours with noise, up to the same tolerance.
+    """
     agent, metrics = case.agent, case.data["metrics"]
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    if case.data["kind"] in LEAVES_POLICY_GRADIENTS:
+        monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", ClipWithLeftovers(agent))
     found = [agent.update(batch_of(raw)) for raw in case.data["batches"]]
     for name in ("consistency_loss", "reward_loss"):
         for got, expected in zip(found, metrics, strict=True):
@@ -157,23 +186,49 @@ def test_updates(case, monkeypatch):
         scale = max(abs(expected[theirs]) for expected in metrics)
         for got, expected in zip(found, metrics, strict=True):
             assert abs(got[ours].item() - expected[theirs]) <= 1e-3 * scale, ours
+    if case.data["kind"] == "boom":
+        for got, expected in zip(found, metrics, strict=True):
+            assert got["kl"].item() == pytest.approx(expected["pi_fkl_loss"], rel=1e-3)
     if FOLDER == OWN:
-        check_norms(case.data["kind"], found, metrics)
+        check_norms(found, metrics)
     scale = "kl_scale" if case.data["kind"] == "bmpc" else "return_scale"
     assert found[-1][scale].item() == pytest.approx(metrics[-1]["pi_scale"], rel=1e-3)
-    with torch.no_grad():
-        state = agent.model.encode(case.inference["obs"])
-        after = {"latent": state, "value": case.value(state), "policy_mean": case.mean_action(state)}
-    for name, value in after.items():
+    ends = [after(case)]
+    if case.data["kind"] in AMPLIFIES_NOISE:
+        monkeypatch.undo()
+        ends += [drawn_again(case, seed, monkeypatch) for seed in range(DRAWS)]
+    for name, expected in case.data["after"].items():
+        ours = torch.stack([end[name] for end in ends])
         torch.testing.assert_close(
-            value, case.data["after"][name], rtol=0, atol=5e-4, msg=lambda text, name=name: f"{name}: {text}"
+            expected.clamp(ours.amin(0), ours.amax(0)),
+            expected,
+            rtol=0,
+            atol=5e-4,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
-def check_norms(kind, found, metrics):
-    """Compare losses and gradient norms that the file has; ``square`` adds the policy's last gradient to one norm."""
-    names = {"model_loss": "total_loss", "policy_grad_norm": "pi_grad_norm"}
-    names |= {} if kind == "square" else {"model_grad_norm": "grad_norm"}
+@torch.no_grad()
+def after(case):
+    """Ask an updated agent about the file's observations."""
+    state = case.agent.model.encode(case.inference["obs"])
+    return {"latent": state, "value": case.value(state), "policy_mean": case.mean_action(state)}
+
+
+def drawn_again(case, seed, monkeypatch):
+    """Make the updates of a file again with the policy's own noise; return what they end at."""
+    again = Case(case.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", ClipWithLeftovers(again.agent))
+        torch.manual_seed(seed)
+        for raw in again.data["batches"]:
+            again.agent.update(batch_of(raw))
+    return after(again)
+
+
+def check_norms(found, metrics):
+    """Compare losses and gradient norms that the file has."""
+    names = {"model_loss": "total_loss", "policy_grad_norm": "pi_grad_norm", "model_grad_norm": "grad_norm"}
     for ours, theirs in names.items():
         for got, expected in zip(found, metrics, strict=True):
             if theirs in expected:

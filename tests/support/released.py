@@ -42,6 +42,13 @@ class Many(Seven):
     action_space = gymnasium.spaces.Box(-1, 1, (20,), np.float32)
 
 
+class Dog(Seven):
+    """The environment with so many action entries that BOOM builds another network."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (24,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (24,), np.float32)
+
+
 class Indexed(gymnasium.ObservationWrapper):
     """One of several tasks; its index is the last entry of an observation."""
 
@@ -112,7 +119,7 @@ class Screens(EnvironmentFamily):
         return gymnasium.wrappers.TimeLimit(Screen(), 3)
 
 
-for name in ("Seven", "Nine", "Many"):
+for name in ("Seven", "Nine", "Many", "Dog"):
     gymnasium.register(f"{name}-v0", f"released:{name}", max_episode_steps=6)
 
 
