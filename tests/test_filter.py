@@ -19,7 +19,6 @@ from pompc.errors import UserError
 from pompc.filter import FILTERED, SafetyFilter, make_filter
 from pompc.problem import Problem
 from pompc.registry import ENVIRONMENTS
-from pompc.training import session
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
 from pompc.training.video import record_episode
@@ -28,11 +27,6 @@ NARROW = ("env.disturbance=0", "env.start=[0.4, 0.1]", "env.start_range=0.05")
 FILTER = (*NARROW, "filter.enabled=true", "filter.horizon=8", "filter.samples=4", "filter.tighten=1e-4")
 BOTH = (*FILTER, "filter.train=true")
 MEASURES = ("corrected", "feasible", "correction", "margin")
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
 
 
 def made(algo, *overrides, env="linear_system"):
