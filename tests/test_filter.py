@@ -95,8 +95,11 @@ def test_the_filter_of_every_agent_keeps_the_bounds_while_collecting_and_in_eval
         assert 0 < episode["corrected"] < 1
         assert episode["margin"] >= 1e-4
         assert 0 <= episode["margin_error"] < 1e-6  # the model is exact up to float32
-    monkeypatch.undo()
-    free = made(algo, *NARROW, "env.time_limit=20")
+
+
+def test_without_a_filter_the_same_decisions_leave_the_bounds(monkeypatch):
+    """Of one agent, because the decisions are not its own."""
+    free = made("ppo", *NARROW, "env.time_limit=20")
     push_outwards(free.agent, monkeypatch)
     assert make_collector(free.env, free.agent, 40).rollout()["next", "cost"].mean() > 0.5
 
