@@ -31,12 +31,11 @@ WITH_MODEL = tuple(name for name in ENVIRONMENTS if name not in WITHOUT_MODEL)
 
 def cover(algorithms, environments, everywhere=()):
     """Pair the algorithms with the environments: those that are named with all, the others with two in turn."""
-    turn, environments = count(), tuple(environments)
+    turn, environments, pairs = count(), tuple(environments), []
     for algo in algorithms:
-        if algo in everywhere:
-            yield from ((algo, env) for env in environments)
-        else:
-            yield from ((algo, environments[next(turn) % len(environments)]) for _ in range(2))
+        met = environments if algo in everywhere else [environments[next(turn) % len(environments)] for _ in range(2)]
+        pairs += [(algo, env) for env in met]
+    return pairs
 
 
 @pytest.fixture(autouse=True)
