@@ -19,7 +19,6 @@ from pompc.errors import UserError
 from pompc.filter import FILTERED, SafetyFilter, make_filter
 from pompc.problem import Problem
 from pompc.registry import ENVIRONMENTS
-from pompc.training import session
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
 from pompc.training.video import record_episode
@@ -28,11 +27,6 @@ NARROW = ("env.disturbance=0", "env.start=[0.4, 0.1]", "env.start_range=0.05")
 FILTER = (*NARROW, "filter.enabled=true", "filter.horizon=8", "filter.samples=4", "filter.tighten=1e-4")
 BOTH = (*FILTER, "filter.train=true")
 MEASURES = ("corrected", "feasible", "correction", "margin")
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
 
 
 def made(algo, *overrides, env="linear_system"):
@@ -101,8 +95,11 @@ def test_the_filter_of_every_agent_keeps_the_bounds_while_collecting_and_in_eval
         assert 0 < episode["corrected"] < 1
         assert episode["margin"] >= 1e-4
         assert 0 <= episode["margin_error"] < 1e-6  # the model is exact up to float32
-    monkeypatch.undo()
-    free = made(algo, *NARROW, "env.time_limit=20")
+
+
+def test_without_a_filter_the_same_decisions_leave_the_bounds(monkeypatch):
+    """Of one agent, because the decisions are not its own."""
+    free = made("ppo", *NARROW, "env.time_limit=20")
     push_outwards(free.agent, monkeypatch)
     assert make_collector(free.env, free.agent, 40).rollout()["next", "cost"].mean() > 0.5
 

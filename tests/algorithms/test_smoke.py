@@ -1,7 +1,12 @@
-"""Every algorithm runs on every environment, or explains in one line why it cannot."""
+"""Every algorithm runs, on every kind of environment, or explains in one line why it cannot.
+
+What an environment can break is what all algorithms of a base class ask of it: its shapes, its tasks, its ends, its
+repeated actions, its model. So one algorithm of each base class meets every environment, and every other one meets two.
+"""
 
 import csv
 import math
+from itertools import count
 
 import pytest
 import torch
@@ -30,6 +35,19 @@ RELATIVES = {
     "tdmpc_square_arc75": "gym/Pendulum-v1",
 }
 """Off-policy algorithms and settings that differ from one above in a loss alone, each with one environment."""
+ON_POLICY = tuple(
+    name for name in ALGORITHMS if name not in (*OFF_POLICY, *RELATIVES, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)
+)
+WITH_MODEL = tuple(name for name in ENVIRONMENTS if name not in WITHOUT_MODEL)
+
+
+def cover(algorithms, environments, everywhere=()):
+    """Pair the algorithms with the environments: those that are named with all, the others with two in turn."""
+    turn, environments, pairs = count(), tuple(environments), []
+    for algo in algorithms:
+        met = environments if algo in everywhere else [environments[next(turn) % len(environments)] for _ in range(2)]
+        pairs += [(algo, env) for env in met]
+    return pairs
 
 
 @pytest.fixture(autouse=True)
@@ -55,21 +73,15 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
     assert having == ENVIRONMENTS.keys() - set(WITHOUT_MODEL)
 
 
-@pytest.mark.parametrize("env", ENVIRONMENTS)
 @pytest.mark.parametrize(
-    "algo", [name for name in ALGORITHMS if name not in (*OFF_POLICY, *RELATIVES, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)]
+    ("algo", "env"),
+    [
+        *cover([name for name in ON_POLICY if name not in PLANS_ON_A_MODEL], ENVIRONMENTS, ["ppo"]),
+        *cover([name for name in ON_POLICY if name in PLANS_ON_A_MODEL], WITH_MODEL, ["adaptive_hrl"]),
+    ],
 )
 def test_a_few_steps(algo, env, tmp_path):
-    cfg = config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000")
-    if algo in PLANS_ON_A_MODEL and env in WITHOUT_MODEL:
-        with pytest.raises(
-            UserError, match="has no explicit dynamics to plan with: take an algorithm that needs none"
-        ) as error:
-            complete(cfg)
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "metrics.csv").exists()
-        return
-    complete(cfg)
+    complete(config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000"))
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [16, 32, 48]  # repeated actions count
@@ -77,9 +89,18 @@ def test_a_few_steps(algo, env, tmp_path):
     assert (tmp_path / "checkpoints" / "last.pt").exists()
 
 
-@pytest.mark.parametrize(
-    ("algo", "env"), [*((algo, env) for algo in OFF_POLICY for env in ENVIRONMENTS), *RELATIVES.items()]
-)
+@pytest.mark.parametrize(("algo", "env"), cover(PLANS_ON_A_MODEL, WITHOUT_MODEL, ["adaptive_hrl"]))
+def test_an_algorithm_that_plans_on_a_model_is_refused_where_there_is_none(algo, env, tmp_path):
+    with pytest.raises(
+        UserError, match="has no explicit dynamics to plan with: take an algorithm that needs none"
+    ) as error:
+        complete(config(tmp_path, algo, env))
+    assert "\n" not in str(error.value)
+    assert "algo.model=learned" not in str(error.value)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize(("algo", "env"), [*cover(OFF_POLICY, ENVIRONMENTS, ["tdmpc2"]), *RELATIVES.items()])
 def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     """A run makes random steps, then the burst of updates, then planned steps with an update each."""
     repeat = 2 if env.startswith("dmc/") else 1
@@ -91,9 +112,6 @@ def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     for name in ("consistency_loss", "reward_loss", "value_loss", "policy_loss"):
         assert math.isfinite(float(rows[-1][name])), name
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
-
-
-WITH_MODEL = [name for name in ENVIRONMENTS if name not in WITHOUT_MODEL]
 
 
 @pytest.mark.parametrize(
@@ -110,17 +128,17 @@ def test_a_few_steps_of_an_off_policy_agent_on_the_explicit_model(algo, env, tmp
     assert "consistency_loss" not in last
 
 
-@pytest.mark.parametrize("env", ENVIRONMENTS)
-@pytest.mark.parametrize("algo", KNOWN_MODEL)
+@pytest.mark.parametrize(("algo", "env"), cover(KNOWN_MODEL, WITHOUT_MODEL))
+def test_a_setting_on_the_explicit_model_is_refused_where_there_is_none(algo, env, tmp_path):
+    with pytest.raises(UserError, match=r"^algo\.model=known: .* has no explicit dynamics to plan with") as error:
+        complete(config(tmp_path, algo, env))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize(("algo", "env"), cover(KNOWN_MODEL, WITH_MODEL))
 def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
-    cfg = config(tmp_path, algo, env, "steps=48", "eval.episodes=1", "eval.every=1000")
-    if env in WITHOUT_MODEL:
-        with pytest.raises(UserError, match=r"^algo\.model=known: .* has no explicit dynamics to plan with") as error:
-            complete(cfg)
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "metrics.csv").exists()
-        return
-    complete(cfg)
+    complete(config(tmp_path, algo, env, "steps=48", "eval.episodes=1", "eval.every=1000"))
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert math.isfinite(float(last["blend" if algo == "mpq" else "virtual_loss"]))
@@ -138,10 +156,7 @@ def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_pat
         assert math.isfinite(float(last[name])), name
 
 
-EVERYWHERE = [(algo, env) for algo in ("imitate", "trust_expert") for env in WITH_MODEL]
-
-
-@pytest.mark.parametrize(("algo", "env"), [*EVERYWHERE, ("dagger", "lunar_lander"), ("plannetx", "carla_racing")])
+@pytest.mark.parametrize(("algo", "env"), cover(LEARNS_FROM_AN_EXPERT, WITH_MODEL, ["imitate"]))
 def test_a_few_steps_of_an_algorithm_that_learns_from_an_expert(algo, env, tmp_path):
     complete(config(tmp_path, algo, env, "steps=64", "eval.episodes=1", "eval.every=1000"))
     with open(tmp_path / "metrics.csv", newline="") as file:
@@ -151,15 +166,6 @@ def test_a_few_steps_of_an_algorithm_that_learns_from_an_expert(algo, env, tmp_p
         assert math.isfinite(float(last[name])), name
     assert 0 <= float(last.get("expert_share", 0)) <= 1
     assert int(float(last["updates"])) > 0
-
-
-@pytest.mark.parametrize("algo", ["imitate", "trust_expert"])
-def test_an_algorithm_that_learns_from_an_expert_needs_an_explicit_model(algo, tmp_path):
-    said = "has no explicit dynamics to plan with: take an algorithm that needs none"
-    with pytest.raises(UserError, match=said) as error:
-        complete(config(tmp_path, algo, "gym/Pendulum-v1"))
-    assert "\n" not in str(error.value)
-    assert "algo.model=learned" not in str(error.value)
 
 
 @pytest.fixture

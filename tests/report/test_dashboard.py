@@ -1,52 +1,14 @@
-"""The specifications that wandb-workspaces validates; only the network is replaced. And what to do without a login."""
+"""The specifications that wandb-workspaces validates; only the network is replaced."""
 
 import json
-import shlex
-import subprocess
-import sys
-import webbrowser
-from pathlib import Path
 
 import pytest
-from stored_runs import write_run
+from dashboards import one_line, started, write
 
 from pompc.cli import main
-from pompc.report.dashboard import command, online
+from pompc.report.dashboard import online
 from pompc.report.dashboard.subject import Subject
-from pompc.report.dashboard.uploads import pending
 from pompc.report.runs import find_runs
-
-CURVE = (1.0, 2.0, 3.0)
-METRICS = "step,return,virtual_ratio,uncertainty\n100,1.0,0.3,0.5\n"
-
-
-def write(path, algo="ppo", env="acrobot", seed=0, wandb=None, code="code"):
-    """Write a run directory; ``wandb`` is the node of its configuration."""
-    config = {"seed": seed, "algo": {"name": algo}, "env": {"name": env}, "wandb": wandb or {"project": "pompc"}}
-    return write_run(path, CURVE, seed, algo, env, config, METRICS, config_hash=code)
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """Two algorithms with two seeds on one environment, one algorithm on another."""
-    monkeypatch.chdir(tmp_path)
-    for algo, seed in (("ppo", 0), ("ppo", 1), ("dtc", 0), ("dtc", 1)):
-        write(Path("runs") / f"{algo}{seed}", algo, seed=seed, code=f"{algo}-code")
-    write(Path("runs/lander"), env="lunar_lander", code="other")
-    return tmp_path / "runs"
-
-
-def started(run, *parts, synced=()):
-    """Put the files of offline starts into a run directory."""
-    for part in parts:
-        folder = run / "wandb" / f"offline-run-2026010{part}_000000-abc"
-        folder.mkdir(parents=True)
-        (folder / "run-abc.wandb").write_text("")
-        if part in synced:
-            (folder / "run-abc.wandb.synced").write_text("")
-
-
-# -- with a login ----------------------------------------------------------------------------------------------------
 
 
 class Server:
@@ -172,12 +134,6 @@ def test_entity_and_project_may_be_given(runs, server, capsys):
     assert "  wandb sync --project mine --entity team runs/ppo0/wandb/offline-run-" in capsys.readouterr().out
 
 
-def one_line(capsys):
-    line = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("wandb:")]
-    assert len(line) == 1
-    return line[0]
-
-
 @pytest.mark.usefixtures("runs")
 def test_what_wandb_refuses_is_one_line(server, monkeypatch, capsys):
     server.project = False
@@ -225,80 +181,3 @@ def test_a_group_that_the_run_names_is_its_group(tmp_path):
     write(tmp_path / "a", wandb={"group": "mine", "project": "there"})
     subject = Subject.of(find_runs([tmp_path]))
     assert (subject.groups, subject.project) == ({"acrobot": ["mine"]}, "there")
-
-
-# -- without a login -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def _offline(monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-
-
-@pytest.mark.usefixtures("_offline")
-def test_offline_it_says_what_to_type_and_writes_the_page(runs, capsys):
-    started(runs / "ppo0", 2, 1)
-    started(runs / "ppo1", 1, 2, synced=(1,))
-    started(runs / "dtc0", 1, synced=(1,))
-    assert main(["dashboard"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    where = "wandb/offline-run-2026010"
-    assert lines[2:4] == [
-        f"  wandb sync runs/ppo0/{where}1_000000-abc runs/ppo0/{where}2_000000-abc",
-        f"  wandb sync runs/ppo1/{where}2_000000-abc",
-    ]
-    assert lines[4] == "without wandb files, as with wandb.mode=disabled: runs/dtc1, runs/lander"
-    assert lines[5] == "written: dashboard.html"
-    page = (runs.parent / "dashboard.html").read_text()
-    assert all(word in page for word in ("acrobot", "lunar_lander", "ppo", "dtc"))
-
-
-@pytest.mark.usefixtures("_offline")
-def test_wandb_itself_finds_the_parts_that_the_command_names(runs):
-    started(runs / "ppo0", 1, 2, 3, synced=(2,))
-    folders = pending(runs / "ppo0")
-    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", *map(str, folders)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=runs).stderr
-    assert "Would sync 2 run(s)" in said
-    assert all(f"{folder.name}/run-abc.wandb" in said for folder in folders)
-
-
-@pytest.mark.usefixtures("_offline")
-def test_a_path_with_a_space_stays_one_word(tmp_path, capsys):
-    run = write(tmp_path / "my runs" / "a")
-    started(run, 1)
-    assert main(["dashboard", str(tmp_path), "--out", str(tmp_path / "x.html")]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "wandb sync" in line)
-    assert shlex.split(line)[2:] == [str(run / "wandb" / "offline-run-20260101_000000-abc")]
-
-
-@pytest.mark.usefixtures("_offline", "runs")
-@pytest.mark.parametrize(("sits_here", "flags", "opened"), [(True, [], 1), (True, ["--no-open"], 0), (False, [], 0)])
-def test_the_page_is_opened_where_somebody_sees_it(sits_here, flags, opened, monkeypatch):
-    seen = []
-    monkeypatch.setattr(webbrowser, "open", seen.append)
-    monkeypatch.setattr(command, "_has_display", lambda: sits_here)
-    assert main(["dashboard", *flags]) == 0
-    assert seen == [Path("dashboard.html").resolve().as_uri()] * opened
-
-
-@pytest.mark.parametrize(("is_tty", "screen", "shown"), [(True, ":0", True), (True, "", False), (False, ":0", False)])
-def test_a_browser_needs_a_terminal_and_a_screen(is_tty, screen, shown, monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("DISPLAY", screen)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_tty, raising=False)
-    assert command._has_display() is shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["nowhere"], "nowhere is no run directory, and has none below"),
-        (["--out", "a.png"], "an .html file, not a.png"),
-    ],
-)
-def test_bad_input_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["dashboard", *arguments]) == 2
-    assert said in one_line(capsys)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 import torch
+from PIL import Image
 
+from pompc import cli
 from pompc.config.spec import RunSpec, configure
+from pompc.report.curves import plot_learning_curve
+from pompc.training import session
 from pompc.training.directory import RunDirectory
 from pompc.training.loop import Record, train
 from pompc.training.run import run
-from pompc.training.session import Session
 
 # These files must depend neither on the stops of a run nor on the machine's speed.
 COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
@@ -90,25 +97,39 @@ def config(directory: Path, algo: str, env: str, *overrides: str) -> RunSpec:
     return configure(algo, env, [*small, *overrides])
 
 
-def complete(spec: RunSpec) -> Path:
-    """Run to the end and return the run directory."""
-    assert run(spec) == 0
+@contextmanager
+def drawing(curve: bool) -> Iterator[None]:
+    """Let runs draw their learning curves in the block, or a dot in their place: a curve takes longer than a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "plot_learning_curve", plot_learning_curve if curve else _dot)
+        yield
+
+
+def _dot(files: list[Path], output: Path, title: str) -> Path:
+    Image.new("RGB", (1, 1)).save(output)
+    return output
+
+
+def complete(spec: RunSpec, *, curve: bool = False) -> Path:
+    """Run to the end and return the run directory; ``curve`` as :func:`drawing`."""
+    with drawing(curve):
+        assert run(spec) == 0
     return spec.directory
 
 
 def start_and_stop(spec: RunSpec, records: int, *, save: bool = True) -> list[Record]:
     """Start a run and stop it after some records, with a saved state (a signal) or without (a kill)."""
     directory = RunDirectory(spec.directory)
-    with directory.locked():
-        session = Session(spec, directory)
-        directory.write_status("running", **spec.identity, step=session.counters.step)
+    with directory.locked(), drawing(False):
+        started = session.Session(spec, directory)
+        directory.write_status("running", **spec.identity, step=started.counters.step)
         try:
-            seen = list(islice(train(session), records))
+            seen = list(islice(train(started), records))
             if save:
-                session.save()
+                started.save()
             return seen
         finally:
-            session.close()
+            started.close()
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -148,6 +169,13 @@ def assert_same(a: Path, b: Path) -> None:
     for name in COMPARED:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     assert differences(final_state(a), final_state(b)) == []
+
+
+def command_line(words: list[str], output: str, errors: str) -> NoReturn:
+    """Run ``pompc`` in a forked process, which ends with its exit code, and write to two files or named pipes."""
+    for number, path in ((1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.exit(cli.main(words))
 
 
 def environment() -> dict[str, str]:

@@ -202,7 +202,7 @@ def toy_config(directory: Any, *overrides: str) -> Any:
     from pompc.config.spec import configure
 
     register()
-    small = ("num_envs=4", "steps=320", "eval.every=96", "eval.episodes=3", "checkpoint.every=64")
+    small = ("num_envs=4", "steps=320", "eval.every=96", "eval.episodes=3", "checkpoint.every=64", "eval.video=false")
     return configure("toy", "point", [*small, "wandb.mode=disabled", f"run_dir={directory}", *overrides])
 
 

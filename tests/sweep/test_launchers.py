@@ -28,10 +28,10 @@ def logs():
     return [file.read_text() for file in Path("sweeps/mine/logs").iterdir()]
 
 
-def test_processes_of_this_machine_do_the_runs_and_resume(capsys):
-    assert main(["sweep", *SMALL, "seed=0,1", "--jobs", "2"]) == 0
-    assert all("finished: " in log for log in logs())
-    assert len(logs()) == 2
+def test_a_process_of_this_machine_does_the_run_that_its_words_say(capsys):
+    assert main(["sweep", *SMALL, "seed=1"]) == 0
+    (log,) = logs()
+    assert "finished: " in log
     assert main(["run", *SMALL[:-2], "--seed", "1"]) == 0
     assert "is finished (64 steps)" in capsys.readouterr().out, "the run is that of the same words"
 
@@ -74,11 +74,11 @@ def test_a_preempted_job_saves_its_run_and_is_queued_again(tmp_path):
     assert task.log.read_text().count("$ pompc run") == 2
 
 
-def test_ray_does_runs_and_stops_them(tmp_path, capfd):
+def test_ray_does_a_run_and_stops_another(tmp_path, capfd):
     pytest.importorskip("ray")
     pytest.importorskip("msgpack")
-    assert main(["sweep", *SMALL, "launcher=ray", "seed=0,1"]) == 0
-    assert all("finished: " in log for log in logs())
+    assert main(["sweep", *SMALL, "launcher=ray"]) == 0
+    assert "finished: " in logs()[0]
     from pompc.sweep.launchers.ray import RayLauncher
 
     program = ("-m", "pompc.sweep.child", "carla", "standin", "--port", "0")

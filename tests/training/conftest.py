@@ -1,8 +1,15 @@
-"""Processes for tests that send signals."""
+"""Processes for tests that send signals, and runs that draw nothing."""
 
 import multiprocessing
 
 import pytest
+from small import drawing
+
+
+@pytest.fixture(autouse=True)
+def _no_curves():
+    with drawing(False):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,38 +1,60 @@
 """A run whose reader goes away (``| head``, a ``tee`` that Ctrl-C ends first) goes on, and stops when it is told to."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
-import pytest
-from small import environment
+from small import command_line, environment
 
 ARGUMENTS = ("run", "--algo", "ppo", "--env", "acrobot", "algo.batch_size=64", "eval.episodes=1", "env.time_limit=5")
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_run_nobody_reads_goes_on_to_its_end_or_to_ctrl_c(told, tmp_path):
-    length = "steps=1000000" if told else "steps=320"
-    options = [length, "eval.every=64", "eval.video=false", "wandb.mode=disabled", f"run_dir={tmp_path}"]
-    command = [sys.executable, "-m", "pompc", *ARGUMENTS, *options]
+def words(directory, steps):
+    options = ["eval.every=64", "eval.video=false", "wandb.mode=disabled", f"run_dir={directory}"]
+    return [*ARGUMENTS, f"steps={steps}", *options]
+
+
+def test_a_run_nobody_reads_goes_on_to_its_end(tmp_path):
+    command = [sys.executable, "-m", "pompc", *words(tmp_path, 320)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         try:
             assert process.stdout.readline()
             process.stdout.close()
-            if told:
-                wait_for_evaluations(tmp_path / "eval.csv", 4)
-                process.send_signal(signal.SIGINT)
-            assert process.wait(60) == (130 if told else 0)
-            said = process.stderr.read().decode().splitlines()
-            assert [line.startswith("pompc: stopping") for line in said] == ([True] if told else [])
+            assert process.wait(60) == 0
+            assert process.stderr.read() == b""
         finally:
             process.kill()
-    known = json.loads((tmp_path / "run.json").read_text())
-    assert known["status"] == ("interrupted" if told else "finished")
+    assert status(tmp_path) == "finished"
+
+
+def test_a_run_nobody_reads_goes_on_to_ctrl_c(context, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    arguments = (words(tmp_path / "run", 1_000_000), str(tmp_path / "pipe"), str(tmp_path / "errors"))
+    process = context.Process(target=command_line, args=arguments)
+    process.start()
+    try:
+        with open(tmp_path / "pipe") as output:
+            assert output.readline()
+        wait_for_evaluations(tmp_path / "run" / "eval.csv", 4)
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+    finally:
+        process.kill()
+    assert process.exitcode == 130
+    (said,) = (tmp_path / "errors").read_text().splitlines()
+    assert said.startswith("pompc: stopping")
+    assert status(tmp_path / "run") == "interrupted"
+
+
+def status(directory):
+    """Read how a run with a checkpoint ended."""
+    known = json.loads((directory / "run.json").read_text())
     assert known["step"] > 0
-    assert (tmp_path / "checkpoints" / "last.pt").exists()
+    assert (directory / "checkpoints" / "last.pt").exists()
+    return known["status"]
 
 
 def wait_for_evaluations(file, rows):

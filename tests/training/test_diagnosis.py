@@ -1,4 +1,4 @@
-"""Diagnostics of evaluations: errors of values against closed forms, the bare policy beside the planner."""
+"""Diagnostics of evaluations: what they add and leave alone, the bare policy beside the planner."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from toy import PointEnv, Toy, toy_config
 from pompc.config.run_options import EvalConfig
 from pompc.errors import UserError
 from pompc.training.assemble import assemble
-from pompc.training.diagnosis import DiagnosedEpisodes, compares_policy, value_errors
+from pompc.training.diagnosis import DiagnosedEpisodes, compares_policy
 from pompc.training.evaluate import EvalResult, evaluate
 from pompc.training.loop import Record
 from pompc.training.progress import RunProgress
@@ -39,68 +39,6 @@ def made(algo: str, env: str, *overrides: str):
 
 def play(parts, *, episodes=2, **options) -> EvalResult:
     return evaluate(parts.agent, parts.family, episodes=episodes, seed=5, noise_seed=3, **options)
-
-
-def constant(count: int, value: float) -> np.ndarray:
-    return np.full(count, value)
-
-
-class TestValueErrors:
-    """A reward of 2 in every step, so that all values are known."""
-
-    REWARD, DISCOUNT, STEPS = 2.0, 0.9, 30
-
-    def errors(self, value, *, terminated, steps=None):
-        steps = self.STEPS if steps is None else steps
-        given = (constant(steps, self.REWARD), constant(steps, self.DISCOUNT))
-        return value_errors(np.asarray(value, dtype=float), *given, terminated=terminated)
-
-    def exact(self, *, terminated):
-        left = np.arange(self.STEPS, 0, -1)
-        shown = 1 - self.DISCOUNT**left if terminated else np.ones(self.STEPS)
-        return self.REWARD * shown / (1 - self.DISCOUNT)
-
-    @pytest.mark.parametrize("terminated", [False, True])
-    @pytest.mark.parametrize("shift", [0.0, 3.0, -0.5])
-    def test_exact_values_have_no_error_and_shifted_ones_their_shift(self, terminated, shift):
-        exact = self.exact(terminated=terminated)
-        found = self.errors(exact + shift, terminated=terminated)
-        assert found["value"] == pytest.approx((exact + shift).mean())
-        assert found["value_error"] == pytest.approx(shift, abs=1e-10)
-        assert found["value_error_rms"] == pytest.approx(abs(shift), abs=1e-10)
-        assert found["value_error_start"] == pytest.approx(shift, abs=1e-10)
-
-    def test_after_a_termination_every_step_counts_alike(self):
-        shift = np.random.default_rng(0).normal(size=self.STEPS)
-        found = self.errors(self.exact(terminated=True) + shift, terminated=True)
-        assert found["value_error"] == pytest.approx(shift.mean())
-        assert found["value_error_rms"] == pytest.approx(math.sqrt((shift**2).mean()))
-        assert found["value_error_start"] == pytest.approx(shift[0])
-
-    def test_a_time_limit_is_no_termination(self):
-        """The values of a truncated episode are of one that goes on: as those of a terminated one they are too high."""
-        exact = self.exact(terminated=False)
-        assert self.errors(exact, terminated=False)["value_error"] == pytest.approx(0.0, abs=1e-10)
-        assert self.errors(exact, terminated=True)["value_error"] > 1
-
-    def test_an_error_of_the_last_value_counts_at_most_three_times(self):
-        for steps in range(2, self.STEPS):
-            value = self.exact(terminated=False)[:steps].copy()
-            value[-1] += 1.0
-            found = self.errors(value, terminated=False, steps=steps)["value_error"]
-            assert math.isnan(found) == (1 - self.DISCOUNT ** (steps - 1) < 0.25)
-            assert math.isnan(found) or -3 <= found < 0
-
-    @pytest.mark.parametrize("steps", [1, 3])
-    def test_a_truncated_episode_that_is_short_for_its_discount_tells_nothing(self, steps):
-        found = self.errors(constant(steps, 20.0), terminated=False, steps=steps)
-        assert found["value"] == 20.0
-        assert all(math.isnan(found[name]) for name in VALUES - {"value"})
-
-    def test_without_a_discount_only_terminated_episodes_tell_something(self):
-        given = (np.array([3.0, 2.0, 1.0]), np.ones(3), np.ones(3))
-        assert value_errors(*given, terminated=True)["value_error"] == 0.0
-        assert math.isnan(value_errors(*given, terminated=False)["value_error"])
 
 
 class ConstantEnv(PointEnv):

@@ -309,5 +309,5 @@ def test_a_run_whose_film_fails_is_finished_all_the_same(tmp_path, monkeypatch):
 
     monkeypatch.setattr("toy.PointGym.render", broken)
     with pytest.warns(UserWarning, match="no video .*no display.*everything else is written"):
-        complete(toy_config(tmp_path, "steps=32"))
+        complete(toy_config(tmp_path, "steps=32", "eval.video=true"))
     assert not (tmp_path / "video.mp4").exists()

@@ -38,7 +38,7 @@ def test_an_exported_agent_keeps_weights_and_dials_and_nothing_that_only_learnin
 
 @pytest.mark.parametrize("algo", ["tdmpc2", "pompc"])
 def test_an_exported_agent_plays_as_its_checkpoint_does(algo, tmp_path, capsys):
-    run = small.complete(small.config(tmp_path / "run", algo, "gym/Pendulum-v1"))
+    run = small.complete(small.config(tmp_path / "run", algo, "gym/Pendulum-v1", "steps=48", "eval.every=1000"))
     file = export.export(run, tmp_path / "agent.pt", best=False)
     tables = []
     for source in (run / "checkpoints" / "last.pt", file):

@@ -126,7 +126,7 @@ def test_a_file_cut_back_to_before_a_new_column_becomes_the_same_again(tmp_path)
 
 
 def test_the_files_of_a_run(tmp_path):
-    run = complete(toy_config(tmp_path, "eval.video=false"))
+    run = complete(toy_config(tmp_path), curve=True)
     heads = {name: (run / f"{name}.csv").read_text().splitlines()[0] for name in ("metrics", "eval", "timing")}
     assert heads["eval"].startswith("step,reward,seed,success,cost,length")
     assert heads["timing"] == "step,wall_s,env_steps_per_s,model_steps"

@@ -139,7 +139,7 @@ def test_an_off_policy_agent_says_why_it_has_learned_nothing(options, steps, rea
 
 def test_an_agent_of_another_kind_says_it_too(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Toy, "learn", lambda self, data: {"loss": 0.0})
-    assert run(toy_config(tmp_path, "eval.video=false", "steps=32")) == 0
+    assert run(toy_config(tmp_path, "steps=32")) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == f"finished, but nothing was learned: no update was made: {tmp_path / 'eval.csv'}"
 
@@ -169,8 +169,8 @@ def test_no_window_is_needed_to_draw_a_curve(given, chosen):
     assert python(code, MPLBACKEND=given) == [chosen, given]
 
 
-@pytest.mark.parametrize("backend", ["nonsense", "osmesa"])
-def test_a_graphics_back_end_that_cannot_be_loaded_costs_pictures_alone(backend, tmp_path):
+def test_a_graphics_back_end_that_cannot_be_loaded_costs_pictures_alone(tmp_path):
+    """One without its library; one that does not exist comes to the same code, which the next test shows."""
     run_dir = tmp_path / "run"
     options = [*SHORT, *EVALUATION, "env.episode_frames=20", f"run_dir={run_dir}", "eval.at_start=false"]
     code = f"""
@@ -179,7 +179,7 @@ from pompc.cli import main
 code = main(["run", "--algo", "ppo", "--env", "dmc/cartpole-swingup", *{options!r}])
 print(code, os.environ["MUJOCO_GL"])
 """
-    assert python(code, MUJOCO_GL=backend)[-1] == f"0 {backend}"
+    assert python(code, MUJOCO_GL="osmesa")[-1] == "0 osmesa"
     assert (run_dir / "eval.csv").exists()
 
 

@@ -9,18 +9,12 @@ from tensordict import TensorDict
 
 from pompc import cli
 from pompc.errors import UserError
-from pompc.training import session
 from pompc.training.assemble import assemble
 from pompc.training.evaluate import evaluate
 from pompc.training.play import evaluate_checkpoint
 from pompc.training.video import record_episode
 
 WITHOUT_POLICY = ("mppi", "adaptive_hrl")
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
 
 
 def made(algo: str, env: str, *overrides: str):

@@ -14,11 +14,6 @@ from pompc.metrics import mean_metrics
 from pompc.training import session
 
 
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
-
-
 def rows(directory):
     with open(directory / "metrics.csv") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -4,13 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from small import assert_same, config, environment
+from small import assert_same, command_line, complete, config
 from toy import Toy, run_toy, toy_config
 
 from pompc import cli
@@ -23,9 +21,7 @@ LENGTH = ("steps=1600", "eval.every=800", "checkpoint.every=160")  # 100 batches
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("whole")
-    assert run(toy_config(directory, *LENGTH)) == 0
-    return directory
+    return complete(toy_config(tmp_path_factory.mktemp("whole"), *LENGTH))
 
 
 def run_held(directory: str, batches: int) -> None:
@@ -101,28 +97,24 @@ def test_kills_at_random_moments_change_nothing(context, uninterrupted, tmp_path
     assert_same(uninterrupted, tmp_path)
 
 
-def test_the_command_line_obeys_ctrl_c(tmp_path, capsys):
+def test_the_command_line_obeys_ctrl_c(context, tmp_path, capsys):
     overrides = [f"run_dir={tmp_path}", "steps=1000000", "eval.episodes=1", "env.time_limit=5", "wandb.mode=disabled"]
     arguments = ["run", "--algo", "ppo", "--env", "acrobot", "algo.batch_size=64", *overrides]
-    command = [sys.executable, "-m", "pompc", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not (tmp_path / "metrics.csv").exists() or not (tmp_path / "metrics.csv").stat().st_size:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            assert cli.main(arguments) == 2
-            refusal = capsys.readouterr().err.splitlines()
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert len(refusal) == 1
-    assert f"already running (pid {process.pid})" in refusal[0]
-    assert process.returncode == 130
-    assert err.decode().startswith("pompc: stopping after this ")
-    assert err.count(b"\n") == 1
-    assert out.decode().splitlines()[-1].startswith("interrupted at step ")
+    process = context.Process(target=command_line, args=(arguments, str(tmp_path / "out"), str(tmp_path / "err")))
+    process.start()
+    try:
+        wait_for_rows(tmp_path, 1, process)
+        assert cli.main(arguments) == 2
+        (refusal,) = capsys.readouterr().err.splitlines()
+        os.kill(process.pid, signal.SIGINT)
+        process.join(30)
+    finally:
+        process.kill()
+    assert f"already running (pid {process.pid})" in refusal
+    assert process.exitcode == 130
+    (said,) = (tmp_path / "err").read_text().splitlines()
+    assert said.startswith("pompc: stopping after this ")
+    assert (tmp_path / "out").read_text().splitlines()[-1].startswith("interrupted at step ")
     assert (tmp_path / "checkpoints" / "last.pt").exists()
 
 

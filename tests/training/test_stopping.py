@@ -2,11 +2,10 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 import toy
-from small import assert_same
+from small import assert_same, complete
 from toy import Toy, toy_config
 
 from pompc.training import checkpoint, session, stopping
@@ -15,22 +14,9 @@ from pompc.training.run import run
 BATCHES = 320 // 16
 
 
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "plot_learning_curve", lambda files, output, title: output)
-        assert run(configuration(directory)) == 0
-    return directory
-
-
-def configuration(directory: Path, *overrides: str):
-    return toy_config(directory, "eval.video=false", *overrides)
+    return complete(toy_config(tmp_path_factory.mktemp("whole")))
 
 
 def press(times: int = 1) -> None:
@@ -70,7 +56,7 @@ def interrupt(directory, patch, capfd, owner, name, at, times, counts=lambda *_:
         pressing = Pressing(getattr(owner, name), at, times, counts)
         here.setattr(owner, name, pressing)
         capfd.readouterr()
-        assert run(configuration(directory, *overrides)) == 130
+        assert run(toy_config(directory, *overrides)) == 130
     assert json.loads((directory / "run.json").read_text())["status"] == "interrupted"
     assert not list(directory.rglob("*.tmp"))
     return pressing
@@ -91,7 +77,7 @@ def test_an_evaluation_is_broken_off_and_made_again(at, uninterrupted, tmp_path,
     )
     assert out.splitlines()[-1].startswith("interrupted at step ")
     assert out.splitlines()[-1].endswith("; run the same command to continue")
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -99,7 +85,7 @@ def test_an_evaluation_is_broken_off_and_made_again(at, uninterrupted, tmp_path,
 def test_the_second_one_does_not_wait_for_a_step_and_loses_nothing(at, uninterrupted, tmp_path, monkeypatch, capfd):
     interrupt(tmp_path, monkeypatch, capfd, Toy, "act", at, 2, playing)
     assert capfd.readouterr().out.splitlines()[-1].endswith("; run the same command to continue")
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -110,7 +96,7 @@ def test_the_first_one_in_training_waits_for_the_batch(uninterrupted, tmp_path, 
     assert err.startswith("pompc: stopping after this batch, which is saved; Ctrl-C again stops now and goes back to")
     assert err.count("\n") == 1
     assert out.splitlines()[-1] == "interrupted at step 112; run the same command to continue"
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -124,7 +110,7 @@ def test_the_second_one_in_training_goes_back_to_the_last_checkpoint(
         assert said == "interrupted before the first checkpoint; run the same command to start again"
     else:
         assert said == f"interrupted at step 96; run the same command to continue from the checkpoint of step {last}"
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -135,7 +121,7 @@ def test_a_checkpoint_is_written_whole_whatever_is_pressed(uninterrupted, tmp_pa
         "pompc: stopping when the checkpoint is written",
         "pompc: the checkpoint is being written: a moment",
     ]
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -143,7 +129,7 @@ def test_rows_of_an_evaluation_are_written_whole(uninterrupted, tmp_path, monkey
     evaluations = lambda log, row: "episode" in row  # noqa: E731
     interrupt(tmp_path, monkeypatch, capfd, session.CSVLog, "write", 5, 2, evaluations)
     assert capfd.readouterr().err.splitlines()[0] == "pompc: stopping after this evaluation"
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -152,7 +138,7 @@ def test_what_must_be_obeyed_there_costs_what_came_after_the_checkpoint(uninterr
     evaluations = lambda log, row: "episode" in row  # noqa: E731
     interrupt(tmp_path, monkeypatch, capfd, session.CSVLog, "write", 5, 3, evaluations)
     assert "continue from the checkpoint of step 64" in capfd.readouterr().out.splitlines()[-1]
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 
@@ -163,7 +149,7 @@ def test_a_film_is_given_up_and_made_by_the_same_command(times, uninterrupted, t
     assert "the training is done" in capfd.readouterr().err
     assert not (tmp_path / "video.mp4").exists()
     before = (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns
-    assert run(configuration(tmp_path, *film)) == 0
+    assert run(toy_config(tmp_path, *film)) == 0
     assert (tmp_path / "video.mp4").exists()
     assert (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns == before
     assert_same(uninterrupted, tmp_path)
@@ -174,7 +160,7 @@ def test_a_stop_that_comes_with_the_last_batch_does_not_wait_for_the_evaluation(
     uninterrupted, tmp_path, monkeypatch, capfd
 ):
     interrupt(tmp_path, monkeypatch, capfd, Toy, "learn", BATCHES, 1)
-    assert run(configuration(tmp_path)) == 0
+    assert run(toy_config(tmp_path)) == 0
     assert_same(uninterrupted, tmp_path)
 
 

@@ -13,7 +13,7 @@ from pompc.training import tensorboard_log
 from pompc.training.run import run
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-ON = ("tensorboard=true", "eval.video=false", "steps=192", "eval.every=48")
+ON = ("tensorboard=true", "steps=192", "eval.every=48")
 
 
 def events(directory):
@@ -32,7 +32,7 @@ def column(directory, table, name):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that was never stopped."""
-    return complete(toy_config(tmp_path_factory.mktemp("run"), *ON))
+    return complete(toy_config(tmp_path_factory.mktemp("run"), *ON), curve=True)
 
 
 def test_the_events_are_the_rows_of_the_files_under_the_names_of_wandb(whole):
@@ -66,7 +66,7 @@ def test_a_run_that_starts_again_begins_its_curves_again(tmp_path):
 
 def test_it_is_off_by_default_and_needs_no_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    complete(toy_config(tmp_path, "steps=32", "eval.video=false"))
+    complete(toy_config(tmp_path, "steps=32"))
     assert not (tmp_path / "tensorboard").exists()
 
 

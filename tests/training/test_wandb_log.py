@@ -13,7 +13,7 @@ from pompc import __version__
 from pompc.training.metric_names import METRICS
 from pompc.training.wandb_log import run_group, wandb_mode
 
-OFFLINE = ("wandb.mode=offline", "eval.video=false", "steps=192", "eval.every=48", "seed=2")
+OFFLINE = ("wandb.mode=offline", "steps=192", "eval.every=48", "seed=2")
 
 
 def column(run: Path, table: str, name: str) -> list[float]:
