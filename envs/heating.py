@@ -60,7 +60,7 @@ class HeatingEnv(gymnasium.Env):
     Observation ``[7]``: room temperature, charge of the battery, sine and cosine of the time, mean outdoor temperature of
     the day, price now and in four hours, all about in [-1, 1]. Action ``[2]``: heat pump (off to full power), battery
     (discharge to charge). Reward of a step: minus its expense and the discomfort after it [EUR]. ``cost`` is 1 in a step
-    that ends uncomfortably, ``success`` is a whole day within 0.2 K of comfort, ``expense`` the money of the step.
+    that ends uncomfortably, ``success`` is a whole day within 0.2 K of comfort, ``expense`` the money since midnight.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012 (gymnasium's own convention)
@@ -73,7 +73,7 @@ class HeatingEnv(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
         self.house = House()
         self.state = (21.0, 4.0, 0.0, 0.0)
-        self.day, self.kept, self.steps = Day(config.comfort), True, 0
+        self.day, self.kept, self.steps, self.spent = Day(config.comfort), True, 0, 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Start at midnight with a drawn weather, a comfortable room and a battery about half full."""
@@ -81,7 +81,7 @@ class HeatingEnv(gymnasium.Env):
         level, room, share = (self.np_random.uniform(*span) for span in (self.config.outdoor, (0.2, 0.8), (0.3, 0.7)))
         low, high = self.config.comfort
         self.state = (low + room * (high - low), share * self.house.storage, 0.0, level)
-        self.day, self.kept, self.steps = Day(self.config.comfort), True, 0
+        self.day, self.kept, self.steps, self.spent = Day(self.config.comfort), True, 0, 0.0
         return observe(self.state, self.house, np), {"success": 0.0, "cost": 0.0, "expense": 0.0}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -91,13 +91,13 @@ class HeatingEnv(gymnasium.Env):
         *state, power = self.house.step(self.state, acted, np, extra)
         self.state = tuple(float(x) for x in state)
         money, outside = float(expense(power, hour, np)), discomfort(self.state[0], self.config.comfort)
-        self.steps += 1
+        self.steps, self.spent = self.steps + 1, self.spent + money
         self.kept = self.kept and outside <= self.TOLERANCE
         weather = (float(outdoor(hour, self.state[3], np)), float(price(hour, np)))
         self.day.add(self.state[0], self.state[1] / self.house.storage, *weather, float(power))
         info = {"success": float(self.kept and self.steps >= self.config.time_limit), "cost": float(outside > 0)}
         reward = -money - self.config.discomfort_price * HOURS * outside
-        return observe(self.state, self.house, np), reward, False, False, {**info, "expense": money}
+        return observe(self.state, self.house, np), reward, False, False, {**info, "expense": self.spent}
 
     def render(self) -> np.ndarray:
         """Picture ``[height, width, 3]`` uint8 of the day so far: room and outdoors, price and power, charge."""

@@ -43,7 +43,8 @@ def play(parameters=None, episodes=3, **config):
         warm = planner.shift(plan.mean[:, 0])
         steps = [env.step(action) for env, action in zip(envs, plan.mean[:, 0, 0].numpy(), strict=True)]
         observation = np.stack([step[0] for step in steps])
-        totals += [[step[1] for step in steps], *([step[4][name] for step in steps] for name in ("expense", "cost"))]
+        totals[[0, 2]] += [[step[1] for step in steps], [step[4]["cost"] for step in steps]]
+    totals[1] = [step[4]["expense"] for step in steps]
     return totals
 
 
