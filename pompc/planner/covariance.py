@@ -10,7 +10,7 @@ from torch import Tensor
 from pompc.errors import UserError
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
-from pompc.planner.noise import NOISES, Noise
+from pompc.planner.noise import NOISES, Noise, NoiseOf
 
 RESOLVED = 1e-12
 """Share of the largest variance below which a direction of the covariance counts as not sampled."""
@@ -56,7 +56,7 @@ class Correlation:
         self.range = kept @ kept.T
 
 
-class CorrelatedNoise:
+class CorrelatedNoise(NoiseOf):
     """Mix the entries of standard noise, so that they have a correlation matrix; each keeps its unit variance.
 
     Args:
@@ -65,7 +65,8 @@ class CorrelatedNoise:
     """
 
     def __init__(self, noise: Noise, correlation: Correlation) -> None:
-        self._noise, self._mixing = noise, correlation.mixing
+        super().__init__(noise)
+        self._mixing = correlation.mixing
 
     def __call__(
         self,
@@ -76,14 +77,6 @@ class CorrelatedNoise:
     ) -> Tensor:
         """See :class:`~pompc.planner.noise.Noise`."""
         return self._noise(shape, device, dtype, generator) @ self._mixing.T.to(device, dtype)
-
-    def covariance(self, horizon: int) -> Tensor:
-        """See :class:`~pompc.planner.noise.Noise`: that over time, which every direction of the action shares."""
-        return self._noise.covariance(horizon)
-
-    def growth(self, horizon: int) -> Tensor:
-        """See :class:`~pompc.planner.noise.Noise`."""
-        return self._noise.growth(horizon)
 
 
 def make_noise(config: MPPIConfig, action_dim: int, dtype: torch.dtype) -> tuple[Noise, Tensor, Correlation | None]:

@@ -155,7 +155,26 @@ class SplineNoise(LinearNoise):
         super().__init__(spline(np.arange(horizon)))
 
 
-class CommonNoise:
+class NoiseOf:
+    """Change the draws of another noise, whose covariance over time stays.
+
+    Args:
+        noise: what is drawn.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+
+    def covariance(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: that of the other noise."""
+        return self._noise.covariance(horizon)
+
+    def growth(self, horizon: int) -> Tensor:
+        """See :class:`Noise`: that of the other noise."""
+        return self._noise.growth(horizon)
+
+
+class CommonNoise(NoiseOf):
     """Repeat one draw of another noise in every plan: common random numbers.
 
     A plan is then a smooth function of its arguments, and the same one in acting and learning. All environments and
@@ -167,7 +186,8 @@ class CommonNoise:
     """
 
     def __init__(self, noise: Noise, seed: int = 0) -> None:
-        self._noise, self._seed = noise, seed
+        super().__init__(noise)
+        self._seed = seed
         self._drawn: dict[tuple[torch.device, torch.dtype, tuple[int, ...]], Tensor] = {}
 
     def __call__(
@@ -185,16 +205,8 @@ class CommonNoise:
                 self._drawn[key] = self._noise(shape[-3:], device, dtype)
         return self._drawn[key].expand(shape)
 
-    def covariance(self, horizon: int) -> Tensor:
-        """See :class:`Noise`."""
-        return self._noise.covariance(horizon)
 
-    def growth(self, horizon: int) -> Tensor:
-        """See :class:`Noise`."""
-        return self._noise.growth(horizon)
-
-
-class MirroredNoise:
+class MirroredNoise(NoiseOf):
     """Draw pairs of opposite samples (antithetic variates).
 
     The iteration for a quadratic cost then stops at its minimum, however few the samples: by symmetry their weighted mean
@@ -204,18 +216,17 @@ class MirroredNoise:
         noise: what is drawn.
     """
 
-    def __init__(self, noise: Noise) -> None:
-        self._noise = noise
-
-    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """See :class:`Noise`; the last three sizes are ``sample, horizon, action``."""
         *lead, count, horizon, action = shape
-        half = self._noise((*lead, -(-count // 2), horizon, action), device)
+        half = self._noise((*lead, -(-count // 2), horizon, action), device, dtype, generator)
         return torch.cat([half, -half], -3)[..., :count, :, :]
-
-    def covariance(self, horizon: int) -> Tensor:
-        """See :class:`Noise`."""
-        return self._noise.covariance(horizon)
 
 
 NOISES: dict[str, Callable[[MPPIConfig], Noise]] = {
