@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pompc.models.protocols import TerminalValue
+from pompc.planner.charge import Charge
 from pompc.planner.constraints import Scored
 from pompc.planner.inputs import Inputs, Probe
 from pompc.planner.mppi import MPPI
@@ -80,5 +81,6 @@ class BlendedMPPI(MPPI):
         super().__init__(*arguments, **options)
         scorer = self.scorer
         self.scorer = BlendedScorer(
-            self.config, scorer.dynamics, scorer.cost, self.device, blend=blend, step_value=step_value
+            self.config, scorer.dynamics, scorer.cost, self.device, self.dtype, blend=blend, step_value=step_value
         )
+        self.charge = Charge(self.config, self.scorer)
