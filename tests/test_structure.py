@@ -217,6 +217,12 @@ def test_no_file_is_too_long():
     assert {name: count for name, count in lines.items() if count > FILE_LINES} == {}
 
 
+def test_no_two_modules_of_the_tests_share_a_name():
+    """Pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_no_function_is_too_long():
     functions = {
         f"{m.path.relative_to(ROOT)}:{node.name}": length(node)

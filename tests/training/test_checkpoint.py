@@ -293,7 +293,7 @@ def file_limit(size: int) -> Iterator[None]:
 def test_a_run_that_meets_a_full_disk_fails_clearly_and_continues_later(file, limit, tmp_path):
     whole, cut = (toy_config(tmp_path / name, "eval.every=320") for name in ("whole", "cut"))
     complete(whole)
-    start_and_stop(cut, 14)  # so that metrics.csv is larger than config.yaml
+    start_and_stop(cut, 18)  # so that metrics.csv is larger than config.yaml, which holds a long path
     last = (tmp_path / "cut" / "checkpoints" / "last.pt").read_bytes()
     limit = limit or (tmp_path / "cut" / "metrics.csv").stat().st_size + 20  # in the middle of a row
     with drawing(file == "curve.png"), file_limit(limit), pytest.raises(WriteError) as error:
