@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pompc.models.protocols import TerminalValue
+from pompc.planner.charge import Charge
 from pompc.planner.constraints import Scored
 from pompc.planner.inputs import Inputs, Probe
 from pompc.planner.mppi import MPPI
@@ -40,7 +41,7 @@ class BlendedScorer(Scorer):
         super().__init__(*arguments, **options)
         self.blend, self.step_value = blend, step_value
         self._model_alone = True
-        self._share = torch.ones((), device=self.device)  # a tensor: a compiled graph serves every b below 1
+        self._share = torch.ones_like(self.discounts[0])  # a tensor: a compiled graph serves every b below 1
         self._steps = torch.arange(self.config.horizon + 1, device=self.device)
 
     def __call__(
@@ -78,7 +79,6 @@ class BlendedMPPI(MPPI):
 
     def __init__(self, *arguments: Any, blend: Callable[[], float], step_value: StepValue, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        scorer = self.scorer
-        self.scorer = BlendedScorer(
-            self.config, scorer.dynamics, scorer.cost, self.device, blend=blend, step_value=step_value
-        )
+        given = (self.config, self.scorer.dynamics, self.scorer.cost, self.device, self.dtype)
+        self.scorer = BlendedScorer(*given, blend=blend, step_value=step_value)
+        self.charge = Charge(self.config, self.scorer)
