@@ -129,4 +129,5 @@ def plans_made(agent: OffPolicyAgent) -> int:
     """Count the states that the agent has planned from."""
     assert agent.planner is not None
     config = agent.planner.config
-    return agent.planner.model_steps // (config.num_iterations * config.num_samples * config.horizon)
+    sequences = config.num_iterations * config.num_samples * config.num_rollouts
+    return agent.planner.model_steps // (sequences * config.horizon)

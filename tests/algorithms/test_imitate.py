@@ -164,6 +164,13 @@ def test_a_query_plans_only_from_states_without_a_label():
     assert plans_made(student) <= labelled.numel(), "never more than one per state"
 
 
+@pytest.mark.parametrize("rollouts", [1, 3])
+def test_a_plan_counts_once_whatever_the_rollouts_of_its_samples(rollouts):
+    student = agent(Imitate, planner={"num_rollouts": rollouts})
+    student.planner.plan(torch.zeros(7, 1))
+    assert plans_made(student) == 7
+
+
 def test_random_steps_have_no_label_until_they_are_asked_for():
     student = agent(Imitate, seed_steps=40, imitation="plan_controls")
     data = collected(student, 15)
