@@ -201,6 +201,7 @@ def test_plans_begin_where_the_sent_actions_lead_although_some_were_late(delay):
         def __call__(self, observation):
             begun, action = period(), super().__call__(observation)
             clock.now += next(durations)
+            assert self.plan is not None
             planned[begun] = self.plan.states[:, 0, 0]
             return action
 
