@@ -53,8 +53,7 @@ class ActionValues:
 
     def slow(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         """Value by the lesser of two slow heads, or by their mean ``[...]``; targets bootstrap from it."""
-        critic = self.agent.critic
-        values = critic.target_values(self.inputs(state, action), critic.draw())
+        values = self.agent.critic.target_values(self.inputs(state, action), self.agent.critic.draw())
         return values.mean(0) if self.agent.config.average_target else values.amin(0)
 
     def target(self, batch: TensorDictBase) -> Tensor:
@@ -73,8 +72,7 @@ class ActionValues:
 
     def _pair(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         """Value by two heads, or by the only one ``[head, ...]``."""
-        critic = self.agent.critic
-        return critic.values(self.inputs(state, action), critic.draw())
+        return self.agent.critic.values(self.inputs(state, action), self.agent.critic.draw())
 
     def _climbed(self, state: Tensor, action: Tensor | None = None) -> Tensor:
         return POLICY_VALUES[self.agent.config.policy_value](self._pair(state, action))

@@ -79,6 +79,8 @@ class BlendedMPPI(MPPI):
 
     def __init__(self, *arguments: Any, blend: Callable[[], float], step_value: StepValue, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        given = (self.config, self.scorer.dynamics, self.scorer.cost, self.device, self.dtype)
-        self.scorer = BlendedScorer(*given, blend=blend, step_value=step_value)
+        scorer = self.scorer
+        self.scorer = BlendedScorer(
+            self.config, scorer.dynamics, scorer.cost, self.device, self.dtype, blend=blend, step_value=step_value
+        )
         self.charge = Charge(self.config, self.scorer)

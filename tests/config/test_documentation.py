@@ -116,7 +116,7 @@ def test_a_shown_configuration_explains_every_key_and_is_the_configuration():
     assert OmegaConf.to_container(OmegaConf.create(text)) == spec.values
     unexplained = [line for line in text.splitlines() if "#" not in line]
     assert unexplained == ["algo:", "  name: adaptive_pompc", "env:", "  name: carla_racing"]
-    assert re.search(r"^  noise: white +# .*\(white, coloured, spline\)$", text, re.M)
+    assert re.search(r"^  noise: white +# .*\(white, coloured, spline, integrated\)$", text, re.M)
 
 
 def test_a_command_line_page_has_every_command_and_argument():

@@ -25,11 +25,12 @@ VALUES = {"value", "value_error", "value_error_rms", "value_error_start"}
 POLICY = {"policy_reward", "policy_success", "policy_gap"}
 ALL = {*VALUES, *POLICY, "policy_value_error", "planner_kl"}
 COLUMNS = {
-    **dict.fromkeys(("tdmpc2", "tdmpc_square", "bmpc", "pompc", "adaptive_pompc", "cacto", "trust_expert"), ALL),
-    **dict.fromkeys(("ppo", "adaptive_hrl", "hrl_mpc", "subgoal", "dtc", "polo"), VALUES),
-    **dict.fromkeys(("imitate", "dagger", "plannetx", "mppi"), frozenset()),
+    **dict.fromkeys(ALGORITHMS, ALL),
+    **dict.fromkeys(("ppo", "adaptive_hrl", "hrl_mpc", "subgoal", "ac_mpc", "dtc", "polo"), VALUES),
+    **dict.fromkeys(("imitate", "dagger", "plannetx", "mppi", "mpc_critic"), frozenset()),
 }
-"""What every algorithm adds at its defaults: ``polo`` learns no policy, the imitators are evaluated without a plan."""
+"""What every algorithm adds at its defaults: ``polo`` learns no policy, the imitators are evaluated without a plan, and the
+planner of ``mpc_critic`` is its own value."""
 
 
 def made(algo: str, env: str, *overrides: str):
