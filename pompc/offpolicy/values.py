@@ -15,7 +15,10 @@ from pompc.problem import Problem
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
 
-POLICY_VALUES: dict[str, Callable[[Tensor], Tensor]] = {"mean": lambda x: x.mean(0), "least": lambda x: x.amin(0)}
+POLICY_VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda heads: heads.mean(0),
+    "least": lambda heads: heads.amin(0),
+}
 """One value of heads ``[head, ...]`` by the name that ``algo.policy_value`` takes."""
 
 

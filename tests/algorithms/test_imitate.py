@@ -244,6 +244,7 @@ def test_a_fixed_share_of_zero_is_the_planner():
         ({"policy": "cloned"}, r"algo\.policy must be"),
         ({"planner": {"stochastic": True}}, "an expert acts by the mean of its plan"),
         ({"planner": {"init_std": 0.0}}, r"planner\.init_std=0 samples nothing"),
+        ({"planner": {"init_covariance": ((0.0,),)}}, r"planner\.init_covariance=0 samples nothing"),
     ],
 )
 def test_what_it_has_no_use_for_is_refused_in_one_line(options, said):
