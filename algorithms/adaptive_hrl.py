@@ -12,7 +12,7 @@ The paper's equations were not at hand: everything that its description leaves o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -53,8 +53,6 @@ class AdaptiveHRLConfig(ExplicitModelConfig, CandidatesConfig):
             standard deviation. 0 is the mean, ``.inf`` the largest value; a negative one is caution.
         planner_kl_temperature: temperature of the planner's distribution over candidates, for ``kl_weight`` > 0.
     """
-
-    measures_bias: ClassVar[bool] = True
 
     virtual_ratio: VirtualRatio = field(default_factory=ScheduleConfig)
     planner: Annotated[MPPIConfig, Top()] = field(default_factory=MPPIConfig)

@@ -12,7 +12,7 @@ import math
 from pompc.dial import Dial, ScheduleConfig
 from pompc.errors import UserError
 from pompc.least_error import LeastError
-from pompc.term_dials import BalancedGradients, HeldDivergence
+from pompc.term_dials import LEAST, BalancedGradients, HeldDivergence
 
 Setting = float | ScheduleConfig
 """The value of a dial's option: a constant, or options of a schedule."""
@@ -162,6 +162,11 @@ def check_setting(
     for option, value in (("initial", config.initial), ("to", config.to), ("maximum", kind.ceiling(config))):
         if value > highest:
             raise UserError(f"{name}.{option} must lie in [0, {highest:g}], not {value}")
+    if kind.uses_terms and config.initial < LEAST:
+        raise UserError(
+            f"{name}.initial={config.initial} with {name}.schedule={config.schedule}: at zero the terms are not measured, "
+            f"and it would stay there; give {LEAST:g} or more"
+        )
     if config.minimum > config.initial:
         raise UserError(f"{name}.minimum={config.minimum} must not exceed {name}.initial={config.initial}")
     if kind.default_maximum is not None and kind.ceiling(config) < config.initial:

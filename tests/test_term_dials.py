@@ -157,6 +157,8 @@ def test_what_nothing_measures_is_refused():
                 config(**{name: setting})
         with pytest.raises(UserError, match=r"policy_share\.schedule"):
             OffPolicyConfig(policy_share=setting)
+        with pytest.raises(UserError, match=r"kl_weight\.initial=0\.0 .* it would stay there; give 0\.001 or more"):
+            OffPolicyConfig(kl_weight=ScheduleConfig(schedule=schedule, initial=0.0))
     with pytest.raises(UserError, match=r"maximum=0\.1 must not lie below kl_weight\.initial=0\.3"):
         OffPolicyConfig(kl_weight=ScheduleConfig(schedule="dual", maximum=0.1))
     with pytest.raises(UserError, match=r"maximum=100\.0 must not lie below kl_weight\.initial=inf"):

@@ -24,9 +24,11 @@ def require_expert(planner: MPPIConfig) -> None:
     """
     if planner.stochastic:
         raise UserError("planner.stochastic draws an action: an expert acts by the mean of its plan, leave it out")
-    stds = planner.init_std if isinstance(planner.init_std, tuple | list) else (planner.init_std,)
+    option, stds = "init_std", planner.init_std if isinstance(planner.init_std, tuple | list) else (planner.init_std,)
+    if planner.init_covariance is not None:
+        option, stds = "init_covariance", [line[entry] for entry, line in enumerate(planner.init_covariance)]
     if not planner.adapt_std and min(stds) == 0:
-        raise UserError("planner.init_std=0 samples nothing, and an expert's plan then is no label: raise it")
+        raise UserError(f"planner.{option}=0 samples nothing, and an expert's plan then is no label: raise it")
 
 
 def plan_where(
@@ -129,4 +131,5 @@ def plans_made(agent: OffPolicyAgent) -> int:
     """Count the states that the agent has planned from."""
     assert agent.planner is not None
     config = agent.planner.config
-    return agent.planner.model_steps // (config.num_iterations * config.num_samples * config.horizon)
+    sequences = config.num_iterations * config.num_samples * config.num_rollouts
+    return agent.planner.model_steps // (sequences * config.horizon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pompc.config.options import PositiveInt, Share
 from pompc.onpolicy.config import OnPolicyConfig
@@ -23,6 +23,8 @@ class VirtualDataConfig(OnPolicyConfig):
             function, in units of a real target) or ``equal``.
         virtual_gae_lambda: lambda of the virtual targets; null: ``gae_lambda``.
     """
+
+    measures_bias: ClassVar[bool] = True
 
     virtual_count: PositiveInt = 2
     virtual_rollouts: PositiveInt = 2048

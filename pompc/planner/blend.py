@@ -41,7 +41,7 @@ class BlendedScorer(Scorer):
         super().__init__(*arguments, **options)
         self.blend, self.step_value = blend, step_value
         self._model_alone = True
-        self._share = torch.ones((), device=self.device)  # a tensor: a compiled graph serves every b below 1
+        self._share = torch.ones_like(self.discounts[0])  # a tensor: a compiled graph serves every b below 1
         self._steps = torch.arange(self.config.horizon + 1, device=self.device)
 
     def __call__(

@@ -43,12 +43,14 @@ class MPPIConfig(Options):
         min_std: smallest adapted standard deviation.
         max_std: largest standard deviation.
         adapt_std: estimate the standard deviation from the weighted samples after every iteration.
-        num_zero_mean: samples drawn around zero instead of the running mean, so that a warm start cannot lock in.
+        num_zero_mean: samples drawn around rest (zero, if the bounds contain it) instead of the running mean, so that a
+            warm start cannot lock in.
         include_mean: one sample is the running mean itself.
-        repeat_last: a shifted warm start repeats its last action; otherwise it ends in zeros.
+        repeat_last: a shifted warm start repeats its last action; otherwise it ends at rest.
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017). Plans are
             pulled towards no control, ``1 - control_cost`` times the mean (:class:`~pompc.planner.importance.Importance`).
-        change_cost: cost of changing the action by 1 in a step; it grows with the square of the change.
+        change_cost: cost of changing the action by 1 in a step; it grows with the square of the change. The first change of
+            a plan is free unless ``plan(previous=)`` tells the last action, which agents do not.
         num_rollouts: rollouts of every sample, for stochastic dynamics or an uncertain state.
         risk: how the costs of a sample's rollouts become one: their mean, the mean and ``risk_weight`` times the variance,
             the worst, or the mean of the worst ``risk_share`` (CVaR).

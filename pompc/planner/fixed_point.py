@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pompc.errors import UserError
-from pompc.planner.config import MPPIConfig
+from pompc.planner.limits import RateLimits
 from pompc.planner.mppi import MPPI
 
 RIDGE = 0.05
@@ -33,7 +33,7 @@ class FixedPoint:
     """
 
     def __init__(self, planner: MPPI, *, pinned: bool, ridge: float = RIDGE) -> None:
-        _require_fixed_normal(planner.config)
+        _require_fixed_normal(planner)
         growth = planner.noise.growth(planner.config.horizon)
         covariance = planner.noise.covariance(planner.config.horizon) * growth * growth[:, None]
         if pinned:
@@ -68,13 +68,15 @@ class FixedPoint:
         return moved + torch.einsum("hra,bmra->bmha", self._root, beyond)
 
 
-def _require_fixed_normal(config: MPPIConfig) -> None:
+def _require_fixed_normal(planner: MPPI) -> None:
     """Refuse samples that are not drawn around the mean at a fixed standard deviation."""
+    config = planner.config
     refused = {
         "planner.adapt_std=true": config.adapt_std,
         f"planner.num_zero_mean={config.num_zero_mean}": config.num_zero_mean > 0,
         f"planner.num_elites={config.num_elites}": config.num_elites > 0,
         "planner.init_covariance": config.init_covariance is not None,
+        "max_rate and max_acceleration": isinstance(planner.limits, RateLimits),
     }
     for option, used in refused.items():
         if used:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pompc.errors import UserError
-from pompc.models.protocols import Terminating
+from pompc.models.protocols import LastAction, Simulator, Terminating
 from pompc.planner.box_qp import box_qp, is_free, solve_free
 from pompc.planner.derivatives import gradient_and_hessian, jacobian, raised
 from pompc.planner.limits import RateLimits
@@ -49,18 +49,12 @@ class ILQR:
         ridge: least eigenvalue of H, relative to the largest.
 
     Raises:
-        UserError: an option of the planner changes the cost in a way that is not differentiated.
+        UserError: an option of the planner changes the cost in a way that is not differentiated, or the model is a
+            simulator.
     """
 
     def __init__(self, planner: MPPI, *, iterations: int = 20, ridge: float = 1e-6) -> None:
-        config = planner.config
-        if config.constrained:
-            raise UserError("iLQR knows no constraints on states: leave planner.hard and planner.violation_cost out")
-        if config.change_cost or config.num_rollouts > 1 or isinstance(planner.limits, RateLimits):
-            raise UserError(
-                "iLQR knows bounds of the action and the model's cost alone: leave planner.change_cost, "
-                "planner.num_rollouts, max_rate and max_acceleration out"
-            )
+        _require_smooth(planner)
         self.planner, self.iterations, self.ridge = planner, iterations, ridge
 
     def __call__(
@@ -73,6 +67,8 @@ class ILQR:
         is_init: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See :class:`~pompc.models.protocols.PlannerLayer`; the value is the least cost."""
+        dtype = self.planner.dtype
+        state, parameters, first = state.to(dtype), _converted(parameters, dtype), _converted(first, dtype)
         with torch.no_grad():
             start = self.planner.plan(state, parameters=parameters, mean=mean, is_init=is_init, first=first).mean
             low, high = self._bounds(start, first)
@@ -154,14 +150,28 @@ class ILQR:
         def running(z: Tensor) -> Tensor:
             return cost.running(z[..., :n], z[..., n:], model.step(z[..., :n], z[..., n:]), given)
 
+        def ending(z: Tensor) -> Tensor:
+            assert isinstance(cost, LastAction)
+            return cost.terminal_after(model.step(z[..., :n], z[..., n:]), z[..., n:], given)
+
         slopes, bends = gradient_and_hessian(running, joint)
-        slope, bend = gradient_and_hessian(lambda x: cost.terminal(x, given), states[-1])
         ended = model.terminated(states[:-1], actions, states[1:]) if isinstance(model, Terminating) else None
         discounts = self.planner.scorer.discounts.expand(*at.cost.shape, -1)
         weights = until_termination(discounts, None if ended is None else ended.movedim(0, -1)).movedim(-1, 0)
         weights, last = weights[:-1].squeeze(-1), weights[-1].squeeze(-1)
-        steps = (moves.squeeze(3), slopes.squeeze(3) * weights[..., None], bends.squeeze(3) * weights[..., None, None])
-        return *steps, slope.squeeze(2) * last[..., None], bend.squeeze(2) * last[..., None, None]
+        slopes, bends = slopes.squeeze(3) * weights[..., None], bends.squeeze(3) * weights[..., None, None]
+        sees_action = isinstance(cost, LastAction)  # then the end is charged as a part of the last step
+        found = (
+            gradient_and_hessian(ending, joint[-1])
+            if sees_action
+            else gradient_and_hessian(lambda x: cost.terminal(x, given), states[-1])
+        )
+        slope, bend = found[0].squeeze(2) * last[..., None], found[1].squeeze(2) * last[..., None, None]
+        if not sees_action:
+            return moves.squeeze(3), slopes, bends, slope, bend
+        slopes[-1] += slope
+        bends[-1] += bend
+        return moves.squeeze(3), slopes, bends, torch.zeros_like(slope[..., :n]), torch.zeros_like(bend[..., :n, :n])
 
     def _forward(
         self,
@@ -224,3 +234,21 @@ class ILQR:
 
     def _evaluated(self, states: Tensor, actions: Tensor, parameters: Tensor | None) -> Tensor:
         return self.planner.scorer.evaluate(states, actions, parameters).sum(-1)
+
+
+def _converted(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype)
+
+
+def _require_smooth(planner: MPPI) -> None:
+    """Refuse a planner whose cost is more than that of the model's states and actions, or whose model has no derivative."""
+    config, dynamics = planner.config, planner.dynamics
+    if config.constrained:
+        raise UserError("iLQR knows no constraints on states: leave planner.hard and planner.violation_cost out")
+    if config.change_cost or config.control_cost or config.num_rollouts > 1 or isinstance(planner.limits, RateLimits):
+        raise UserError(
+            "iLQR knows bounds of the action and the model's cost alone: leave planner.change_cost, planner.control_cost, "
+            "planner.num_rollouts, max_rate and max_acceleration out"
+        )
+    if isinstance(dynamics, Simulator):
+        raise UserError(f"iLQR differentiates the model, and {type(dynamics).__name__} simulates outside of torch")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pompc.errors import UserError
-from pompc.models.protocols import TerminalValue
+from pompc.models.protocols import Simulator, TerminalValue
 from pompc.planner.config import MPPIConfig
 from pompc.planner.fixed_point import RIDGE, FixedPoint
 from pompc.planner.mppi import MPPI
@@ -81,6 +81,8 @@ def layer(
         NonFiniteError: a cost is not finite.
     """
     require_derivative(planner.config)
+    if through_dynamics:
+        _require_dynamics(planner, first)
     fixed_point = FixedPoint(planner, pinned=first is not None, ridge=ridge) if implicit else None
     given = {"is_init": is_init, "terminal_value": terminal_value, "discount": discount, "first": first}
     plan = planner.plan(state, parameters=parameters, mean=mean, noise=noise, **given)
@@ -169,7 +171,20 @@ def _rolled_out_again(planner: MPPI, state: Tensor, plan: Plan, first: Tensor | 
     """Roll the samples of a plan out with gradients; return states and actions."""
     actions = plan.actions
     if first is not None:
-        pinned = first.to(planner.dtype).clamp(planner.low, planner.high)[:, None, None, None]
-        actions = torch.cat([pinned.expand_as(actions[..., :1, :]), actions[..., 1:, :]], dim=-2)
+        pinned = first.to(planner.dtype)[:, None, None, None].expand_as(actions[..., :1, :])
+        actions = planner.limits(torch.cat([pinned, actions[..., 1:, :]], dim=-2))
     planner.model_steps += actions[..., 0].numel()
     return planner.rollout(state.to(planner.dtype), actions), actions
+
+
+def _require_dynamics(planner: MPPI, first: Tensor | None) -> None:
+    """Refuse what has no gradient through the dynamics."""
+    if isinstance(planner.dynamics, Simulator):
+        raise UserError(
+            f"through_dynamics needs a model in torch, and {type(planner.dynamics).__name__} simulates outside of it: "
+            "leave it out"
+        )
+    if first is not None and planner.config.change_cost:
+        raise UserError(
+            "planner.change_cost has no gradient with respect to first: charge the change in the cost, or leave first out"
+        )

@@ -147,11 +147,20 @@ class Controller:
         self._sent.append(self.plan.mean[:, 0])
         return self._sent[-1]
 
-    def skip(self, periods: int) -> None:
-        """Tell that nothing was sent for so many periods: the last action stays, and the warm start moves on."""
-        for _ in range(periods if self._sent else 0):
+    def skip(self, periods: int, *, late: bool = False) -> None:
+        """Tell that nothing was sent for so many periods: an action stays, and the warm start moves on.
+
+        Args:
+            periods: number of periods.
+            late: whether they passed before the last action was sent, so that the one before it stayed.
+        """
+        if not self._sent:
+            return
+        newest = [self._sent.pop()] if late else []
+        for _ in range(periods):
             self._sent.append(self._sent[-1])
             self._mean = None if self._mean is None else self.planner.shift(self._mean)
+        self._sent.extend(newest)
 
     def run(
         self,
@@ -182,7 +191,7 @@ class Controller:
             now = self._clock()
             done.append(Tick(action, now - begin, now - begin - period))
             passed = max(1, math.ceil((now - begin) / period))
-            self.skip(passed - 1)
+            self.skip(passed - 1, late=True)
             begin += passed * period
             if begin > now:
                 sleep(begin - now)

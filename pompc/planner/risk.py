@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pompc.errors import NonFiniteError
 from pompc.models.protocols import TerminalValue
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Scored
@@ -76,6 +77,9 @@ class Rollouts:
         Returns:
             States of the first rollout of every sample, the costs by ``planner.risk``, the least margin of the rollouts and
             their mean violation.
+
+        Raises:
+            NonFiniteError: as of :meth:`Scorer.__call__`, or every sample has a rollout whose cost is not finite.
         """
         number = self._config.num_rollouts
         state = given.state.flatten(0, 1) if given.state.ndim == 3 else given.state.repeat_interleave(number, 0)
@@ -86,6 +90,7 @@ class Rollouts:
         many = replace(given, state=state, **repeated)
         scored = self._scorer(many, actions.repeat_interleave(number, 0), terminal_value, probe, margins)
         costs = self._risk(scored.costs.unflatten(0, (-1, number)), self._config)
+        self._require_sample(costs)
         margin, violation = (
             None if value is None else value.unflatten(0, (-1, number)) for value in (scored.margin, scored.violation)
         )
@@ -96,3 +101,14 @@ class Rollouts:
             margin=None if margin is None else margin.amin(1),
             violation=None if violation is None else violation.mean(1),
         )
+
+    def _require_sample(self, costs: Tensor) -> None:
+        """Refuse ``costs [batch, candidate, sample]`` if all samples of a candidate are dropped."""
+        if not self._config.drop_nonfinite:
+            return
+        lacking = (~costs.isfinite().any(-1)).nonzero()
+        if len(lacking):
+            batch, candidate = lacking[0].tolist()
+            raise NonFiniteError(
+                "planner cost", f"environment {batch}, candidate {candidate}: every sample has a rollout that fails"
+            )

@@ -13,6 +13,7 @@ from pompc.models.protocols import PlannerLayer, TerminalValue
 from pompc.planner.ilqr import ILQR
 from pompc.planner.layer import SampledLayer
 from pompc.planner.mppi import MPPI
+from pompc.planner.noise import CommonNoise
 from pompc.planner.plan import Plan
 
 
@@ -26,8 +27,9 @@ class SolverPlanner(MPPI):
 
     def __init__(self, planner: MPPI, solver: PlannerLayer) -> None:
         self._counted = planner
-        model, cost, bounds = planner.dynamics, planner.scorer.cost, {"low": planner.low, "high": planner.high}
-        super().__init__(planner.config, model, cost, planner.action_dim, device=planner.device, **bounds)
+        given = (planner.config, planner.dynamics, planner.scorer.cost, planner.action_dim)
+        bounds = {"low": planner.low, "high": planner.high}
+        super().__init__(*given, **bounds, device=planner.device, dtype=planner.dtype, generator=planner.generator)
         self.solver = solver
 
     @property
@@ -60,7 +62,7 @@ class SolverPlanner(MPPI):
             UserError: an argument needs a planner that samples.
         """
         given = {"proposals": proposals, "terminal_value": terminal_value, "discount": discount, **sampling}
-        refused = [name for name, value in given.items() if value is not None]
+        refused = [name for name, value in given.items() if value is not None and value is not False]
         if refused:
             raise UserError(
                 f"{type(self.solver).__name__} plans without {', '.join(refused)}: take algo.solver=sampled"
@@ -88,7 +90,8 @@ def sampled(planner: MPPI) -> tuple[MPPI, PlannerLayer]:
 
 
 def exact(planner: MPPI) -> tuple[MPPI, PlannerLayer]:
-    """Act and learn by iLQR, which starts from a plan of ``planner``."""
+    """Act and learn by iLQR, which starts from a plan of ``planner`` with common random numbers."""
+    planner.noise = CommonNoise(planner.noise)
     solver = ILQR(planner)
     return SolverPlanner(planner, solver), solver
 

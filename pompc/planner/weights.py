@@ -83,7 +83,7 @@ def systematic_resample(weights: Tensor, count: int) -> Tensor:
     Returns:
         Indices ``[..., count]``; sample ``i`` appears ``floor`` or ``ceil`` of ``count * w_i`` times.
     """
-    offset = torch.rand((*weights.shape[:-1], 1), device=weights.device)
+    offset = torch.rand((*weights.shape[:-1], 1), device=weights.device, dtype=weights.dtype)
     points = (torch.arange(count, device=weights.device) + offset) / count
     cumulative = weights.cumsum(-1).contiguous()
     return torch.searchsorted(cumulative, points).clamp_max(weights.shape[-1] - 1)

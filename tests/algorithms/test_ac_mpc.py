@@ -6,6 +6,7 @@ from hierarchy import PLANNER, SMALL, collect, first_step, hierarchical, problem
 from line import LineModel
 
 from pompc.algorithms.ac_mpc import ACMPC, ACMPCConfig
+from pompc.dial import ScheduleConfig
 from pompc.errors import UserError
 from pompc.onpolicy.cost_maps import LEAST_WEIGHT, QuadraticCost, TaskWeights
 from pompc.onpolicy.planning_actor import PlanningActor
@@ -143,6 +144,15 @@ def test_rho_above_zero_teaches_the_values_from_the_executed_plan():
         data["virtual", "states"][:, :, :, 0], data["observation"].unsqueeze(2).expand(-1, -1, 3, -1)
     )
     assert learner.learn(data)["virtual_transitions"] > 64
+
+
+def test_rho_may_follow_the_bias_of_the_expansion():
+    """The agent measures the bias of its own rollouts, and the ratio moves with it."""
+    learner = agent(virtual_ratio=ScheduleConfig(schedule="auto", initial=0.1), ensemble_size=3)
+    (data,) = collect(learner)
+    assert learner.learn(data)["virtual_ratio"] == 0.1
+    assert learner.virtual_ratio.measured == 1
+    assert learner.virtual_ratio.value != 0.1
 
 
 @pytest.mark.parametrize(

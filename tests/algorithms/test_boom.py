@@ -5,7 +5,7 @@ import math
 import pytest
 import tiny
 import torch
-from latent import ACTIONS, HORIZON, batch, make
+from latent import ACTIONS, HORIZON, batch, make, policy_loss, stilled
 from torch import nn
 
 from pompc.algorithms.boom import MIDDLE, Boom, BoomConfig
@@ -16,21 +16,7 @@ from pompc.networks.layers import SimNorm
 
 
 def prepared(scale=3.0, **options):
-    """Make an agent whose running scale stays, and a batch after the loss of the model."""
-    agent, data = make(Boom, BoomConfig, scale_rate=0.0, **options), batch()
-    agent.return_scale.value.fill_(scale)
-    agent.critic.draw = lambda: torch.tensor([1, 3])
-    torch.manual_seed(3)
-    agent.model_loss(data)
-    return agent, data
-
-
-def policy_loss(agent, data):
-    """Return the policy's loss, its metrics and its draw."""
-    torch.manual_seed(4)
-    sample = agent.policy.sample(data["state"][:-1])
-    torch.manual_seed(4)
-    return *agent.policy_loss(data), sample
+    return stilled(Boom, BoomConfig, scale, **options)
 
 
 def weighed(agent, values, log_prob):

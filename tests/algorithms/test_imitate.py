@@ -164,6 +164,13 @@ def test_a_query_plans_only_from_states_without_a_label():
     assert plans_made(student) <= labelled.numel(), "never more than one per state"
 
 
+@pytest.mark.parametrize("rollouts", [1, 3])
+def test_a_plan_counts_once_whatever_the_rollouts_of_its_samples(rollouts):
+    student = agent(Imitate, planner={"num_rollouts": rollouts})
+    student.planner.plan(torch.zeros(7, 1))
+    assert plans_made(student) == 7
+
+
 def test_random_steps_have_no_label_until_they_are_asked_for():
     student = agent(Imitate, seed_steps=40, imitation="plan_controls")
     data = collected(student, 15)
@@ -237,6 +244,7 @@ def test_a_fixed_share_of_zero_is_the_planner():
         ({"policy": "cloned"}, r"algo\.policy must be"),
         ({"planner": {"stochastic": True}}, "an expert acts by the mean of its plan"),
         ({"planner": {"init_std": 0.0}}, r"planner\.init_std=0 samples nothing"),
+        ({"planner": {"init_covariance": ((0.0,),)}}, r"planner\.init_covariance=0 samples nothing"),
     ],
 )
 def test_what_it_has_no_use_for_is_refused_in_one_line(options, said):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from latent import ACTIONS, HORIZON, batch, make, updated
+from latent import ACTIONS, HORIZON, make, policy_loss, stilled, updated
 
 from pompc.algorithms.tdmpc_square import TDMPCSquare, TDMPCSquareConfig
 from pompc.algorithms.weighted_imitation import WeightedImitation, WeightedImitationConfig
@@ -14,21 +14,7 @@ from pompc.registry import ALGORITHMS
 
 
 def prepared(**options):
-    """Make an agent whose running scale stays at 2, and a batch after the loss of the model."""
-    agent, data = make(WeightedImitation, WeightedImitationConfig, scale_rate=0.0, **options), batch()
-    agent.return_scale.value.fill_(2.0)
-    agent.critic.draw = lambda: torch.tensor([1, 3])
-    torch.manual_seed(3)
-    agent.model_loss(data)
-    return agent, data
-
-
-def policy_loss(agent, data):
-    """Return the policy's loss, its metrics and its draw."""
-    torch.manual_seed(4)
-    sample = agent.policy.sample(data["state"][:-1])
-    torch.manual_seed(4)
-    return *agent.policy_loss(data), sample
+    return stilled(WeightedImitation, WeightedImitationConfig, 2.0, **options)
 
 
 def likelihood(sample, data):

@@ -199,6 +199,8 @@ def test_updates(case, monkeypatch):
         ends += [drawn_again(case, seed, monkeypatch) for seed in range(DRAWS)]
     for name, expected in case.data["after"].items():
         ours = torch.stack([end[name] for end in ends])
+        if len(ends) > 1 and FOLDER == OWN:
+            check_draws(ours, expected)
         torch.testing.assert_close(
             expected.clamp(ours.amin(0), ours.amax(0)),
             expected,
@@ -224,6 +226,18 @@ def drawn_again(case, seed, monkeypatch):
         for raw in again.data["batches"]:
             again.agent.update(batch_of(raw))
     return after(again)
+
+
+def check_draws(ours, expected):
+    """Require that noise moves the ends of updates a little only, and that the file is one more draw, no outlier.
+
+    Args:
+        ours: what runs with different noise end at ``[run, ...]``.
+        expected: what the file ends at ``[...]``.
+    """
+    assert (ours.amax(0) - ours.amin(0)).max() < 5e-3
+    far, usual = ((each.square().mean().sqrt()) for each in (expected - ours.mean(0), ours.std(0)))
+    assert far < 2 * usual
 
 
 def check_norms(found, metrics):

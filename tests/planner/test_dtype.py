@@ -6,6 +6,7 @@ import torch
 from pompc.errors import UserError
 from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
+from pompc.planner.blend import BlendedMPPI
 
 MODEL = FunctionModel(lambda x, u: x + 0.1 * u, lambda x, u: x.square().sum(-1), lambda x: x.square().sum(-1))
 OPTIONS = {
@@ -48,6 +49,13 @@ def test_float64_has_digits_that_float32_lacks(options):
     exact = (charges * (options.get("discount", 1.0) ** torch.arange(7, dtype=torch.float64)).view(-1, 1, 1)).sum(0)
     torch.testing.assert_close(fine.costs[:, 0], exact, atol=1e-13, rtol=1e-13)
     assert (coarse.costs[:, 0].double() - exact).abs().max() > 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_blended_plan_has_the_dtype_of_the_planner(dtype):
+    value = {"blend": lambda: 0.3, "step_value": lambda state, action: -state.square().sum(-1)}
+    mppi = BlendedMPPI(MPPIConfig(horizon=6, num_samples=32), MODEL, MODEL, 2, dtype=dtype, **value)
+    assert set(floating(mppi.plan(torch.ones(3, 2))).values()) == {dtype}
 
 
 def test_a_dtype_that_holds_no_action_is_refused():

@@ -8,11 +8,13 @@ from pompc.envs.acrobot import Acrobot, AcrobotConfig
 from pompc.envs.linear import LinearConfig, LinearModel
 from pompc.envs.linear_closed_form import PLANT, LinearQuadratic
 from pompc.errors import UserError
+from pompc.models import FunctionCost, FunctionModel, NumpyDynamics
 from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.box_qp import box_qp
 from pompc.planner.ilqr import ILQR
 from pompc.planner.layer import layer
 from pompc.planner.noise import CommonNoise
+from pompc.planner.solvers import SOLVERS
 
 STATES = torch.tensor([[0.0, 0.15], [0.3, 0.1], [-0.4, 0.2]])
 
@@ -150,6 +152,59 @@ def test_a_box_program_has_the_minimum_of_a_grid():
     assert 0 < free.sum() < free.numel()
 
 
-def test_constraints_on_states_are_refused():
-    with pytest.raises(UserError, match="no constraints"):
-        solver(violation_cost=1.0)
+SQUARE = FunctionCost(lambda state, action: state.square().sum(-1))
+REFUSED = {
+    "no constraints": ({"violation_cost": 1.0}, None, SQUARE),
+    "planner.control_cost": ({"control_cost": 0.5}, None, SQUARE),
+    "planner.change_cost": ({"change_cost": 0.5}, None, SQUARE),
+    "NumpyDynamics simulates outside": ({}, NumpyDynamics(lambda state, action: state + action), SQUARE),
+}
+
+
+@pytest.mark.parametrize("named", REFUSED)
+def test_what_has_no_derivative_is_refused(named):
+    options, dynamics, cost = REFUSED[named]
+    dynamics = LinearModel(LinearConfig()) if dynamics is None else dynamics
+    with pytest.raises(UserError, match=named):
+        ILQR(MPPI(MPPIConfig(num_samples=16, **options), dynamics, cost, 1))
+
+
+def test_it_plans_in_the_dtype_of_its_planner():
+    """Coarse states become fine plans, to the digits of float64, and the planner that acts by it has the same."""
+    model = FunctionModel(
+        lambda x, u: x @ torch.tensor([[1.0, 0.0], [0.1, 1.0]], dtype=x.dtype) + 0.1 * u,
+        lambda x, u: x.square().sum(-1) + 0.1 * u.square().sum(-1),
+    )
+    config = MPPIConfig(horizon=4, num_samples=8, num_zero_mean=1)
+    planner, exact = SOLVERS["ilqr"](MPPI(config, model, model, 1, dtype=torch.float64, low=-9.0, high=9.0))
+    state = torch.tensor([[0.5, -0.25]])
+    plan = planner.plan(state, margins=False)
+    assert {plan.mean.dtype, plan.costs.dtype, plan.states.dtype, planner.dtype} == {torch.float64}
+    fine, _ = exact(state.double(), None)
+    torch.testing.assert_close(plan.mean, fine.detach(), atol=1e-12, rtol=0)
+    used = fine.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(exact._cost(state.double(), used, None).sum(), used)
+    assert slope.abs().max() < 1e-10
+
+
+def test_an_end_that_sees_the_last_action_is_minimised():
+    """The cost ``a^2 + b^2 + (a + b - 1)^2 + 2 b`` of two actions is least at ``a = 2 / 3, b = -1 / 3``."""
+    model = FunctionModel(
+        lambda x, u: x + u,
+        lambda x, u: u[..., 0].square(),
+        terminal_after=lambda x, u: (x[..., 0] - 1).square() + 2 * u[..., 0],
+    )
+    exact = ILQR(MPPI(MPPIConfig(horizon=2, num_samples=8), model, model, 1), iterations=3)
+    plan, value = exact(torch.zeros(1, 1), None)
+    torch.testing.assert_close(plan.flatten().detach(), torch.tensor([2 / 3, -1 / 3]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(value.item(), 4 / 9 + 1 / 9 + 4 / 9 - 2 / 3)
+
+
+def test_acting_and_learning_start_from_the_same_plan():
+    """Two wells: the warm start decides which one is found, so both must have the same."""
+    model = FunctionModel(lambda x, u: x + u, lambda x, u: 0 * x[..., 0], lambda x: (x[..., 0].square() - 1).square())
+    planner, exact = SOLVERS["ilqr"](MPPI(MPPIConfig(horizon=1, num_samples=8), model, model, 1))
+    state = torch.zeros(16, 1)
+    acted, learned = planner.plan(state).mean, exact(state, None)[0]
+    assert acted.abs().min() > 0.5
+    torch.testing.assert_close(acted, learned.detach())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pompc.errors import UserError
+from pompc.models import NumpyDynamics
 from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.layer import SampledLayer, layer, require_derivative, warn_of_few
 from pompc.planner.noise import CommonNoise
@@ -334,6 +335,42 @@ def test_a_fixed_point_is_refused_for_other_samples(options, named):
     state, parameters, mean, noise = inputs()
     with pytest.raises(UserError, match=named):
         layer(make(Curved(), **options), state, parameters, mean, noise, implicit=True)
+
+
+def test_a_fixed_point_is_refused_for_samples_that_a_limit_of_change_moves():
+    state, parameters, mean, noise = inputs()
+    config, model = make(Curved()).config, Curved()
+    limited = MPPI(config, model, model, 1, low=-9.0, high=9.0, max_rate=0.1)
+    with pytest.raises(UserError, match="leave out max_rate and max_acceleration"):
+        layer(limited, state, parameters, mean, noise, implicit=True)
+
+
+def test_through_the_dynamics_a_limit_of_change_holds_the_first_action_as_in_the_plan():
+    """At the limit, the first action of the samples does not move with the given one; below it, it does."""
+    state, parameters, mean, noise = inputs()
+    config, model = make(Curved()).config, Curved()
+    limited = MPPI(config, model, model, 1, low=-9.0, high=9.0, max_rate=0.3)
+    first = torch.tensor([[0.8], [0.2]]).requires_grad_()
+    found = layer(limited, state, parameters, mean, noise, first=first, through_dynamics=True)
+    torch.testing.assert_close(found.mean[:, 0, 0], torch.tensor([[0.3], [0.2]]))
+    (slope,) = torch.autograd.grad(found.soft_value.sum(), first)
+    assert slope[0] == 0
+    assert slope[1].abs() > 1e-3
+    applied = torch.tensor([[0.3], [0.2]])
+    torch.testing.assert_close(
+        found.soft_value,
+        layer(limited, state, parameters, mean, noise, first=applied, through_dynamics=True).soft_value,
+    )
+
+
+def test_through_the_dynamics_needs_a_model_and_a_cost_with_a_derivative():
+    state, parameters, mean, noise = inputs()
+    simulator = NumpyDynamics(lambda state, action: state + action)
+    planner = MPPI(make(Curved()).config, simulator, Curved(), 1)
+    with pytest.raises(UserError, match="through_dynamics needs a model in torch, and NumpyDynamics simulates"):
+        layer(planner, state, parameters, mean, noise, through_dynamics=True)
+    with pytest.raises(UserError, match=r"planner.change_cost has no gradient with respect to first"):
+        layer(make(Curved(), change_cost=1.0), state, parameters, first=torch.zeros(2, 1), through_dynamics=True)
 
 
 def test_a_first_action_of_another_shape_is_refused():

@@ -302,8 +302,9 @@ def test_elites_carry_all_the_weight():
     assert (effective_sample_size(weights) <= 6.0001).all()
 
 
-def test_systematic_resampling_is_proportional():
-    weights = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_systematic_resampling_is_proportional(dtype):
+    weights = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0]], dtype=dtype)
     index = systematic_resample(weights, 8)
     counts = torch.stack([torch.bincount(draws, minlength=4) for draws in index])
     torch.testing.assert_close(counts, torch.tensor([[4, 2, 1, 1], [0, 8, 0, 0]]))

@@ -1,5 +1,7 @@
 """Real time: deadlines, delayed actions, estimated states, and a loop of fixed period; with a clock of the test."""
 
+import math
+
 import pytest
 import torch
 
@@ -175,6 +177,47 @@ def test_the_loop_keeps_its_period_and_leaves_out_what_has_passed():
     assert reads == pytest.approx([100.0, 100.1, 100.2, 100.5, 100.6, 100.7])
     assert times == pytest.approx([100.02, 100.15, 100.45, 100.52, 100.7, 100.72])
     assert [tick.late for tick in ticks] == pytest.approx([-0.08, -0.05, 0.15, -0.08, 0.0, -0.08])
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_plans_begin_where_the_sent_actions_lead_although_some_were_late(delay):
+    """What acts in a period was sent ``delay`` periods before, or earlier if nothing was sent then."""
+    clock, sent, planned = Clock(), {}, {}
+
+    def period():
+        return math.floor((clock.now - 100.0) / 0.1 + 1e-6)
+
+    def acting(index):
+        found = [at for at in sent if at <= index - delay]
+        return sent[max(found)] if found else torch.zeros(1, 1)
+
+    def state_at(index):
+        state = torch.tensor([[1.0, 0.0]])
+        for before in range(index):
+            state = MODEL.step(state, acting(before))
+        return state
+
+    class Slow(Controller):
+        def __call__(self, observation):
+            begun, action = period(), super().__call__(observation)
+            clock.now += next(durations)
+            assert self.plan is not None
+            planned[begun] = self.plan.states[:, 0, 0]
+            return action
+
+    durations = iter([0.02, 0.25, 0.02, 0.02, 0.12, 0.02, 0.02, 0.02])
+    controller = Slow(planner(init_std=1.0), delay=delay, clock=clock)
+    controller.run(
+        lambda: state_at(period()),
+        lambda action: sent.update({period(): action}),
+        period=0.1,
+        ticks=8,
+        sleep=clock.wait,
+    )
+    assert list(sent) == [0, 3, 4, 5, 7, 8, 9, 10]
+    assert torch.stack(list(sent.values())).abs().min() > 0.01
+    for begun, state in planned.items():
+        torch.testing.assert_close(state, state_at(begun + delay), msg=str(begun))
 
 
 def test_skipped_periods_move_the_warm_start_and_hold_the_last_action():

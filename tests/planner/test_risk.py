@@ -131,6 +131,20 @@ def test_one_rollout_that_fails_drops_the_sample():
         planner(broken, num_rollouts=2).plan(states)
 
 
+def test_a_plan_whose_samples_all_have_a_rollout_that_fails_is_refused():
+    """One rollout survives to the left, the other to the right: no sample survives in both."""
+    split = FunctionModel(
+        lambda x, u: torch.cat([x[..., :1], u], -1),
+        lambda x, u: torch.where(u[..., 0] * x[..., 0] > 0, 1.0, torch.nan),
+    )
+    states = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]]])
+    noise = torch.randn(1, 2, 1, 16, 1, 1)
+    options = {"horizon": 1, "num_rollouts": 2, "drop_nonfinite": True, "include_mean": False, "num_zero_mean": 0}
+    assert planner(split, **options).plan(states[:1], noise=noise[:, :1]).mean.isfinite().all()
+    with pytest.raises(NonFiniteError, match="environment 1, candidate 0: every sample has a rollout that fails"):
+        planner(split, **options).plan(states, noise=noise)
+
+
 def test_contradictions_are_refused():
     with pytest.raises(UserError, match=r"planner.risk=worst compares the rollouts .* raise planner.num_rollouts"):
         planner(risk="worst")

@@ -71,3 +71,21 @@ def deterministic(policy):
             return sample(state, *rest)
 
     return without_noise
+
+
+def stilled(cls, config_cls, scale, **options):
+    """Make an agent whose running scale stays at ``scale``, with fixed heads, and a batch after the loss of the model."""
+    agent, data = make(cls, config_cls, scale_rate=0.0, **options), batch()
+    agent.return_scale.value.fill_(scale)
+    agent.critic.draw = lambda: torch.tensor([1, 3])
+    torch.manual_seed(3)
+    agent.model_loss(data)
+    return agent, data
+
+
+def policy_loss(agent, data):
+    """Return the policy's loss, its metrics and its draw."""
+    torch.manual_seed(4)
+    sample = agent.policy.sample(data["state"][:-1])
+    torch.manual_seed(4)
+    return *agent.policy_loss(data), sample
