@@ -160,8 +160,9 @@ def _cases(opened: Opened, decision: Decision, batch: int) -> Iterator[dict[str,
     agent, family = opened.parts.agent, opened.parts.family
     with closing(with_agent_state(family.vectorise(batch, seed=opened.spec.options.eval.fresh_seed), agent)) as env:
         step = env.reset()
+        names = ("observation", *(("is_init", *decision.carried) if decision.carried else ()))
+        decision.act(step.select(*names).clone())  # what an agent draws once for all its plans is a constant
         for _ in range(STEPS):
-            names = ("observation", *(("is_init", *decision.carried) if decision.carried else ()))
             given = {name: step[name].clone() for name in names}
             with Draws() as draws, set_exploration_type(ExplorationType.DETERMINISTIC):
                 acted = decision.act(TensorDict(given, batch_size=[batch]).clone())

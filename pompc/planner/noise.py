@@ -200,9 +200,8 @@ class CommonNoise(NoiseOf):
         """See :class:`Noise`; the last three sizes are ``sample, horizon, action``, and the seed replaces ``generator``."""
         key = (device, dtype, shape[-3:])
         if key not in self._drawn:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                torch.manual_seed(self._seed)
-                self._drawn[key] = self._noise(shape[-3:], device, dtype)
+            own = torch.Generator(device).manual_seed(self._seed)
+            self._drawn[key] = self._noise(shape[-3:], device, dtype, own)
         return self._drawn[key].expand(shape)
 
 

@@ -55,6 +55,16 @@ def test_the_planner_and_the_policy_run_without_torch_as_the_agent_decides(runs,
     assert '"algo": "tdmpc2"' in policy.get_modelmeta().custom_metadata_map["pompc"]
 
 
+def test_common_random_numbers_are_constants_of_the_file(runs, tmp_path, capsys):
+    pytest.importorskip("onnxscript")
+    code, said = exported(runs("ac_mpc"), capsys, "--out", str(tmp_path / "files"))
+    assert code == 0
+    assert "policy: not exported, ac_mpc has no policy over actions" in said.out
+    line = said.out.splitlines()[-1]
+    assert "observation [1, 2], is_init [1, 1], planner_mean [1, 3, 1] -> action, next_planner_mean" in line
+    assert float(re.search(r"largest difference (\S+)$", line)[1]) < 1e-5
+
+
 def test_a_file_that_differs_is_not_kept(runs, tmp_path, capsys, monkeypatch):
     pytest.importorskip("onnxscript")
     convert = onnx_files._convert

@@ -178,6 +178,7 @@ def test_it_plans_in_the_dtype_of_its_planner():
     config = MPPIConfig(horizon=4, num_samples=8, num_zero_mean=1)
     planner, exact = SOLVERS["ilqr"](MPPI(config, model, model, 1, dtype=torch.float64, low=-9.0, high=9.0))
     state = torch.tensor([[0.5, -0.25]])
+    assert isinstance(exact, ILQR)
     plan = planner.plan(state, margins=False)
     assert {plan.mean.dtype, plan.costs.dtype, plan.states.dtype, planner.dtype} == {torch.float64}
     fine, _ = exact(state.double(), None)

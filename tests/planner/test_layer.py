@@ -9,7 +9,7 @@ from pompc.errors import UserError
 from pompc.models import NumpyDynamics
 from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.layer import SampledLayer, layer, require_derivative, warn_of_few
-from pompc.planner.noise import CommonNoise
+from pompc.planner.noise import CommonNoise, WhiteNoise
 
 HORIZON, TEMPERATURE, STD = 3, 0.7, 0.6
 
@@ -275,6 +275,14 @@ def test_networks_in_the_terminal_value_get_a_gradient():
 
 
 # -- the door --------------------------------------------------------------------------------------------------------
+
+
+def test_common_noise_seeds_no_device_but_its_own(monkeypatch):
+    """``torch.manual_seed`` would seed every device of the machine."""
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("it seeds all devices"))
+    drawn = CommonNoise(WhiteNoise(), seed=4)((2, 1, 8, 3, 1), torch.device("cpu"))
+    own = torch.Generator().manual_seed(4)
+    assert torch.equal(drawn[1, 0], WhiteNoise()((8, 3, 1), torch.device("cpu"), generator=own))
 
 
 def test_common_noise_gives_the_same_plan_in_any_batch_and_leaves_the_random_state():
