@@ -93,7 +93,8 @@ class DatasetWriter:
         require_new(folder)
         from minari.dataset.minari_storage import MinariStorage  # pyright: ignore[reportMissingImports]
 
-        self._folder, self._partial = folder, folder.with_name(f"{folder.name}.tmp")
+        self._folder = folder.expanduser().absolute()  # Minari loses its way below a relative one
+        self._partial = self._folder.with_name(f"{folder.name}.tmp")
         try:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)

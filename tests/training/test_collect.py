@@ -1,5 +1,7 @@
 """``pompc collect``: a dataset holds the episodes that an evaluation plays."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import small
@@ -7,7 +9,7 @@ import torch
 
 from pompc import cli
 from pompc.data import dataset
-from pompc.data.dataset import DatasetWriter, open_dataset
+from pompc.data.dataset import DatasetWriter, Episode, open_dataset
 from pompc.training.evaluate import evaluate
 from pompc.training.opening import open_checkpoint
 
@@ -122,6 +124,15 @@ def test_a_missing_package_is_one_line(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dataset, "PACKAGES", ("minari", "no_such_package"))
     assert cli.main(["collect", str(runs("tdmpc2")), "--episodes", "1", "--out", str(tmp_path / "set")]) == 2
     assert "needs no_such_package: pip install 'pompc[minari]'" in capsys.readouterr().err
+
+
+def test_a_relative_folder_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = minari.dataset.minari_storage.gym.spaces.Box(-1, 1, (1,), np.float32)
+    made = Episode(np.zeros((3, 1)), np.zeros((2, 1)), np.ones(2), np.zeros(2, bool), np.array([False, True]))
+    with DatasetWriter(Path("new/set"), space, space, {"dataset_id": "a/b-v0"}) as writer:
+        writer.add(made)
+    assert [len(episode) for episode in open_dataset(Path("new/set"))] == [2]
 
 
 def test_an_interrupted_collection_leaves_nothing(tmp_path):
