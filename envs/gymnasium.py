@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from pompc.errors import UserError
 RESERVED = {
     "render_mode": "which is set to make a video",
     "id": "which is env.id",
+}
+# What to say of packages that are on no package index, or need more than one knows of.
+HINTS = {
+    "humanoid_bench": "HumanoidBench is not on the package index: install it from its repository",
 }
 # Errors with which constructors refuse, and errors of a wrong type in ``kwargs``. Other errors are bugs.
 REFUSALS = (gymnasium.error.Error, ValueError, AssertionError, RuntimeError, OSError)
@@ -160,7 +165,10 @@ def _refusals(config: GymnasiumConfig) -> Iterator[None]:
     try:
         yield
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-        raise UserError(f"{config.id} cannot be imported: {_line(error)}") from error
+        package = config.id.partition(":")[0]
+        missing = find_spec(package) is None if package in HINTS else False
+        said = HINTS[package] if missing else _line(error)
+        raise UserError(f"{config.id} cannot be imported: {said}") from error
     except (*REFUSALS, *WRONG_VALUES) as error:
         if not config.kwargs and isinstance(error, WRONG_VALUES):
             raise

@@ -131,6 +131,9 @@ class RunConfig(Options):
         wandb: the Weights & Biases run.
         tensorboard: also write event files for TensorBoard; needs ``pompc[tensorboard]``.
         finetune: weights to begin with.
+        data: folder of a Minari dataset to learn from, such as ``pompc collect`` writes; nothing is collected, and the
+            environment is only evaluated in. ``steps`` counts stored steps. Only for off-policy algorithms; needs
+            ``pompc[minari]``.
     """
 
     steps: Count = 500_000
@@ -144,6 +147,7 @@ class RunConfig(Options):
     wandb: WandbConfig = field(default_factory=WandbConfig)
     tensorboard: bool = False
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    data: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -107,7 +107,7 @@ def resolve(values: Mapping[str, Any], *, fit_num_envs: bool = False) -> RunSpec
         UserError: a wrong value, or a file that cannot be read.
     """
     algorithm, family = values["algo"]["name"], values["env"]["name"]
-    environment, values = _with_absolute_files(_with_absolute_source(values))
+    environment, values = _with_absolute_files(_with_absolute_sources(values))
     most = getattr(environment, "max_envs", None)
     if fit_num_envs and most is not None and values["num_envs"] > most:
         values = with_overrides(values, [f"num_envs={most}"])
@@ -162,12 +162,13 @@ def _with_absolute_files(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]
     return _environment_config(changed), changed
 
 
-def _with_absolute_source(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the weights to begin with by an absolute path, so that it means the same in every folder."""
-    node = dict(values.get("finetune", {}))
-    if node.get("source") is not None:
-        node["source"] = str(Path(node["source"]).expanduser().resolve())
-    return {**values, "finetune": node} if node else dict(values)
+def _with_absolute_sources(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the weights to begin with and the dataset by absolute paths, so that they mean the same in every folder."""
+    changed = {"data": values.get("data"), "finetune": dict(values.get("finetune", {}))}
+    for node, key in ((changed, "data"), (changed["finetune"], "source")):
+        if node.get(key) is not None:
+            node[key] = str(Path(node[key]).expanduser().resolve())
+    return {**values, **{key: node for key, node in changed.items() if key in values}}
 
 
 def _following_environment(values: dict[str, Any], family: str, environment: Any) -> tuple[Any, dict[str, Any]]:

@@ -25,6 +25,18 @@ def to_box(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.clip(scaled.astype(low.dtype), low, high)
 
 
+def from_box(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Invert :func:`to_box` for ``action [..., action]``: float32 in [-1, 1].
+
+    An entry with equal bounds becomes 0. Entries of an unbounded box are taken as they are. All are clipped to [-1, 1].
+    """
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    bounded = (np.abs(low) < UNLIMITED) & (np.abs(high) < UNLIMITED)
+    span = np.where(bounded & (high > low), high - low, 2.0)
+    start = np.where(bounded, np.where(high > low, low, low - 1.0), -1.0)
+    return np.clip(2.0 * (action.astype(np.float64) - start) / span - 1.0, -1.0, 1.0).astype(np.float32)
+
+
 class UnitAction(gymnasium.ActionWrapper):
     """Let an environment take actions ``[action]`` in Box(-1, 1) float32, scaled by :func:`to_box`.
 

@@ -27,6 +27,9 @@ COMMANDS = Registry(
             "pompc.training.finetune_command:add", "train on another environment, from the weights of a run"
         ),
         "export": Entry("pompc.convert.command:add", "write a trained agent as ONNX files, compared in onnxruntime"),
+        "collect": Entry(
+            "pompc.training.collect_command:add", "play episodes with a checkpoint and write them as a dataset"
+        ),
         "carla": Entry("pompc.envs.carla_racing.commands:add", "look at a CARLA server, or run a stand-in for one"),
     },
 )

@@ -55,6 +55,18 @@ ENVIRONMENTS = Registry(
             argument="id",
             form="gym/<Id>",
         ),
+        "metaworld": Entry(
+            "pompc.envs.meta_world:MetaWorld",
+            "a manipulation task of Meta-World, where it works with the installed MuJoCo",
+            argument="task",
+            form="metaworld/<task>-v3",
+        ),
+        "envbase": Entry(
+            "pompc.envs.envbase:BatchedFamily",
+            "a batched TorchRL environment of your own, thousands at once",
+            argument="factory",
+            form="envbase/<module>:<class>",
+        ),
     },
 )
 

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def acting(agent: MPPIRL, seed: int) -> Iterator[None]:
-    """Let ``agent`` act deterministically inside the block, in evaluation mode, with random numbers from ``seed``.
+def acting(agent: MPPIRL, seed: int, *, explore: bool = False) -> Iterator[None]:
+    """Let ``agent`` act inside the block, in evaluation mode, with random numbers from ``seed``.
 
     The block leaves the global random states, the modes of all modules and the step counter as they were.
+
+    Args:
+        agent: acts.
+        seed: of the random numbers.
+        explore: act as in training; otherwise deterministically.
     """
+    exploration = ExplorationType.RANDOM if explore else ExplorationType.DETERMINISTIC
     modes = {module: module.training for module in agent.modules()}
     model_steps = agent.model_steps
     agent.eval()
     try:
-        with isolated(seed, agent.problem.device), torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+        with isolated(seed, agent.problem.device), torch.no_grad(), set_exploration_type(exploration):
             yield
     finally:
         if agent.planner is not None:

@@ -19,6 +19,7 @@ from pompc.errors import Unavailable, UserError
 from pompc.training.acting import acting
 from pompc.training.diagnosis import DiagnosedEpisodes, other_actor, side_by_side
 from pompc.training.filtered import FilteredEpisodes
+from pompc.training.recording import Recorder
 from pompc.training.stopping import EVALUATING, StopRequest
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def evaluate(
     max_steps: int | None = None,
     diagnose: bool = False,
     compare_policy: bool = False,
+    explore: bool = False,
+    recorder: Recorder | None = None,
     stop: StopRequest | None = None,
 ) -> EvalResult:
     """Play ``episodes`` episodes, each in one environment of a batch seeded with ``seed``.
@@ -93,6 +96,8 @@ def evaluate(
             environment knows no limit, and never if it does.
         diagnose: ask the agent for diagnostics of every step; the episodes do not change.
         compare_policy: then play the same episodes by the agent's bare policy, or by its planner if the policy has played.
+        explore: act as in training instead of deterministically.
+        recorder: watches the steps; not together with ``compare_policy``.
         stop: request to watch; ``None`` watches none.
 
     Raises:
@@ -106,11 +111,11 @@ def evaluate(
 
     def play() -> list[dict[str, float]]:
         played = []
-        with acting(agent, noise_seed), stop.during(EVALUATING):
+        with acting(agent, noise_seed, explore=explore), stop.during(EVALUATING):
             for first in range(0, episodes, num_envs):
                 offset = {"first_env": first} if first else {}
                 make = partial(family.vectorise, min(num_envs, episodes - first), seed=seed, device=device, **offset)
-                played += _round(agent, make, family.info_keys, limit, diagnose, stop)
+                played += _round(agent, make, family.info_keys, limit, diagnose, recorder, stop)
         return played
 
     played = play()
@@ -143,13 +148,18 @@ def _round(
     info_keys: Sequence[str],
     limit: _Limit,
     diagnose: bool,
+    recorder: Recorder | None,
     stop: StopRequest,
 ) -> list[dict[str, float]]:
     """Play one episode per environment; play all of them again if one was broken off."""
     for _ in range(ROUNDS):
         env = with_agent_state(make(), agent)
         try:
-            if (played := _first_episodes(env, agent, info_keys, limit, diagnose, stop)) is not None:
+            if recorder is not None:
+                recorder.begin()
+            if (played := _first_episodes(env, agent, info_keys, limit, diagnose, recorder, stop)) is not None:
+                if recorder is not None:
+                    recorder.end()
                 return played
         finally:
             env.close()
@@ -159,7 +169,13 @@ def _round(
 
 
 def _first_episodes(
-    env: EnvBase, agent: MPPIRL, info_keys: Sequence[str], limit: _Limit, diagnose: bool, stop: StopRequest
+    env: EnvBase,
+    agent: MPPIRL,
+    info_keys: Sequence[str],
+    limit: _Limit,
+    diagnose: bool,
+    recorder: Recorder | None,
+    stop: StopRequest,
 ) -> list[dict[str, float]] | None:
     """Step each environment until its first episode is over; ``None`` if one was broken off.
 
@@ -185,6 +201,8 @@ def _first_episodes(
             filtered.add(stepped)
         if diagnosed is not None:
             diagnosed.add(agent.diagnose(stepped))
+        if recorder is not None:
+            recorder.add(stepped)
         done, terminated = after["done"].squeeze(-1), after["terminated"].squeeze(-1)
         ends = torch.ones_like(done) if limit.cuts and step == limit.steps else done
         for index in ends.nonzero().flatten().tolist():

@@ -69,7 +69,7 @@ def _work(session: Session, console: Console) -> int:
     if session.set_aside is not None:
         where = f"there is no checkpoint: the files of an earlier start are in {session.set_aside}"
         console.print(where, highlight=False, soft_wrap=True)
-    for line in session.transferred:
+    for line in (*session.learns_from, *session.transferred):
         console.print(line, highlight=False, soft_wrap=True)
     with RunProgress(session.options.steps, counters.step, console) as progress:
         for record in train(session):

@@ -16,7 +16,6 @@ from tensordict import TensorDictBase
 from pompc.config.run_options import EvalConfig, RunConfig
 from pompc.config.spec import RunSpec
 from pompc.data.broken import BROKEN, count, intact
-from pompc.data.collector import make_collector
 from pompc.report.curves import plot_learning_curve
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
@@ -25,6 +24,7 @@ from pompc.training.evaluate import UNLIMITED_STEPS, EvalResult, evaluate
 from pompc.training.filtered import filter_statistics
 from pompc.training.finetune import begin_with
 from pompc.training.logger import CSVLog
+from pompc.training.offline import make_source
 from pompc.training.seeding import load_random_state, random_state, seed_everything
 from pompc.training.stopping import RECORDING, SAVING, StopRequest
 from pompc.training.summary import run_summary
@@ -65,6 +65,7 @@ class Session:
         saved: the progress in ``checkpoints/last.pt``; ``None`` without that file.
         identity: tells this run from all others.
         set_aside: folder of the files of an earlier start that left no checkpoint; ``None`` without such a start.
+        learns_from: lines about the dataset of the run; empty without ``data``.
         transferred: lines about the weights that a new run began with; empty without ``finetune.source``.
     """
 
@@ -81,8 +82,7 @@ class Session:
         parts = assemble(spec)
         self.family, self.agent, self.device = parts.family, parts.agent, parts.device
         self._compares_policy = parts.compares_policy
-        self.agent.require_memory()
-        self.collector = make_collector(parts.env, self.agent, self.agent.frames_per_batch)
+        self.collector, self.learns_from = make_source(parts, spec)
         _warn_of_endless_episodes(parts.agent.problem.episode_length, self.options.eval)
         self.counters = Counters()
         self.logs = {name: CSVLog(directory / f"{name}.csv") for name in LOGS}

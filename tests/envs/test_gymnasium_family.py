@@ -1,5 +1,6 @@
 """The gymnasium family: scaling, flattening, and one line for everything that it refuses."""
 
+import sys
 import warnings
 
 import gymnasium
@@ -8,6 +9,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from pompc.cli import main
+from pompc.envs import gymnasium as gymnasium_family
 from pompc.envs.gymnasium import Gymnasium, GymnasiumConfig
 from pompc.errors import UserError
 
@@ -263,3 +266,15 @@ def test_stacks_of_pictures_are_channels():
     gymnasium.register("StackTest-v0", lambda **kwargs: gymnasium.wrappers.FrameStackObservation(Echo(**kwargs), 4))
     env = make("StackTest-v0", action_space=spaces.Box(-1, 1, (1,)), observation_space=PICTURE)
     assert env.reset(seed=0)[0].shape == env.step(UNIT)[0].shape == (12, 64, 64)
+
+
+def test_humanoid_bench_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "humanoid_bench", None)
+    monkeypatch.setattr(gymnasium_family, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--algo", "tdmpc2", "--env", "humanoid_bench:h1-walk-v0"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "humanoid_bench:h1-walk-v0 cannot be imported: HumanoidBench is not on the package index: install it" in error
+    )
+    assert error.count("\n") == 1
