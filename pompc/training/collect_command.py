@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pompc collect`` to its parser."""
     parser.description = (
         "Play episodes with a checkpoint and write them as a Minari dataset. They are those of `pompc eval` with the same "
-        "seed. `pompc run data=FOLDER` learns from them."
+        "seed. A run with `data=FOLDER` learns from them."
     )
     parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
     parser.add_argument("--episodes", metavar="N", type=_positive, required=True, help="how many")

@@ -287,13 +287,14 @@ def file_limit(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("file", "limit"),
-    [("metrics.csv", None), ("last.pt", 20_000), ("curve.png", 35_000)],  # a checkpoint has 28 kB, the picture 42 kB
+    ("file", "limit", "batches"),
+    # A checkpoint has 28 kB, the picture 42 kB; after 18 batches metrics.csv is larger than config.yaml with a long path.
+    [("metrics.csv", None, 18), ("last.pt", 20_000, 14), ("curve.png", 35_000, 14)],
 )
-def test_a_run_that_meets_a_full_disk_fails_clearly_and_continues_later(file, limit, tmp_path):
+def test_a_run_that_meets_a_full_disk_fails_clearly_and_continues_later(file, limit, batches, tmp_path):
     whole, cut = (toy_config(tmp_path / name, "eval.every=320") for name in ("whole", "cut"))
     complete(whole)
-    start_and_stop(cut, 18)  # so that metrics.csv is larger than config.yaml, which holds a long path
+    start_and_stop(cut, batches)
     last = (tmp_path / "cut" / "checkpoints" / "last.pt").read_bytes()
     limit = limit or (tmp_path / "cut" / "metrics.csv").stat().st_size + 20  # in the middle of a row
     with drawing(file == "curve.png"), file_limit(limit), pytest.raises(WriteError) as error:
