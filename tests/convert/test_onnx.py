@@ -82,6 +82,8 @@ def test_a_file_that_differs_is_not_kept(runs, tmp_path, capsys, monkeypatch):
 
 
 def test_what_cannot_be_exported_is_said_in_a_line(runs, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxscript")
+
     def refuses(*_):
         raise RuntimeError("no operator for this\nand much more")
 
