@@ -79,8 +79,5 @@ class BlendedMPPI(MPPI):
 
     def __init__(self, *arguments: Any, blend: Callable[[], float], step_value: StepValue, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        scorer = self.scorer
-        self.scorer = BlendedScorer(
-            self.config, scorer.dynamics, scorer.cost, self.device, self.dtype, blend=blend, step_value=step_value
-        )
-        self.charge = Charge(self.config, self.scorer)
+        given = (self.config, self.dynamics, self.scorer.cost, self.device, self.dtype)
+        self.charge = Charge(self.config, BlendedScorer(*given, blend=blend, step_value=step_value))

@@ -24,11 +24,13 @@ class Charge:
         scorer: rolls samples out and sums their costs.
 
     Attributes:
+        scorer: rolls samples out and sums their costs.
         hard: drops samples that break a constraint; ``None`` if none are dropped.
         steps: steps of the dynamics so far.
     """
 
     def __init__(self, config: MPPIConfig, scorer: Scorer) -> None:
+        self.scorer = scorer
         self._score = Rollouts(config, scorer) if config.num_rollouts > 1 else scorer
         self._change = ChangeCost(config) if config.change_cost else None
         self._num_rollouts = config.num_rollouts

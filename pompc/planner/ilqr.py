@@ -193,7 +193,8 @@ class ILQR:
             states.append(self.planner.dynamics.step(states[-1], actions[-1]))
         tried, acted = torch.stack(states, -2), torch.stack(actions, -2)
         self.planner.model_steps += acted[..., 0].numel()
-        cost = self._evaluated(tried, acted, parameters).nan_to_num(torch.inf)
+        cost = self._evaluated(tried, acted, parameters)
+        cost = cost.masked_fill(cost.isnan(), torch.inf)  # a step that leaves the model's range is none to keep
         best = cost.argmin(-1, keepdim=True)
         least = cost.gather(-1, best)
         gained = (at.cost - least).clamp_min(0.0)

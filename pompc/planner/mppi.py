@@ -39,7 +39,7 @@ class MPPI:
 
     Attributes:
         rest: the action that plans begin with ``[action]``: zero, or the middle of bounds that do not contain zero.
-        scorer: rolls samples out and sums their costs.
+        charge: rolls samples out and charges them; the only place that holds the scorer and the count of model steps.
         checks: whether inputs and costs must be finite; a graph for another runtime cannot ask.
 
     Raises:
@@ -70,16 +70,19 @@ class MPPI:
         self.rest = inputs.rest(self.low, self.high)
         self.limits = make_limits(self.low, self.high, self.rest, max_rate, max_acceleration)
         self._door = inputs.Door(config, action_dim, self.device, dtype)
-        self.scorer = Scorer(config, dynamics, cost, self.device, dtype)
-        self.charge = Charge(config, self.scorer)
+        self.charge = Charge(config, Scorer(config, dynamics, cost, self.device, dtype))
         self.noise, init_std, correlation = make_noise(config, action_dim, dtype)
         self.init_std = init_std.to(self.device)
         self.importance, self._second = None, self.rest
         if config.control_cost:  # the samples around zero are those of the base
-            covariance = self.noise.covariance(config.horizon)
-            self.importance = Importance(config, covariance, self.device, dtype, correlation)
+            self.importance = Importance(config, self.noise.covariance(config.horizon), self.device, dtype, correlation)
             self._second = torch.zeros_like(self.rest)
         self.temperature, self.checks = make_temperature(config), True
+
+    @property
+    def scorer(self) -> Scorer:
+        """What rolls samples out and sums their costs."""
+        return self.charge.scorer
 
     @property
     def dynamics(self) -> Dynamics:
@@ -158,9 +161,7 @@ class MPPI:
             drawn = given.pin(self.sample(mean, std, proposals, given.noise_of(iteration)))
             actions = self.limits(drawn, given.previous)
             scored = self.charge(given, actions, terminal_value, probe, margins)
-            mean, std, weights, log_ratio = self._updated(
-                drawn, actions, scored.weighed, mean, std, proposals, given.previous
-            )
+            mean, std, weights, log_ratio = self._updated(given, drawn, actions, scored.weighed, mean, std, proposals)
             seen = Iteration(iteration, mean, std, actions, scored.states, scored.costs, weights)
             if callback is not None and callback(seen):
                 break
@@ -275,20 +276,20 @@ class MPPI:
 
     def _updated(
         self,
+        given: inputs.Inputs,
         drawn: Tensor,
         actions: Tensor,
         costs: Tensor,
         mean: Tensor,
         std: Tensor,
         proposals: Tensor | None,
-        previous: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Update with importance ratios if a control cost needs them; return what :meth:`update` does, and the ratios."""
         if self.importance is None:
             return *self.update(actions, costs, mean, std), None
         log_ratio = self.importance.log_ratio(drawn, mean, std, proposals)
         mean, std, weights = self.update(drawn, costs, mean, std, log_ratio)
-        return self.limits(mean.unsqueeze(2), previous).squeeze(2), std, weights, log_ratio
+        return self.limits(mean.unsqueeze(2), given.previous).squeeze(2), std, weights, log_ratio
 
     def _reachable(self, mean: Tensor, std: Tensor, proposals: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Project mean and proposals on the range of the noise, if a control cost needs their densities."""

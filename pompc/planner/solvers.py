@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pompc.errors import UserError
-from pompc.models.protocols import PlannerLayer, TerminalValue
+from pompc.models.protocols import PlannerLayer
 from pompc.planner.ilqr import ILQR
 from pompc.planner.layer import SampledLayer
 from pompc.planner.mppi import MPPI
@@ -26,21 +26,11 @@ class SolverPlanner(MPPI):
     """
 
     def __init__(self, planner: MPPI, solver: PlannerLayer) -> None:
-        self._counted = planner
         given = (planner.config, planner.dynamics, planner.scorer.cost, planner.action_dim)
         bounds = {"low": planner.low, "high": planner.high}
         super().__init__(*given, **bounds, device=planner.device, dtype=planner.dtype, generator=planner.generator)
+        self.charge = planner.charge  # one count of model steps, of the planner and of the solver on its model
         self.solver = solver
-
-    @property
-    def model_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Model steps of the planner and of the solver on its model."""
-        return self._counted.model_steps
-
-    @model_steps.setter
-    def model_steps(self, steps: int) -> None:
-        """Set the count."""
-        self._counted.model_steps = steps
 
     @torch.no_grad()
     def plan(
@@ -51,9 +41,6 @@ class SolverPlanner(MPPI):
         mean: Tensor | None = None,
         is_init: Tensor | None = None,
         first: Tensor | None = None,
-        proposals: Tensor | None = None,
-        terminal_value: TerminalValue | None = None,
-        discount: Tensor | None = None,
         **sampling: Any,
     ) -> Plan:
         """Solve; see :meth:`MPPI.plan`.
@@ -61,8 +48,7 @@ class SolverPlanner(MPPI):
         Raises:
             UserError: an argument needs a planner that samples.
         """
-        given = {"proposals": proposals, "terminal_value": terminal_value, "discount": discount, **sampling}
-        refused = [name for name, value in given.items() if value is not None and value is not False]
+        refused = [name for name, value in sampling.items() if value is not None and value is not False]
         if refused:
             raise UserError(
                 f"{type(self.solver).__name__} plans without {', '.join(refused)}: take algo.solver=sampled"
