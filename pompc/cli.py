@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pompc import __version__, handlers
+from pompc.config.arguments import add_checkpoint, whole_number
 from pompc.config.run_options import SEEDS
 from pompc.errors import UserError
 from pompc.registry import ALGORITHMS, BENCHMARKS, COMMANDS, DEMOS, ENVIRONMENTS, Entry
@@ -145,15 +146,17 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
         help="play episodes with a checkpoint",
         description="Play fresh episodes with the last checkpoint of a run: a table of them and, with --video, a film.",
     )
-    parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
+    add_checkpoint(parser)
     parser.add_argument(
         "--best", action="store_true", help="play the checkpoint that the evaluations in training selected"
     )
-    parser.add_argument("--episodes", metavar="N", type=_at_least(1), help="default: eval.episodes of the run")
+    parser.add_argument(
+        "--episodes", metavar="N", type=whole_number(1, SEEDS), help="default: eval.episodes of the run"
+    )
     parser.add_argument(
         "--seed",
         metavar="S",
-        type=_at_least(0),
+        type=whole_number(0, SEEDS),
         help="seed of the episodes; default: fresh ones",
     )
     parser.add_argument("--video", metavar="FILE.mp4", type=Path, help="record an episode")
@@ -235,15 +238,6 @@ def _add_composition(parser: argparse.ArgumentParser) -> None:
 
 def _add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help=text)
-
-
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if not text.isdecimal() or not lowest <= int(text) < SEEDS:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {lowest} and below {SEEDS}")
-        return int(text)
-
-    return convert
 
 
 def _names() -> str:

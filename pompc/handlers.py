@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pompc.config.arguments import require_checkpoint
 from pompc.errors import UserError
 from pompc.registry import DEMOS
 from pompc.system.graphics import prepare_graphics
@@ -56,8 +57,7 @@ def _composed(args: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Do ``pompc eval``: play episodes with a checkpoint."""
-    if not args.path.exists():
-        raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
+    require_checkpoint(args.path)
     _require_film(args.video, "--video")
     prepare_graphics()
     from pompc.training.play import evaluate_checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from pompc.config.arguments import whole_number
 from pompc.errors import UserError
 
 DESCRIPTION = """Do a run for every combination of values, several runs at a time, or search values with search=TRIALS.
@@ -23,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for key, what in (("algo", "algorithms"), ("env", "environments"), ("seed", "seeds"), ("preset", "presets")):
         parser.add_argument(f"--{key}", metavar="A,B", help=f"{what}; short for {key}=A,B")
     parser.add_argument(
-        "--jobs", metavar="N", type=_count, help="runs at a time; default: as many as there is room for"
+        "--jobs", metavar="N", type=whole_number(1), help="runs at a time; default: as many as there is room for"
     )
     parser.add_argument("--name", metavar="NAME", help="of the folder in sweeps/; default: a hash of what is run")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and start none")
@@ -60,9 +61,3 @@ def sweep(args: argparse.Namespace) -> int:
 
     folder = SweepFolder(args.name or request.code, request.code)
     return show(runs, folder) if args.dry_run else start(request, runs, folder, launcher, args.jobs)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pompc.errors import UserError
+from pompc.config.arguments import add_checkpoint, require_checkpoint
 from pompc.registry import ENVIRONMENTS
 from pompc.system.graphics import prepare_graphics
 
@@ -19,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Train an agent on another environment, from the weights of a run. Algorithm and its options are those of the run, "
         "everything else is as in `pompc run`. The same command resumes where it stopped."
     )
-    parser.add_argument("path", metavar="RUN_DIR_OR_CHECKPOINT", type=Path, help="a run directory, or a .pt file")
+    add_checkpoint(parser)
     parser.add_argument("--env", metavar="NAME", required=True, help="the environment to train on")
     parser.add_argument(
         "--task", metavar="NAME", help="a task of a run that has learned several; default: that of --env"
@@ -36,8 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do ``pompc finetune``: compose the configuration, then train."""
-    if not args.path.exists():
-        raise UserError(f"there is no {args.path}: give a run directory or a checkpoint file")
+    require_checkpoint(args.path)
     prepare_graphics()
     from pompc.config.compose import with_overrides
     from pompc.config.overrides import keys
