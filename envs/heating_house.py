@@ -53,14 +53,22 @@ class House:
             The four entries after the step, and the power bought (negative: sold).
         """
         room, charge, hour, level = state
+        heating, flow = self.flows(charge, action, xp)
+        outside = outdoor(hour, level, xp)
+        stored = charge + HOURS * xp.where(flow > 0, self.efficiency * flow, flow / self.efficiency)
+        heat = performance(outside) * heating + gains(hour, xp) + extra
+        warmer = room + HOURS / self.capacity * ((outside - room) / self.resistance + heat)
+        return warmer, stored, (hour + HOURS) % DAY, level, heating + flow
+
+    def flows(self, charge: Any, action: tuple, xp: ModuleType) -> tuple:
+        """Compute the power of the heat pump, and that into the battery as far as its charge allows [kW].
+
+        The arguments are those of :meth:`step`; the sum is the power bought.
+        """
         heating = 0.5 * self.pump * (action[0] + 1.0)
         wanted = self.battery * action[1]
         most, least = (self.storage - charge) / (HOURS * self.efficiency), -charge * self.efficiency / HOURS
-        flow = xp.minimum(xp.maximum(wanted, least), most)
-        stored = charge + HOURS * xp.where(flow > 0, self.efficiency * flow, flow / self.efficiency)
-        heat = performance(outdoor(hour, level, xp)) * heating + gains(hour, xp) + extra
-        warmer = room + HOURS / self.capacity * ((outdoor(hour, level, xp) - room) / self.resistance + heat)
-        return warmer, stored, (hour + HOURS) % DAY, level, heating + flow
+        return heating, xp.minimum(xp.maximum(wanted, least), most)
 
 
 def outdoor(hour: Any, level: Any, xp: ModuleType) -> Any:

@@ -84,7 +84,7 @@ class HeatingModel:
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """Predict half an hour: ``[..., 4]``, ``[..., 2]`` -> ``[..., 4]``."""
-        *after, _ = self._stepped(state, action)
+        *after, _ = self.house.step(state.unbind(-1), action.clamp(-1.0, 1.0).unbind(-1), torch)
         return torch.stack(after, -1)
 
     def terminated(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
@@ -122,18 +122,13 @@ class HeatingModel:
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """Charge the expense of the step, and the discomfort after it: -> ``[...]``."""
         phi = self.parameters(self.nominal) if parameters is None else parameters
-        power = self._stepped(state, action)[-1]
+        heating, flow = self.house.flows(state[..., 1], action.clamp(-1.0, 1.0).unbind(-1), torch)
         room = next_state[..., 0]
         outside = (self.low + phi[..., 1] - room).maximum(room - self.high + phi[..., 2]).clamp(min=0.0)
-        return expense(power, state[..., 2], torch) + phi[..., 0] * HOURS * outside
+        return expense(heating + flow, state[..., 2], torch) + phi[..., 0] * HOURS * outside
 
     def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
         """Take off the worth of the stored energy: -> ``[...]``."""
         phi = self.parameters(self.nominal) if parameters is None else parameters
         warmth = state[..., 0].clamp(max=self.high) - self.low
         return -phi[..., 3] * state[..., 1] - phi[..., 4] * warmth
-
-    def _stepped(self, state: Tensor, action: Tensor) -> tuple:
-        """Return the entries of the state after a step, and the power bought in it."""
-        pump, battery = action.clamp(-1.0, 1.0).unbind(-1)
-        return self.house.step(state.unbind(-1), (pump, battery), torch)

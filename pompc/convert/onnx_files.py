@@ -88,7 +88,8 @@ def export_onnx(path: Path, out: Path | None = None, *, batch: int = 1, best: bo
         UserError: no usable checkpoint, a file that differs from the agent, or nothing that can be exported.
     """
     file = find_checkpoint(path, best=best)
-    opened = open_checkpoint(file, _plain(checkpoint.load(file)["config"]))
+    state = checkpoint.load(file)
+    opened = open_checkpoint(file, _plain(state["config"]), state)
     prepare(opened.spec.options.threads)
     folder = out or (path if path.is_dir() else path.parent) / "onnx"
     say = Console(highlight=False, markup=False, soft_wrap=True).print

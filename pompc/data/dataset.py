@@ -50,6 +50,11 @@ class Episode:
         """Count the steps."""
         return len(self.rewards)
 
+    @property
+    def total_reward(self) -> float:
+        """The return, summed in double precision."""
+        return float(self.rewards.sum(dtype=np.float64))
+
 
 def require_minari() -> None:
     """Refuse to work with datasets without the packages for them.

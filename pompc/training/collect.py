@@ -119,7 +119,7 @@ def _say(opened: Opened, made: Sequence[Episode], out: Path, seed: int) -> None:
     table = Table()
     for heading in ("episode", "seed", "return", "length"):
         table.add_column(heading, justify="right")
-    returns = [float(episode.rewards.sum(dtype=np.float64)) for episode in made]
+    returns = [episode.total_reward for episode in made]
     for index, (episode, total) in enumerate(zip(made, returns, strict=True)):
         own = "" if episode.seed is None else str(episode.seed)
         table.add_row(str(index), own, f"{total:.6g}", str(len(episode)))

@@ -140,7 +140,7 @@ def make_source(parts: Assembly, spec: RunSpec) -> tuple[TransitionSource, list[
         if len(episode):
             episodes.append(_stored(episode, dataset, agent, folder))
             scalars.append(_scalars(episode, parts.family.info_keys))
-            returns.append(float(episode.rewards.sum(dtype=np.float64)))
+            returns.append(episode.total_reward)
     agent.replay = replay = FrozenReplay(episodes, agent.replay.slice_steps, agent.replay.device, agent.replay.extras)
     agent.budget.begin()
     columns = {name: torch.cat([one[name] for one in scalars]) for name in scalars[0]}

@@ -62,17 +62,18 @@ def find_checkpoint(path: Path, *, best: bool = False) -> Path:
     raise UserError(f"no checkpoint in {path}: give a run directory or a .pt file")
 
 
-def open_checkpoint(file: Path, overrides: Sequence[str] = ()) -> Opened:
+def open_checkpoint(file: Path, overrides: Sequence[str] = (), state: dict[str, Any] | None = None) -> Opened:
     """Read a checkpoint and put it into an agent.
 
     Args:
         file: see :func:`find_checkpoint`.
         overrides: ``key=value`` changes to the run's configuration.
+        state: what the file holds, if it was read already.
 
     Raises:
         UserError: no usable checkpoint, a wrong override, or weights that do not fit the changed configuration.
     """
-    state = checkpoint.load(file)
+    state = checkpoint.load(file) if state is None else state
     spec = resolve(with_overrides(state["config"], overrides))
     if not overrides:
         _warn_of_changed_files(file, spec, state)
