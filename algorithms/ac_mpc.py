@@ -109,7 +109,7 @@ class ACMPC(VirtualDataAgent):
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
         """Add the state that the plan begins at."""
         super().record(tensordict, plan, candidates, chosen)
-        tensordict["state"] = plan.states[:, 0, 0, 0]
+        tensordict["state"] = self.encode(tensordict["observation"])
 
     def policy_keys(self) -> tuple[str, ...]:
         """Add what a plan is made of."""

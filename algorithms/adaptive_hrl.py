@@ -119,6 +119,10 @@ class AdaptiveHRL(VirtualDataAgent):
         entries = {"parameters": self.task.parameters(drawn), "drawn": drawn, "log_prob": log_prob}
         return TensorDict(entries, batch_size=drawn.shape[:2])
 
+    def reads_states(self, explore: bool) -> bool:
+        """Say whether model returns or virtual data need the samples' trajectories."""
+        return super().reads_states(explore) or (explore and self.needs_returns)
+
     def terminal_value(self) -> TerminalValue | None:
         """Give the planner the learned value in units of reward, weighted; ``None`` for weight 0."""
         if self.config.terminal_value_weight == 0:

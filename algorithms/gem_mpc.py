@@ -19,6 +19,7 @@ from pompc.offpolicy.agent import OffPolicyAgent
 from pompc.offpolicy.priors import Divergence, LearnedPrior
 from pompc.offpolicy.proposals import PolicyRollouts
 from pompc.problem import Problem
+from pompc.system.waiting import may_hold
 
 from .pompc import POMPC, POMPCConfig
 
@@ -67,11 +68,11 @@ class GatedPrior(LearnedPrior):
         gate = self.gate(agent, batch)
         share = gate.mean()
         metrics = {"gate_open": share}
-        if not bool(share > 0):
+        if not may_hold(gate > 0):
             return metrics
         loss = agent.temporal_mean(gate * self.distance(batch)) / share
         agent.optimizer_step("prior", loss, batch)
-        return {**metrics, "prior_loss": loss.detach()}
+        return {**metrics, "prior_loss": torch.where(share > 0, loss.detach(), 0.0)}
 
 
 class BothPropose(PolicyRollouts):

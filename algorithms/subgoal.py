@@ -103,7 +103,7 @@ class Subgoal(AdaptiveHRL):
         if weight > 0:
             assert self.planner is not None
             mean = plan.mean[:, -1:, None]
-            end = self.planner.rollout(plan.states[:, -1, 0, 0], mean)[:, 0, 0, -1]
+            end = self.planner.rollout(self.encode(tensordict["observation"]), mean)[:, 0, 0, -1]
             self.planner.model_steps += mean[..., 0].numel()
             tensordict["aimed"] = self.aim(end)
         if math.isinf(weight):

@@ -121,6 +121,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
             proposals=self.proposals(state),
             terminal_value=self.terminal_value(),
             discount=self.discounts(state),
+            states=self.reads_states(explore),
         )
         chosen = self.select(tensordict, plan, candidates, explore)
         envs = torch.arange(len(chosen), device=chosen.device)
@@ -170,23 +171,26 @@ class MPPIRL(TensorDictModuleBase, ABC):
         return {"planner_mean": Unbounded(shape, device=self.problem.device), **specs}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
-        """Return the plan behind the last action of environment 0, for a video.
+        """Return the plan behind the last action of environment 0, for a video; ``None`` without a planner.
 
-        Returns:
-            Model trajectories of the samples ``[sample, horizon + 1, state]``, best first, and of the plan
-            ``[horizon + 1, state]``; ``None`` without a planner.
+        These are model trajectories: of the samples ``[sample, horizon + 1, state]``, best first, and of the plan.
         """
         if self.planner is None or self._last is None:
             return None
         state, mean, plan, chosen = self._last
-        planned = self.planner.rollout(state[:1], mean[:1, None, None])[0, 0, 0]
-        return plan.states[0, chosen[0]][plan.costs[0, chosen[0]].argsort()], planned
+        sequences = torch.cat([plan.actions[0, chosen[0]][plan.costs[0, chosen[0]].argsort()], mean[:1]])
+        fan = self.planner.rollout(state[:1], sequences[None, None])[0, 0]
+        return fan[:-1], fan[-1]
 
     # -- hooks of the planner ----------------------------------------------------------------------------------------
 
     def encode(self, observation: Tensor) -> Tensor:
         """Find the state to plan from: ``[batch, observation]`` -> ``[batch, state]``."""
         return observation
+
+    def reads_states(self, explore: bool) -> bool:
+        """Say whether :meth:`select` or :meth:`record` reads the samples' trajectories, which are kept only then."""
+        return False
 
     def cost_parameters(self, tensordict: TensorDictBase, explore: bool) -> TensorDict | None:
         """Make candidates of cost parameters: ``parameters [batch, candidate, parameter]``, and data for :meth:`record`."""
@@ -222,11 +226,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def require_memory(self) -> None:
-        """Refuse a run whose memory will not suffice, before anything is collected; the default refuses nothing.
-
-        Raises:
-            UserError: the memory does not suffice; the message names the size and the option to change.
-        """
+        """Refuse a run whose memory will not suffice by a UserError, before anything is collected; by default none."""
 
     @property
     def frames_per_batch(self) -> int:
@@ -252,7 +252,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         raise NotImplementedError(f"{type(self).__name__} has pending updates and no catch_up")
 
     def idle_reason(self) -> str | None:
-        """Explain why no update has been made so far; ``None`` if one has."""
+        """Explain why no update has been made; ``None`` if one has."""
         return None if self.updates else "no update was made"
 
     @abstractmethod

@@ -190,6 +190,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         epilog="\n".join(["measurements:", *(f"  {name:<16} {entry.description}" for name, entry in known)]),
     )
     parser.add_argument("--only", metavar="NAME", help="one measurement instead of all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, less than a minute")
+    parser.add_argument("--out", metavar="FILE", help="where to write: .json (by default bench.json) or .csv")
     parser.set_defaults(handler=handlers.bench)
 
 

@@ -106,9 +106,11 @@ def convert(args: argparse.Namespace) -> int:
 def bench(args: argparse.Namespace) -> int:
     """Do ``pompc bench``: measure speed on this machine."""
     prepare_graphics()
-    from pompc.report.bench import bench
+    from pompc.report.bench import OUTPUT, bench
+    from pompc.report.measurement import QUICK, BenchSettings
 
-    return bench(args.only)
+    out = OUTPUT if args.out is None else Path(args.out)
+    return bench(args.only, QUICK if args.quick else BenchSettings(), out)
 
 
 def list_names(args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +41,21 @@ def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
     if not term.requires_grad:  # the term does not depend on the policy
         return torch.zeros_like(term)
     return get_total_norm(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))
+
+
+def warn_of_skipped_steps(metrics: Mapping[str, float], step: int) -> None:
+    """Warn of optimizer steps that a device skipped; see :func:`pompc.networks.optimizer_step.optimizer_step`.
+
+    Args:
+        metrics: of a row of metrics.csv; a skipped step makes the means of its loss and its gradient norm nan.
+        step: environment steps so far.
+    """
+    bad = [name for name, value in metrics.items() if name.endswith(("_grad_norm", "_loss")) and math.isnan(value)]
+    if bad:
+        warnings.warn(
+            f"at environment step {step} a loss or a gradient was not finite ({', '.join(bad)}): its optimizer steps were "
+            "skipped"
+        )
 
 
 def mean_metrics(results: Sequence[Mapping[str, Any]], last: tuple[str, ...] = ()) -> dict[str, float]:

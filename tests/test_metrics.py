@@ -9,7 +9,7 @@ from latent import batch, make
 
 from pompc.algorithms.pompc import POMPC
 from pompc.algorithms.tdmpc2 import TDMPC2
-from pompc.metrics import TERM_METRICS, term_metrics
+from pompc.metrics import TERM_METRICS, term_metrics, warn_of_skipped_steps
 from pompc.offpolicy import losses
 from pompc.registry import ALGORITHMS
 
@@ -107,3 +107,13 @@ def test_with_a_low_floor_the_divergence_weighs_the_same_whatever_its_size(monke
     assert norms[0.01, 100.0] == norms[1.0, 100.0], "the range is above either floor"
     assert norms[0.01, 0.05] == pytest.approx(norms[0.01, 100.0], rel=1e-4)
     assert norms[1.0, 0.05] < norms[1.0, 100.0] / 10
+
+
+def test_a_skipped_optimizer_step_is_reported_with_its_step():
+    with pytest.warns(UserWarning, match=r"environment step 640 .*model_grad_norm.*skipped"):
+        warn_of_skipped_steps({"model_grad_norm": float("nan"), "model_loss": 1.0}, 640)
+
+
+def test_finite_metrics_report_nothing(recwarn):
+    warn_of_skipped_steps({"model_grad_norm": 1.0, "value": float("nan")}, 640)
+    assert not recwarn.list

@@ -14,6 +14,7 @@ from torchrl.data import TensorSpec, Unbounded
 from pompc.data.holding import count_down
 from pompc.models.world_model import TaskEmbedding
 from pompc.schedules import Dial
+from pompc.system.waiting import may_hold
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -92,7 +93,7 @@ class MixtureActs(PlannerActs):
         held = count_down(tensordict, "choice_left", self.hold)
         chosen = torch.where(held, before, self._drawn(before))
         tensordict["next", "policy_acts"] = chosen.float()
-        return chosen if bool(chosen.any()) else None
+        return chosen if may_hold(chosen) else None
 
     def _drawn(self, like: Tensor) -> Tensor:
         """Draw a new choice for every environment, in the shape and on the device of ``like``."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pompc.errors import UserError
 from pompc.offpolicy.acting import Act, MixtureActs, policy_action
+from pompc.system.waiting import waits
 
 if TYPE_CHECKING:
     from pompc.offpolicy.agent import OffPolicyAgent
@@ -46,12 +47,18 @@ def plan_where(
         planned: environments to plan in, bool ``[batch]``.
         own: the policy's actions ``[batch, action]``.
     """
-    if bool(planned.all()):
+    if not waits(planned.device) and bool(planned.all()):
         return plan(tensordict, explore)
     nothing = torch.zeros_like(own)
     found: dict[Any, Tensor] = {"action": own, "plan_mean": nothing, "plan_std": nothing}
     found["next", "planner_mean"] = torch.zeros_like(tensordict["planner_mean"])
-    if bool(planned.any()):
+    if waits(planned.device):  # to select environments the program would wait: all are planned in
+        part = plan(tensordict.clone(), explore)
+        for key in part.exclude(*tensordict.keys()).keys(include_nested=True, leaves_only=True):
+            value = cast(Tensor, part[key])
+            whole = found[key] if key in found else torch.zeros_like(value)
+            found[key] = torch.where(planned.view(-1, *[1] * (value.ndim - 1)), value, whole)
+    elif bool(planned.any()):
         given = cast(TensorDictBase, tensordict[planned]).select("observation", "is_init", *agent.primers())
         part = plan(given.clone(), explore)
         for key in part.exclude(*given.keys()).keys(include_nested=True, leaves_only=True):
@@ -119,7 +126,7 @@ class ExpertQuery:
             return
         slots, inverse = indices[where].unique(return_inverse=True)  # a batch may hold a state several times
         first = torch.zeros_like(slots).scatter_(0, inverse, torch.arange(len(inverse), device=slots.device))
-        plan = agent.planner.plan(agent.model.encode(cast(Tensor, batch["observation"])[where][first]))
+        plan = agent.planner.plan(agent.model.encode(cast(Tensor, batch["observation"])[where][first]), states=False)
         made = {"plan_mean": plan.mean[:, 0, 0], "plan_std": plan.std[:, 0, 0], "planned_mean": plan.mean[:, 0]}
         kept = {name: made[name] for name in self.keys}
         agent.replay.update(slots, kept)

@@ -55,6 +55,7 @@ class Reanalyzer:
             proposals=agent.proposals(flat, self.log_std_range),
             terminal_value=agent.terminal_value(),
             discount=agent.discounts(flat),
+            states=False,
         )
         shape = (*state.shape[:2], -1)
         fresh = {"plan_mean": agent.planner.select(plan)[:, 0].view(shape), "plan_std": plan.std[:, 0, 0].view(shape)}

@@ -10,6 +10,7 @@ from torchrl.data import TensorSpec, Unbounded
 from pompc.data.holding import count_down
 from pompc.models import KnownModel
 from pompc.planner import MPPI
+from pompc.system.waiting import waits
 
 
 class Reference:
@@ -57,7 +58,11 @@ class Reference:
         """
         due = ~count_down(tensordict, "reference_left", self.every).squeeze(-1)
         states, controls = tensordict["reference"], tensordict["planner_mean"]
-        if bool(due.any()):
+        if waits(due.device):  # to select environments the program would wait
+            planned = self._plan(tensordict)
+            chosen = due.view(-1, 1, 1)
+            states, controls = (torch.where(chosen, *both) for both in zip(planned, (states, controls), strict=True))
+        elif bool(due.any()):
             states, controls = states.clone(), controls.clone()
             states[due], controls[due] = self._plan(tensordict[due])
         tensordict["next", "planner_mean"] = self.planner.shift(controls)
@@ -90,6 +95,7 @@ class Reference:
             parameters=task.parameters(task.nominal).expand(len(state), 1, -1),
             mean=tensordict["planner_mean"],
             is_init=tensordict["is_init"],
+            states=False,
         )
         controls = plan.mean[:, 0]
         self.planner.model_steps += controls[..., 0].numel()

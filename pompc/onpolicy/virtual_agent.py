@@ -73,6 +73,10 @@ class VirtualDataAgent(OnPolicyAgent):
         """Find the model state behind ``[batch, observation]``: ``[batch, state]``."""
         return self.model.encode(observation)
 
+    def reads_states(self, explore: bool) -> bool:
+        """Say whether virtual data need the samples' trajectories."""
+        return explore and self.learns_from_virtual
+
     def record(self, tensordict: TensorDictBase, plan: Plan, candidates: TensorDict | None, chosen: Tensor) -> None:
         """Write the plan's effective samples, and rollouts for the virtual buffer."""
         assert self.planner is not None

@@ -31,7 +31,7 @@ def others(plan: Plan, chosen: Tensor) -> tuple[Tensor, Tensor]:
 def all_others(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
     """Take every sample of every candidate that was not executed: ``(M - 1) K`` rollouts."""
     rest = others(plan, chosen)
-    return plan.states[rest].flatten(1, 2), plan.actions[rest].flatten(1, 2)
+    return plan.trajectories()[rest].flatten(1, 2), plan.actions[rest].flatten(1, 2)
 
 
 def others_plus_rest(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ def others_plus_rest(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> t
     index = torch.arange(plan.weights[0].numel() - 1, device=chosen.device).expand(len(chosen), -1)
     index = index + (index >= dropped.unsqueeze(1))
     envs = envs.unsqueeze(1)
-    return plan.states.flatten(1, 2)[envs, index], plan.actions.flatten(1, 2)[envs, index]
+    return plan.trajectories().flatten(1, 2)[envs, index], plan.actions.flatten(1, 2)[envs, index]
 
 
 def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +52,7 @@ def weighted(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Ten
     """
     envs, candidates = others(plan, chosen)
     drawn = (envs.unsqueeze(2), candidates.unsqueeze(2), systematic_resample(plan.weights[envs, candidates], count))
-    return plan.states[drawn].flatten(1, 2), plan.actions[drawn].flatten(1, 2)
+    return plan.trajectories()[drawn].flatten(1, 2), plan.actions[drawn].flatten(1, 2)
 
 
 def executed(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
@@ -63,13 +63,13 @@ def executed(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Ten
     """
     envs = torch.arange(len(chosen), device=chosen.device)
     drawn = (envs.unsqueeze(1), chosen.unsqueeze(1), systematic_resample(plan.weights[envs, chosen], count))
-    return plan.states[drawn], plan.actions[drawn]
+    return plan.trajectories()[drawn], plan.actions[drawn]
 
 
 def nominal(plan: Plan, chosen: Tensor, planner: MPPI, count: int) -> tuple[Tensor, Tensor]:
     """Roll out the mean plan of every candidate that was not executed: ``M - 1`` rollouts."""
     mean = plan.mean[others(plan, chosen)]
-    states = planner.rollout(plan.states[:, 0, 0, 0], mean.unsqueeze(1)).squeeze(1)
+    states = planner.rollout(plan.trajectories()[:, 0, 0, 0], mean.unsqueeze(1)).squeeze(1)
     planner.model_steps += mean[..., 0].numel()
     return states, mean
 

@@ -143,8 +143,9 @@ def model_return(
         The discounted sum of the rewards, in units of reward, and the discounted value of the last state, in units of the
         values: both ``[batch, candidate]``.
     """
-    reward, terminated = model.outcome(plan.states[..., :-1, :], plan.actions, plan.states[..., 1:, :])
-    final = value(model.inputs(plan.states[..., -1, :]))
+    states = plan.trajectories()
+    reward, terminated = model.outcome(states[..., :-1, :], plan.actions, states[..., 1:, :])
+    final = value(model.inputs(states[..., -1, :]))
     total = until_termination(torch.cat([reward, final.unsqueeze(-1)], dim=-1), terminated)
     powers = discount ** torch.arange(total.shape[-1], device=total.device)
     discounted = torch.where((plan.weights > 0).unsqueeze(-1), total * powers, 0.0)

@@ -37,6 +37,8 @@ class BlendedScorer(Scorer):
         options: those of :class:`Scorer`.
     """
 
+    adds_up = False
+
     def __init__(self, *arguments: Any, blend: Callable[[], float], step_value: StepValue, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.blend, self.step_value = blend, step_value
@@ -51,12 +53,13 @@ class BlendedScorer(Scorer):
         terminal_value: TerminalValue | None,
         probe: Probe | None,
         margins: bool = False,
+        states: bool = True,
     ) -> Scored:
         """Score the samples of a plan with today's blend. See :meth:`Scorer.__call__`."""
         share = self.blend()
         self._model_alone = share == 1.0
         self._share.fill_(share)
-        return super().__call__(given, actions, terminal_value, probe, margins)
+        return super().__call__(given, actions, terminal_value, probe, margins, states)
 
     def charged(self, running: Tensor, final: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Blend the cost of every step with the value of its action; see :meth:`Scorer.charged`."""

@@ -38,10 +38,16 @@ class Charge:
         self.steps = 0
 
     def __call__(
-        self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, probe: Probe, margins: bool
+        self,
+        given: Inputs,
+        actions: Tensor,
+        terminal_value: TerminalValue | None,
+        probe: Probe | None,
+        margins: bool,
+        states: bool,
     ) -> Scored:
         """Charge the samples ``actions [batch, candidate, sample, horizon, action]``; see :meth:`Scorer.__call__`."""
-        scored = self._score(given, actions, terminal_value, probe, margins)
+        scored = self._score(given, actions, terminal_value, probe, margins, states)
         self.steps += actions[..., 0].numel() * self._num_rollouts
         scored = scored if self._change is None else self._change(scored, actions, given)
         return scored if self.hard is None else self.hard.drop(scored)
@@ -52,7 +58,7 @@ class Charge:
         """Replace a mean ``[batch, candidate, horizon, action]`` that breaks a hard constraint: :meth:`Hard.executable`."""
         if self.hard is None:
             return mean
-        alone = self._score(given, mean.unsqueeze(2), terminal_value, None)
+        alone = self._score(given, mean.unsqueeze(2), terminal_value, None, states=False)
         self.steps += mean[..., 0].numel() * self._num_rollouts
         return self.hard.executable(mean, alone, actions, scored)
 

@@ -64,8 +64,8 @@ class MPPIConfig(Options):
         tighten: safety margin, in the same units: a constraint counts as broken below it.
         hard: drop the samples that break a constraint. If all do, the least violation leads. The plan is then one that
             keeps the constraints, if a sample does.
-        compile: compile rollout and cost with ``torch.compile`` into one graph. This needs a C++ compiler, and the first
-            plan takes seconds, more for a long horizon.
+        compile: compile noise, rollout and cost with ``torch.compile``, a few steps of the horizon as one graph. This needs
+            a C++ compiler, and the first plan takes seconds, for any horizon. White noise comes from a faster generator.
         matmul_precision: of matrix products while planning. ``highest`` is float32, ``high`` TF32 on devices that have it,
             ``medium`` bfloat16 factors with float32 sums (TF32 on CUDA), ``centred`` bfloat16 for the differences between
             samples and float32 for the rest.

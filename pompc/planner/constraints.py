@@ -27,7 +27,7 @@ class Scored(NamedTuple):
     """Rolled out action sequences.
 
     Attributes:
-        states: trajectories ``[batch, candidate, sample, horizon + 1, state]``.
+        states: trajectories ``[batch, candidate, sample, horizon + 1, state]``; ``None`` if they were not kept.
         costs: ``[batch, candidate, sample]``; infinite for a dropped sample.
         weighed: costs to make weights of ``[batch, candidate, sample]``: the same, or an order if all samples break a
             constraint.
@@ -35,7 +35,7 @@ class Scored(NamedTuple):
         violation: sum of violations ``[batch, candidate, sample]``; ``None`` likewise.
     """
 
-    states: Tensor
+    states: Tensor | None
     costs: Tensor
     weighed: Tensor
     margin: Tensor | None = None

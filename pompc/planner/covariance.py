@@ -10,7 +10,8 @@ from torch import Tensor
 from pompc.errors import UserError
 from pompc.planner import inputs
 from pompc.planner.config import MPPIConfig
-from pompc.planner.noise import NOISES, Noise, NoiseOf
+from pompc.planner.counted import CountedNoise
+from pompc.planner.noise import NOISES, Noise, NoiseOf, WhiteNoise
 
 RESOLVED = 1e-12
 """Share of the largest variance below which a direction of the covariance counts as not sampled."""
@@ -90,6 +91,8 @@ def make_noise(config: MPPIConfig, action_dim: int, dtype: torch.dtype) -> tuple
         UserError: ``init_std`` or ``init_covariance`` does not fit the action.
     """
     noise = NOISES[config.noise](config)
+    if config.compile and isinstance(noise, WhiteNoise):
+        noise = CountedNoise()
     growth = noise.growth(config.horizon).unsqueeze(-1).to(dtype)
     if config.init_covariance is None:
         return noise, inputs.initial_std(config.init_std, action_dim, dtype) * growth, None

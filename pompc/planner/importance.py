@@ -10,6 +10,7 @@ from torch import Tensor
 from pompc.errors import NonFiniteError
 from pompc.planner.config import MPPIConfig
 from pompc.planner.covariance import Correlation
+from pompc.system.waiting import waits
 
 
 class Importance:
@@ -114,6 +115,8 @@ class Importance:
             terms = torch.cat([terms, zero], dim=-1)
         kept = 1 - self._control_cost
         ratio = kept * along[..., 0] - kept**2 * squares[..., 0] / 2 - torch.logsumexp(terms, dim=-1)
+        if waits(ratio.device):  # the plan becomes nan, see pompc.planner.finiteness
+            return torch.where(torch.isfinite(ratio).all(), ratio, torch.nan)
         if not torch.isfinite(ratio).all():
             raise NonFiniteError("planner importance term", "planner.init_std or min_std is too small for the mean")
         return ratio

@@ -66,12 +66,6 @@ class Inputs:
         """Return the noise of an iteration ``[batch, candidate, num_samples, horizon, action]``; ``None`` to draw it."""
         return None if self.noise is None else self.noise[iteration]
 
-    def pin(self, actions: Tensor) -> Tensor:
-        """Let all samples ``[batch, candidate, sample, horizon, action]`` begin with ``first``, if it is given."""
-        if self.first is not None:
-            actions[..., 0, :] = self.first[:, None, None]
-        return actions
-
 
 class Door:
     """Check the inputs of a plan: shapes, types and devices.
@@ -140,6 +134,10 @@ class Probe:
         }
         self._tensors = {"state": given.state, **{k: v for k, v in optional.items() if v is not None}}
         self.total = sum((tensor.sum() for tensor in self._tensors.values()), torch.zeros((), device=mean.device))
+
+    def is_finite(self) -> Tensor:
+        """Say whether all inputs are finite, on their device: a bool ``[]``."""
+        return torch.stack([torch.isfinite(tensor).all() for tensor in self._tensors.values()]).all()
 
     def raise_if_nonfinite(self) -> None:
         """Name the first input that is not finite.

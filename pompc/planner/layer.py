@@ -86,7 +86,7 @@ def layer(
     fixed_point = FixedPoint(planner, pinned=first is not None, ridge=ridge) if implicit else None
     given = {"is_init": is_init, "terminal_value": terminal_value, "discount": discount, "first": first}
     plan = planner.plan(state, parameters=parameters, mean=mean, noise=noise, **given)
-    states, actions = plan.states, plan.actions
+    states, actions = plan.trajectories(), plan.actions
     if through_dynamics:
         states, actions = _rolled_out_again(planner, state, plan, first)
     parameters = None if parameters is None else parameters.to(planner.dtype)

@@ -14,7 +14,12 @@ class Bounds:
     Args:
         low: lower bound ``[action]``.
         high: upper bound ``[action]``.
+
+    Attributes:
+        elementwise: whether every number keeps its limits alone, so that a graph of them is small for any horizon.
     """
+
+    elementwise = True
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         self._low, self._high = low, high
@@ -50,6 +55,8 @@ class RateLimits(Bounds):
         rate: largest change per step ``[action]``; infinite for no limit.
         acceleration: largest change of the change per step ``[action]``; infinite for no limit.
     """
+
+    elementwise = False
 
     def __init__(self, low: Tensor, high: Tensor, rest: Tensor, rate: Tensor, acceleration: Tensor) -> None:
         super().__init__(low, high)

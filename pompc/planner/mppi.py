@@ -10,6 +10,7 @@ from pompc.planner import inputs
 from pompc.planner.charge import Charge, finished
 from pompc.planner.config import MPPIConfig
 from pompc.planner.covariance import make_noise
+from pompc.planner.draws import Draws
 from pompc.planner.importance import Importance
 from pompc.planner.limits import make_limits
 from pompc.planner.plan import Callback, Iteration, Plan, draw
@@ -43,9 +44,8 @@ class MPPI:
         checks: whether inputs and costs must be finite; a graph for another runtime cannot ask.
 
     Raises:
-        UserError: ``init_std`` or a bound does not have the action's size, ``low`` is above ``high``, ``dtype`` is no
-            floating point type, ``init_covariance`` is no covariance of an action, ``compile`` finds no C++ compiler, or
-            the dynamics lack the margins that an option needs.
+        UserError: ``init_std``, ``init_covariance`` or a bound does not fit the action, ``low`` is above ``high``,
+            ``dtype`` is no floating point type, ``compile`` finds no C++ compiler, or an option needs margins.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class MPPI:
             self.importance = Importance(config, self.noise.covariance(config.horizon), self.device, dtype, correlation)
             self._second = torch.zeros_like(self.rest)
         self.temperature, self.checks = make_temperature(config), True
+        self._draw = Draws(self, traceable=type(self).sample is MPPI.sample)
 
     @property
     def scorer(self) -> Scorer:
@@ -115,6 +116,7 @@ class MPPI:
         previous: Tensor | None = None,
         margins: bool = False,
         callback: Callback | None = None,
+        states: bool = True,
     ) -> Plan:
         """Plan from every state.
 
@@ -134,6 +136,7 @@ class MPPI:
                 the cost of change begin there. ``None`` means at rest, and no cost of the first change.
             margins: measure the margins of the samples even if no option needs them.
             callback: called after every iteration; it ends the plan by ``True``.
+            states: keep the samples' trajectories. A plan without them needs less memory, a compiled one much less time.
 
         Returns:
             A :class:`Plan` of batch size ``[batch, candidate]``.
@@ -158,9 +161,8 @@ class MPPI:
         probe = inputs.Probe(given, mean) if self.checks else None
         for iteration in range(self.config.num_iterations):
             mean, proposals = self._reachable(mean, std, given.proposals)
-            drawn = given.pin(self.sample(mean, std, proposals, given.noise_of(iteration)))
-            actions = self.limits(drawn, given.previous)
-            scored = self.charge(given, actions, terminal_value, probe, margins)
+            drawn, actions = self._draw(given, iteration, mean, std, proposals)
+            scored = self.charge(given, actions, terminal_value, probe, margins, states)
             mean, std, weights, log_ratio = self._updated(given, drawn, actions, scored.weighed, mean, std, proposals)
             seen = Iteration(iteration, mean, std, actions, scored.states, scored.costs, weights)
             if callback is not None and callback(seen):

@@ -8,6 +8,8 @@ import torch
 from tensordict import TensorClass
 from torch import Tensor
 
+from pompc.errors import UserError
+
 
 class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, not reductions
     """A plan for every environment and candidate; batch size ``[batch, candidate]``.
@@ -18,7 +20,8 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
         mean: weighted mean of the action sequences ``[..., horizon, action]``.
         std: standard deviation of the sampling distribution after the last update ``[..., horizon, action]``.
         actions: sampled action sequences ``[..., sample, horizon, action]``.
-        states: model trajectories of the samples, the first state included ``[..., sample, horizon + 1, state]``.
+        states: model trajectories of the samples, the first state included ``[..., sample, horizon + 1, state]``; ``None``
+            if they were not kept.
         costs: cost of each sample ``[..., sample]``, without the importance term; infinite for a dropped sample.
         weights: weights ``[..., sample]`` that sum to one; with a control cost they include the importance ratios.
         soft_value: free energy of the samples ``[...]``, in units of cost; with a control cost, of the base density.
@@ -31,13 +34,25 @@ class Plan(TensorClass["shadow"]):  # "shadow": mean and std are fields here, no
     mean: Tensor
     std: Tensor
     actions: Tensor
-    states: Tensor
+    states: Tensor | None
     costs: Tensor
     weights: Tensor
     soft_value: Tensor
     effective_samples: Tensor
     margin: Tensor | None = None
     temperature: Tensor | None = None
+
+    def trajectories(self) -> Tensor:
+        """Return :attr:`states`.
+
+        Raises:
+            UserError: the planner kept none.
+        """
+        if self.states is None:
+            raise UserError(
+                "the plan has no states: leave states=False out, or let the agent's reads_states return True"
+            )
+        return self.states
 
 
 def draw(plan: Plan, generator: torch.Generator | None, *, greedy: bool) -> Tensor:
@@ -64,7 +79,7 @@ class Iteration(NamedTuple):
         mean: the plan so far ``[batch, candidate, horizon, action]``.
         std: standard deviation of the next samples, same shape.
         actions: samples ``[batch, candidate, sample, horizon, action]``.
-        states: their trajectories ``[batch, candidate, sample, horizon + 1, state]``.
+        states: their trajectories ``[batch, candidate, sample, horizon + 1, state]``; ``None`` if they are not kept.
         costs: ``[batch, candidate, sample]``; infinite for a dropped sample.
         weights: ``[batch, candidate, sample]``.
     """
@@ -73,7 +88,7 @@ class Iteration(NamedTuple):
     mean: Tensor
     std: Tensor
     actions: Tensor
-    states: Tensor
+    states: Tensor | None
     costs: Tensor
     weights: Tensor
 

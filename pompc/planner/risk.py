@@ -71,6 +71,7 @@ class Rollouts:
         terminal_value: TerminalValue | None,
         probe: Probe | None,
         margins: bool = False,
+        states: bool = True,
     ) -> Scored:
         """See :meth:`Scorer.__call__`.
 
@@ -88,14 +89,14 @@ class Rollouts:
             for name, value in (("parameters", given.parameters), ("discount", given.discount))
         }
         many = replace(given, state=state, **repeated)
-        scored = self._scorer(many, actions.repeat_interleave(number, 0), terminal_value, probe, margins)
+        scored = self._scorer(many, actions.repeat_interleave(number, 0), terminal_value, probe, margins, states)
         costs = self._risk(scored.costs.unflatten(0, (-1, number)), self._config)
         self._require_sample(costs)
         margin, violation = (
             None if value is None else value.unflatten(0, (-1, number)) for value in (scored.margin, scored.violation)
         )
         return Scored(
-            states=scored.states[::number],
+            states=None if scored.states is None else scored.states[::number],
             costs=costs,
             weighed=costs,
             margin=None if margin is None else margin.amin(1),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from itertools import repeat
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pompc.errors import NonFiniteError, UserError
 from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, LastAction, Simulator, TerminalValue, Terminating
 from pompc.models.simulators import refuse_to_compile, simulated
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Scored, measure, until_end, without_margins
+from pompc.planner.finiteness import finite_costs
 from pompc.planner.inputs import Inputs, Probe
+from pompc.planner.trajectories import require_returned, stack_time
+from pompc.planner.units import Units
 from pompc.planner.weights import until_termination
 from pompc.system.precision import matmul_precision
 from pompc.system.process import require_compiler
@@ -34,11 +37,16 @@ class Scorer:
 
     Attributes:
         discounts: factor of every step and of the last state, from ``config.discount``: ``[horizon + 1]``.
+        margins: the dynamics' margins; ``None`` if they have none.
+        adds_up: whether a trajectory costs the discounted sum of its steps and its end. A variant that charges it otherwise
+            says no, and is given whole trajectories.
 
     Raises:
         UserError: ``config.compile`` is set and there is no C++ compiler, or ``config`` asks for constraints that the
             dynamics do not have.
     """
+
+    adds_up: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -54,17 +62,17 @@ class Scorer:
         self.device = device
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device, dtype=dtype)
         self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
-        self._margins = dynamics.margins if isinstance(dynamics, Constrained) else None
+        self.margins = dynamics.margins if isinstance(dynamics, Constrained) else None
         if config.constrained:
             self._require_margins("planner.hard" if config.hard else "planner.violation_cost")
         self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
-        self._score = self._score_block
+        self._units, self._score = None, self.score_block
         if config.compile:
             refuse_to_compile(dynamics)
             if device.type == "cpu":
                 require_compiler("planner.compile")
-            # One graph per shape: with symbolic shapes the products of small networks are slower.
-            self._score = torch.compile(self._score_block, dynamic=False)
+            self._units = Units(self)
+            self._score = self._units.score
 
     def __call__(
         self,
@@ -73,6 +81,7 @@ class Scorer:
         terminal_value: TerminalValue | None,
         probe: Probe | None,
         margins: bool = False,
+        states: bool = True,
     ) -> Scored:
         """Score the samples of a plan.
 
@@ -82,9 +91,10 @@ class Scorer:
             terminal_value: value of the last state, a return.
             probe: tells non-finite inputs from non-finite costs; ``None`` lets costs be what they are.
             margins: measure the margins even if no option needs them.
+            states: keep the trajectories; without them the compiled planner adds costs up as it rolls out.
 
         Returns:
-            The trajectories and costs of all samples, and their margins if they are measured.
+            The costs of all samples, their trajectories if they are kept, and their margins if they are measured.
 
         Raises:
             UserError: the dynamics, the cost, the margins or the value returned another shape than needed, or there are no
@@ -93,16 +103,28 @@ class Scorer:
         """
         if margins:
             self._require_margins("plan(margins=True)")
+        margins = margins or self.config.constrained
+        rolled = charges = None
         with matmul_precision(self.config.matmul_precision):
-            states, charges, *measured = self._score_in_blocks(
-                given, actions, terminal_value, margins or self.config.constrained
-            )
-        costs, violation = charges.sum(-1), measured[-1] if measured else None
-        costs = costs if probe is None else self._finite_costs(costs, charges, violation, probe)
-        return Scored(states, costs, costs, *measured)
+            if self._units is None or states or not self._units.add_up(given, actions):
+                rolled, charges, *measured = self._score_in_blocks(given, actions, terminal_value, margins)
+                costs = charges.sum(-1)
+            else:
+                costs, *measured = self._units.sums(given, actions, terminal_value, margins)
+
+        def charged() -> Tensor:
+            if charges is not None:
+                return charges
+            again = self.rollout(given.state, actions)
+            return self.evaluate(again, actions, given.parameters, terminal_value, given.discount)
+
+        if probe is not None:
+            violation = measured[-1] if measured else None
+            costs = finite_costs(costs, charged, violation, probe, self.config.drop_nonfinite)
+        return Scored(rolled if states else None, costs, costs, *measured)
 
     def _require_margins(self, asked: str) -> None:
-        if self._margins is None:
+        if self.margins is None:
             raise without_margins(asked)
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
@@ -123,9 +145,45 @@ class Scorer:
         state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
         states = [state]
         for action in actions.unbind(-2):
-            states.append(self.dynamics.step(states[-1], action))
-            _require_returned("dynamics.step", states[-1], state.shape)
-        return _stack_time(states)
+            states.append(self.next(states[-1], action))
+        return stack_time(states)
+
+    def next(self, state: Tensor, action: Tensor) -> Tensor:
+        """Take a step of the dynamics: ``[..., state]``, ``[..., action]`` -> ``[..., state]``.
+
+        Raises:
+            UserError: the dynamics returned another shape than ``state`` has.
+        """
+        then = self.dynamics.step(state, action)
+        require_returned("dynamics.step", then, state.shape)
+        return then
+
+    def final(
+        self, last: Tensor, action: Tensor, parameters: Tensor | None, terminal_value: TerminalValue | None
+    ) -> Tensor:
+        """Charge the last states ``[..., state]`` and the actions before them ``[..., action]``, not discounted: ``[...]``.
+
+        Raises:
+            UserError: the cost or the value did not return one number per state.
+        """
+        if isinstance(self.cost, LastAction):
+            final = self.cost.terminal_after(last, action, parameters)
+        else:
+            final = self.cost.terminal(last, parameters)
+        if terminal_value is not None:
+            final = final - terminal_value(last)
+        require_returned("cost.terminal less the terminal value", final, last.shape[:-1])
+        return final
+
+    def discounts_of(self, discount: Tensor | None) -> Tensor:
+        """Return the factors of every step and of the last state ``[horizon + 1]``.
+
+        Args:
+            discount: of every environment ``[batch]``, for ``[batch, 1, 1, horizon + 1]``; ``None`` takes the config's.
+        """
+        if discount is None:
+            return self.discounts
+        return discount.view(-1, 1, 1, 1) ** torch.arange(self.config.horizon + 1, device=self.device)
 
     def evaluate(
         self,
@@ -150,9 +208,9 @@ class Scorer:
         Raises:
             UserError: the cost or the value did not return one number per state.
         """
-        return self._evaluate(states, actions, parameters, terminal_value, discount, self.config.constrained)[0]
+        return self.charge(states, actions, parameters, terminal_value, discount, self.config.constrained)[0]
 
-    def _evaluate(
+    def charge(
         self,
         states: Tensor,
         actions: Tensor,
@@ -162,20 +220,14 @@ class Scorer:
         margins: bool,
     ) -> tuple[Tensor, ...]:
         """Charge trajectories as :meth:`evaluate`, then return the least margin and the sum of violations if asked to."""
-        discounts = self.discounts
-        if discount is not None:
-            discounts = discount.view(-1, 1, 1, 1) ** torch.arange(self.config.horizon + 1, device=self.device)
+        discounts = self.discounts_of(discount)
         states, parameters = states.movedim(-2, 0), None if parameters is None else parameters.unsqueeze(2)
         now, then, last = states[:-1], states[1:], states[-1]
-        running, terminated = self._judge(now, actions.movedim(-2, 0), then, parameters)
-        final = self._terminal(last, actions, parameters)
-        if terminal_value is not None:
-            final = final - terminal_value(last)
-        _require_returned("cost.running", running, now.shape[:-1])
-        _require_returned("cost.terminal less the terminal value", final, last.shape[:-1])
+        running, terminated = self.judge(now, actions.movedim(-2, 0), then, parameters)
+        final = self.final(last, actions[..., -1, :], parameters, terminal_value)
         measured = ()
-        if self._margins is not None and margins:
-            margin, violation = measure(self._margins, self.config.tighten, now, actions.movedim(-2, 0), then)
+        if self.margins is not None and margins:
+            margin, violation = measure(self.margins, self.config.tighten, now, actions.movedim(-2, 0), then)
             running = running + self.config.violation_cost * violation  # a margin that is no number spoils the cost
             measured = (
                 until_end(margin, terminated, torch.inf).amin(0),
@@ -195,18 +247,24 @@ class Scorer:
         """
         return torch.cat([running, final.unsqueeze(0)])
 
+    def judge(
+        self, now: Tensor, actions: Tensor, then: Tensor, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Charge steps ``[time, ...]`` and tell their terminations, in the form of :class:`Judge`.
+
+        Raises:
+            UserError: the cost did not return one number per step.
+        """
+        running, terminated = self._judge(now, actions, then, parameters)
+        require_returned("cost.running", running, now.shape[:-1])
+        return running, terminated
+
     def _judge_separately(
         self, now: Tensor, actions: Tensor, then: Tensor, parameters: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Ask the cost for its charges and the dynamics for terminations, in the form of :class:`Judge`."""
         running = self.cost.running(now, actions, then, parameters)
         return running, None if self._terminated is None else self._terminated(now, actions, then)
-
-    def _terminal(self, last: Tensor, actions: Tensor, parameters: Tensor | None) -> Tensor:
-        """Charge the last states ``[..., state]`` of ``actions [..., horizon, action]``."""
-        if isinstance(self.cost, LastAction):
-            return self.cost.terminal_after(last, actions[..., -1, :], parameters)
-        return self.cost.terminal(last, parameters)
 
     def _score_in_blocks(
         self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, margins: bool
@@ -227,7 +285,7 @@ class Scorer:
         ]
         return tuple(torch.cat(blocks) for blocks in zip(*scored, strict=True))
 
-    def _score_block(
+    def score_block(
         self,
         state: Tensor,
         actions: Tensor,
@@ -236,43 +294,6 @@ class Scorer:
         discount: Tensor | None,
         margins: bool,
     ) -> tuple[Tensor, ...]:
-        """Roll one block out and charge it; ``torch.compile`` makes one graph of this method."""
+        """Roll one block out and charge it."""
         states = self.rollout(state, actions)
-        return states, *self._evaluate(states, actions, parameters, terminal_value, discount, margins)
-
-    def _finite_costs(self, costs: Tensor, charges: Tensor, violation: Tensor | None, probe: Probe) -> Tensor:
-        """Return the costs ``[batch, candidate, sample]`` if they are finite; the cost of a dropped sample is infinite."""
-        if math.isfinite(costs.sum() + probe.total):  # the only place where a plan waits for the device
-            return costs
-        probe.raise_if_nonfinite()
-        finite = torch.isfinite(costs)
-        if finite.all():  # only the sum over all samples overflowed
-            return costs
-        if self.config.drop_nonfinite and bool(finite.any(-1).all()):
-            return costs.masked_fill(~finite, torch.inf)
-        bad = (~torch.isfinite(charges)).nonzero()
-        if len(bad) == 0:
-            raise NonFiniteError("planner cost", "the sum over the horizon overflows")
-        batch, candidate, sample, step = bad[0].tolist()
-        is_cost = violation is None or math.isfinite(violation[batch, candidate, sample])
-        raise NonFiniteError(
-            "planner cost" if is_cost else "planner margin",
-            f"environment {batch}, candidate {candidate}, sample {sample}, step {step}",
-        )
-
-
-def _stack_time(states: list[Tensor]) -> Tensor:
-    """Stack states ``[..., state]`` along a new dimension before the last, in the memory order of the last state.
-
-    Equations of motion return each entry in a separate block of memory, networks return whole states. With the same order
-    all computations on the trajectories read contiguous memory.
-    """
-    if states[-1].movedim(-1, 0).is_contiguous():
-        return torch.stack([state.movedim(-1, 0) for state in states], dim=1).movedim((0, 1), (-1, -2))
-    return torch.stack(states).movedim(0, -2)
-
-
-def _require_returned(name: str, tensor: Tensor, shape: torch.Size) -> None:
-    """Refuse a result of a user's function in another shape; name the function."""
-    if tensor.shape != shape:
-        raise UserError(f"{name} returned the shape {list(tensor.shape)} where {list(shape)} is needed")
+        return states, *self.charge(states, actions, parameters, terminal_value, discount, margins)

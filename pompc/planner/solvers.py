@@ -41,6 +41,7 @@ class SolverPlanner(MPPI):
         mean: Tensor | None = None,
         is_init: Tensor | None = None,
         first: Tensor | None = None,
+        states: bool = True,
         **sampling: Any,
     ) -> Plan:
         """Solve; see :meth:`MPPI.plan`.
@@ -55,13 +56,13 @@ class SolverPlanner(MPPI):
             )
         mean, value = self.solver(state, parameters, first, mean=mean, is_init=is_init)
         actions = mean.unsqueeze(2)
-        states = self.rollout(state, actions)
-        self.model_steps += actions[..., 0].numel()
+        rolled = self.rollout(state, actions) if states else None
+        self.model_steps += actions[..., 0].numel() * states
         return Plan(
             mean=mean,
             std=torch.zeros_like(mean),
             actions=actions,
-            states=states,
+            states=rolled,
             costs=value.unsqueeze(-1),
             weights=torch.ones_like(value).unsqueeze(-1),
             soft_value=value,

@@ -49,6 +49,9 @@ BENCHMARKS = Registry(
         "planner_compile": Entry(
             "pompc.report.planner_bench:planner_compile", "the plan with a compiled model", subject="carla_racing"
         ),
+        "explicit": Entry(
+            "pompc.report.peers_bench:explicit", "a plan for a planar car beside other packages", subject="mppi"
+        ),
         "latent_compile": Entry(
             "pompc.report.latent_bench:latent_compile", "the plan and the update, compiled", subject="tdmpc2"
         ),

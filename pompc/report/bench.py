@@ -5,10 +5,11 @@ Absolute times depend on the machine; ratios compare two ways of doing the same 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pompc import __version__
+from pompc.errors import UserError
 from pompc.registry import BENCHMARKS
 from pompc.system.files import require_writable
 from pompc.system.process import cpu_model, prepare
@@ -30,14 +32,16 @@ from pompc.training.seeding import isolated
 from .measurement import CUDA, UNITS, BenchSettings, Measurement
 
 OUTPUT = Path("bench.json")
+Results = dict[str, dict[str, float]]
 
 
-def bench(only: str | None, settings: BenchSettings | None = None) -> int:
-    """Measure, print a table and write ``bench.json`` into the current folder.
+def bench(only: str | None, settings: BenchSettings | None = None, out: Path = OUTPUT) -> int:
+    """Measure, print a table and write it to a file.
 
     Args:
         only: name of one measurement; by default all but those on request.
         settings: sizes; by default those of the racing runs.
+        out: the file, ``.json`` or ``.csv``.
 
     Returns:
         The exit code 0.
@@ -45,8 +49,10 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
     Raises:
         UserError: no such measurement, or it cannot run here, or its result cannot be written.
     """
+    if out.suffix not in WRITERS:
+        raise UserError(f"--out {out}: take a name that ends in {' or '.join(WRITERS)}")
     chosen = _unrequested() if only is None else {only: BENCHMARKS.resolve(only)}
-    require_writable(OUTPUT)
+    require_writable(out)
     settings = settings or BenchSettings()
     results, console = {}, Console()
     with threads(1), isolated(0, resolve_device("auto")):
@@ -57,10 +63,28 @@ def bench(only: str | None, settings: BenchSettings | None = None) -> int:
                 with console.status(f"measuring {key}"):
                     results[key] = measure(replace(settings, device=device), BENCHMARKS[name].subject or name)
     console.print(_table(results))
-    content = {"machine": machine(), "measurements": results}
-    OUTPUT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    console.print(f"written: {OUTPUT}", highlight=False)
+    WRITERS[out.suffix](out, results)
+    console.print(f"written: {out}", highlight=False)
     return 0
+
+
+def _write_json(path: Path, results: Results) -> None:
+    content = {"machine": machine(), "measurements": results}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, results: Results) -> None:
+    """Write a row per number; the machine stands in every row, so that files of several machines can be joined."""
+    about = machine()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["measurement", "name", "value", *about])
+        writer.writeheader()
+        for measurement, values in results.items():
+            writer.writerows({"measurement": measurement, "name": n, "value": v, **about} for n, v in values.items())
+
+
+WRITERS: dict[str, Callable[[Path, Results], None]] = {".json": _write_json, ".csv": _write_csv}
+"""How results are written, by the ending of the file's name."""
 
 
 def _unrequested() -> Mapping[str, Measurement]:
@@ -88,7 +112,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _table(results: dict[str, dict[str, float]]) -> Table:
+def _table(results: Results) -> Table:
     table = Table("measurement", "name", "value", "unit", title="speed on this machine, one thread where not said")
     table.columns[2].justify = "right"
     for measurement, values in results.items():

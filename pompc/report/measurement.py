@@ -23,6 +23,7 @@ class BenchSettings:
         iterations: timed training iterations, after one to warm up.
         model_size: of off-policy agents, millions of parameters.
         sequences: per update of an off-policy agent.
+        sizes: samples and steps of the plans beside other packages; ``None`` takes those of the measurement.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -35,8 +36,22 @@ class BenchSettings:
     iterations: int = 3
     model_size: int = 5
     sequences: int = 256
+    sizes: tuple[tuple[int, int], ...] | None = None
     device: str = CPU
 
+
+QUICK = BenchSettings(
+    seconds=0.1,
+    num_envs=4,
+    candidates=2,
+    samples=32,
+    horizon=10,
+    batch_size=256,
+    iterations=1,
+    model_size=1,
+    sequences=32,
+)
+"""Sizes of a look at whether everything runs, in less than a minute."""
 
 Function = Callable[[BenchSettings, str], dict[str, float]]
 """Measures an algorithm or an environment by its name; the names of its numbers end in one of ``UNITS``."""

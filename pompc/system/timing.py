@@ -43,6 +43,30 @@ def durations(
     return best
 
 
+def spent(actions: Mapping[str, Callable[[], object]], seconds: float, rounds: int = 15) -> dict[str, list[float]]:
+    """Measure the processor's seconds per call of every action in every round; the rounds of the actions alternate.
+
+    Other work on the machine takes none of these seconds. They are those of all threads of the process.
+
+    Args:
+        actions: functions by name, each called once more before to warm up.
+        seconds: rough duration for each action; a round has at least one call.
+        rounds: number of rounds.
+    """
+    for action in actions.values():
+        action()
+    found: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            start, calls, passed = time.process_time(), 0, 0.0
+            while passed < seconds / rounds or not calls:
+                action()
+                calls += 1
+                passed = time.process_time() - start
+            found[name].append(passed / calls)
+    return found
+
+
 def duration(action: Callable[[], object], seconds: float, device: torch.device | str = "cpu") -> float:
     """Measure the seconds per call of one action, as :func:`durations` does."""
     return durations({"it": action}, seconds, device)["it"]

@@ -16,6 +16,7 @@ from tensordict import TensorDictBase
 from pompc.config.run_options import EvalConfig, RunConfig
 from pompc.config.spec import RunSpec
 from pompc.data.broken import BROKEN, count, intact
+from pompc.metrics import warn_of_skipped_steps
 from pompc.report.curves import plot_learning_curve
 from pompc.training import checkpoint
 from pompc.training.assemble import assemble
@@ -125,6 +126,7 @@ class Session:
         statistics = {**episode_statistics(data, self.family.info_keys), **filter_statistics(batches)}
         row = {"step": self.counters.step, **statistics, **metrics, **count(data)}
         self.logs["metrics"].write(row)
+        warn_of_skipped_steps(metrics, self.counters.step)
         now = time.perf_counter()
         self.counters.wall_s += now - self._tick
         timing = {

@@ -65,7 +65,8 @@ def test_terminal_value_weight_subtracts_the_learned_value_in_units_of_reward_fr
         agent.act(first_step(agent), explore=False)
         plans.append(agent._last[2])
     plain, valued = plans
-    last = plain.states[..., -1, :]  # five steps from the origin no episode has ended
+    state = agent.encode(first_step(agent)["observation"])
+    last = agent.planner.rollout(state, plain.actions)[..., -1, :]  # five steps from the origin no episode has ended
     torch.testing.assert_close(plain.costs - valued.costs, 2.0 / 0.5 * agent.values(last).mean(0))
 
 

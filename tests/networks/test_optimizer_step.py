@@ -31,3 +31,21 @@ def test_a_non_finite_loss_or_gradient_is_named_and_changes_nothing(factor, root
     with pytest.raises(NonFiniteError, match=r"values loss is not finite \(loss \S+, gradient norm (inf|nan)\)"):
         optimizer_step(torch.optim.SGD([weight], lr=0.1), loss, max_grad_norm=1.0, name="values")
     assert weight.item() == 0
+
+
+@pytest.mark.parametrize("factor", [1.0, torch.nan, torch.inf])
+def test_a_device_skips_a_bad_step_without_waiting(factor, monkeypatch):
+    """A fused optimizer on the CPU stands in for one on a device: both read the flag of bad numbers."""
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizers = [torch.optim.Adam([weight], lr=0.1, fused=True) for weight in weights]
+    for number, (weight, optimizer) in enumerate(zip(weights, optimizers, strict=True)):
+        if number:
+            monkeypatch.setattr("pompc.networks.optimizer_step.waits", lambda device: True)
+        optimizer_step(optimizer, weight.square().sum(), max_grad_norm=1.0, name="policy")
+    torch.testing.assert_close(weights[0], weights[1])
+    before = weights[1].detach().clone(), {k: v.clone() for k, v in optimizers[1].state[weights[1]].items()}
+    norm = optimizer_step(optimizers[1], (weights[1] * factor).sum(), max_grad_norm=1.0, name="policy")
+    skipped = factor != 1.0
+    assert norm.isnan() == skipped
+    assert torch.equal(weights[1], before[0]) == skipped
+    assert all(torch.equal(v, before[1][k]) for k, v in optimizers[1].state[weights[1]].items()) == skipped

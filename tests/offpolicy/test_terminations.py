@@ -173,7 +173,7 @@ def test_renewed_plans_stop_at_a_predicted_end(name, monkeypatch):
         monkeypatch.setattr(agent.replay, "update", lambda *a: None)
         scorer = agent.planner.scorer
         monkeypatch.setattr(
-            scorer, "_evaluate", lambda *a, e=scorer._evaluate, **k: (seen.append(e(*a, **k)[0]) or seen[-1],)
+            scorer, "charge", lambda *a, e=scorer.charge, **k: (seen.append(e(*a, **k)[0]) or seen[-1],)
         )
         agent.reanalyzer(agent, data, torch.zeros(HORIZON + 1, BATCH, dtype=torch.long))
         assert seen, "it planned"

@@ -1,11 +1,14 @@
 """The benchmark: its measurements and its file. No test asks how fast this machine is."""
 
+import csv
+import importlib.machinery
 import importlib.metadata
 import json
 import math
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -174,3 +177,48 @@ def test_racing_over_servers_is_measured_with_one_and_with_two():
         values["two_servers_steps_per_s"] / values["one_server_steps_per_s"]
     )
     assert all(value > 0 for value in values.values())
+
+
+@pytest.mark.parametrize("peer", [True, False])
+def test_plans_are_measured_beside_a_peer_if_it_is_installed(peer, monkeypatch):
+    commanded = []
+
+    class Controller:
+        def __init__(self, dynamics, cost, state_dim, **options):
+            self.state = torch.zeros(options["num_samples"], state_dim)
+            self.step = lambda: cost(dynamics(self.state, self.state[:, :2]), self.state[:, :2])
+
+        def command(self, state):
+            commanded.append(self.step())
+
+    package = ModuleType("pytorch_mppi")
+    package.MPPI, package.__spec__ = Controller, importlib.machinery.ModuleSpec("pytorch_mppi", None) if peer else None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: package.__spec__)
+    monkeypatch.setitem(sys.modules, "pytorch_mppi", package)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    values = BENCHMARKS.resolve("explicit")(replace(TINY, sizes=((8, 3),)), "mppi")
+    names = {"eager_8x3_ms", "eager_8x3_median_ms"}
+    if peer:
+        names |= {"pytorch_mppi_8x3_ms", "pytorch_mppi_8x3_median_ms", "eager_to_pytorch_mppi_8x3_ratio"}
+    assert set(values) == names
+    assert all(value > 0 for value in values.values())
+    assert bool(commanded) == peer
+
+
+def test_a_csv_has_a_row_for_every_number_with_its_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        BENCHMARKS, "resolve", lambda name: Measurement(lambda settings, subject: {"a_ms": 1.0, "b_ms": 2.0})
+    )
+    assert bench("planner", TINY, tmp_path / "speed.csv") == 0
+    rows = list(csv.DictReader((tmp_path / "speed.csv").open()))
+    assert [(row["measurement"], row["name"], float(row["value"])) for row in rows] == [
+        ("planner", "a_ms", 1.0),
+        ("planner", "b_ms", 2.0),
+    ]
+    assert {row["cpu"] for row in rows} == {machine()["cpu"]}
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(BENCHMARKS, "resolve", lambda name: pytest.fail("measured"))
+    with pytest.raises(UserError, match=r"speed.txt: take a name that ends in .json or .csv"):
+        bench(None, TINY, Path("speed.txt"))
