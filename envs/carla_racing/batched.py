@@ -11,12 +11,14 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
+from pompc.system.process import require_compiler
+
 from . import circuit, observation
 from .config import CarlaRacingConfig
 from .physics.opponents import Opponents
 from .physics.ops import TorchOps
 from .physics.road import Road, tabulate
-from .physics.vehicle import Car
+from .physics.vehicle import Car, SingleTrack
 from .plant import plants
 from .task import FRESH, Episode, RacingTask
 from .track.track import Track
@@ -57,6 +59,9 @@ class BatchedRacing(EnvBase):
         seed: of the generator that draws the starts.
         device: of states and tables.
         track: the track of ``config``, if it is already read.
+
+    Raises:
+        UserError: ``config.compile`` is set and there is no C++ compiler.
     """
 
     def __init__(
@@ -77,14 +82,21 @@ class BatchedRacing(EnvBase):
         self._slots = torch.arange(config.num_opponents, device=device, dtype=torch.float32).unsqueeze(-1)
         self._state = torch.zeros(len(Car._fields) + 5 * config.num_opponents + len(Episode._fields), num_envs)
         self._state = self._state.to(device)
+        if config.compile and torch.device(device).type == "cpu":
+            require_compiler("env.compile")
+        self._advance = torch.compile(self._advanced, dynamic=False) if config.compile else self._advanced
         set_specs(self, (observation.size(config.num_opponents),), torch.float32, (*INFO_KEYS, *self.plants.info()))
         self.set_seed(seed)
 
     def unpack(self) -> tuple[Car, Opponents, Episode]:
-        """Split the state into entries ``[num_envs]``; those of the opponents are ``[opponent, num_envs]``."""
+        """Return the entries of the state ``[num_envs]``; those of the opponents are ``[opponent, num_envs]``."""
+        return self._entries(self._state)
+
+    def _entries(self, state: Tensor) -> tuple[Car, Opponents, Episode]:
+        """Split a state into entries ``[num_envs]``; those of the opponents are ``[opponent, num_envs]``."""
         car, count = len(Car._fields), self.config.num_opponents
-        traffic = self._state[car : car + 5 * count].view(5, count, self.num_envs)
-        return Car(*self._state[:car]), Opponents(*traffic), Episode(*self._state[car + 5 * count :])
+        traffic = state[car : car + 5 * count].view(5, count, self.num_envs)
+        return Car(*state[:car]), Opponents(*traffic), Episode(*state[car + 5 * count :])
 
     @staticmethod
     def pack(car: Car, opponents: Opponents, episode: Episode) -> Tensor:
@@ -109,29 +121,38 @@ class BatchedRacing(EnvBase):
             self._state = torch.where(begun, self._state, old)
         self.plants.begin(begun)
         car, opponents, episode = self.unpack()
-        result = self._observed(car, opponents)
+        seen = observation.observe(self.road, car, opponents)
+        result = TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
         zero = torch.zeros(self.num_envs, 1, device=self.device)
         info = {"success": zero, "cost": zero.clone(), "lap_time": episode.lap_time.unsqueeze(-1)}
         return result.update({**info, "speed": car.vx.unsqueeze(-1), **self.plants.info()})
 
-    def _observed(self, car: Car, opponents: Opponents) -> TensorDict:
-        """Observe, without reward or info."""
-        seen = observation.observe(self.road, car, opponents)
-        return TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
-
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        steer, drive = tensordict["action"].clamp(-1.0, 1.0).unbind(-1)
-        car, opponents, episode = self.unpack()
-        moved = self.plants.car.step(car, steer, drive)
+        self._state, seen, scalars = self._advance(self._state, tensordict["action"], self.plants.car)
+        scalars["done"] = scalars["terminated"] | scalars["truncated"]
+        result = TensorDict({"observation": seen}, batch_size=self.batch_size, device=self.device)
+        return result.update({**scalars, **self.plants.info()})
+
+    def _advanced(self, state: Tensor, action: Tensor, plant: SingleTrack) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Move cars and traffic by one step and judge it.
+
+        Args:
+            state: ``[entry, num_envs]``.
+            action: ``[num_envs, 2]``.
+            plant: the cars' equations of motion.
+
+        Returns:
+            The next state, the observation of it ``[num_envs, size]``, and the scalars of the step ``[num_envs, 1]``.
+        """
+        steer, drive = action.clamp(-1.0, 1.0).unbind(-1)
+        car, opponents, episode = self._entries(state)
+        moved = plant.step(car, steer, drive)
         moved = moved._replace(s=self.road.wrap(moved.s))
         opponents = self.task.advance(opponents)
         episode, judgement = self.task.judge(car.s, moved, opponents, episode)
-        self._state = self.pack(moved, opponents, episode)
-        truncated = episode.steps >= self.config.max_steps
         scalars = {key: getattr(judgement, key).unsqueeze(-1) for key in ("reward", "terminated", *INFO_KEYS)}
-        scalars["truncated"] = truncated.unsqueeze(-1)
-        scalars["done"] = scalars["terminated"] | scalars["truncated"]
-        return self._observed(moved, opponents).update({**scalars, **self.plants.info()})
+        scalars["truncated"] = (episode.steps >= self.config.max_steps).unsqueeze(-1)
+        return self.pack(moved, opponents, episode), observation.observe(self.road, moved, opponents), scalars
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything that the next step and the next reset depend on."""

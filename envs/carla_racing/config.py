@@ -51,6 +51,7 @@ class CarlaRacingConfig(Options):
         control_step: time between actions (s).
         substep: time step of the physics (s); divides ``control_step``.
         time_limit: length of an episode (s); it ends truncated.
+        compile: compile a step of the embedded simulator with ``torch.compile``; needs a C++ compiler.
         reward_speed: speed (m/s) along the track that earns a reward of 1 per step.
         off_track_penalty: subtracted when the car's side leaves the track.
         zone_penalty: subtracted when the car enters a danger zone.
@@ -102,6 +103,7 @@ class CarlaRacingConfig(Options):
     control_step: PositiveFloat = 0.05
     substep: Annotated[float, Interval(ge=0.001, le=0.025)] = 0.01
     time_limit: PositiveFloat = 50.0
+    compile: bool = False
     reward_speed: PositiveFloat = 20.0
     off_track_penalty: float = 20.0
     zone_penalty: float = 20.0

@@ -75,6 +75,8 @@ class CarlaServers:
 
     def __init__(self, config: CarlaRacingConfig, track: Track) -> None:
         _require_nominal_car(config)
+        if config.compile:
+            raise UserError("env.compile needs env.backend=embedded: a CARLA server computes its steps itself")
         client_library()
         if config.substeps > MAX_SUBSTEPS:
             raise UserError(

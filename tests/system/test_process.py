@@ -57,13 +57,15 @@ def test_prepare_sets_the_threads_of_torch() -> None:
         prepare(before)
 
 
-@pytest.mark.parametrize("option", ["planner.compile", "algo.compile"])
+@pytest.mark.parametrize(
+    ("option", "env"), [("planner.compile", "acrobot"), ("algo.compile", "acrobot"), ("env.compile", "carla_racing")]
+)
 def test_what_is_to_be_compiled_without_a_compiler_is_one_line(
-    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    option: str, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    run = ["run", "--algo", "tdmpc2", "--env", "acrobot", f"{option}=true", f"run_dir={tmp_path / 'run'}"]
+    run = ["run", "--algo", "tdmpc2", "--env", env, f"{option}=true", f"run_dir={tmp_path / 'run'}"]
     assert cli.main(run) == 2
     assert f"{option} needs a C++ compiler: install g++, or set CXX" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """The batched racing environment: TorchRL's checks, the same episode as gymnasium's, exact snapshots."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -95,6 +96,19 @@ def test_snapshot_continues_bit_for_bit(options):
         again, again_reset = run(other, kept.clone(), controls[20:]), other.reset()
         assert (first == again).all()
         assert (first_reset == again_reset).all()
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
+def test_a_compiled_step_is_the_same_step_and_new_cars_need_no_new_graph():
+    """One substep and no traffic, because they compile in a few seconds."""
+    options = {**DRAWN, "control_step": 0.02, "substep": 0.02, "num_opponents": 0}
+    plain, compiled = (vectorise(3, **options, compile=switch) for switch in (False, True))
+    controls = actions(10, 3)
+    for _ in range(2):
+        expected, found = run(plain, plain.reset(), controls), run(compiled, compiled.reset(), controls)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    entries = torch._dynamo.eval_frame._debug_get_cache_entry_list(type(compiled)._advanced.__code__)
+    assert len(entries) == 1
 
 
 def test_only_masked_environments_are_reset():

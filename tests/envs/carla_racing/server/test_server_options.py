@@ -53,6 +53,11 @@ def test_a_tick_has_at_most_sixteen_physics_steps():
         CarlaRacing(CarlaRacingConfig(backend="carla", substep=0.002))
 
 
+def test_a_server_compiles_nothing():
+    with pytest.raises(UserError, match=r"env.compile needs env.backend=embedded"):
+        CarlaRacing(CarlaRacingConfig(backend="carla", compile=True))
+
+
 @pytest.mark.usefixtures("_installed")
 def test_every_environment_needs_a_server():
     family = CarlaRacing(CarlaRacingConfig(backend="carla", servers=("a:1", "b:2")))
