@@ -11,6 +11,7 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
+from pompc.system.compiling import compiled
 from pompc.system.process import require_compiler
 
 from . import circuit, observation
@@ -84,7 +85,7 @@ class BatchedRacing(EnvBase):
         self._state = self._state.to(device)
         if config.compile and torch.device(device).type == "cpu":
             require_compiler("env.compile")
-        self._advance = torch.compile(self._advanced, dynamic=False) if config.compile else self._advanced
+        self._advance = compiled(self._advanced) if config.compile else self._advanced
         set_specs(self, (observation.size(config.num_opponents),), torch.float32, (*INFO_KEYS, *self.plants.info()))
         self.set_seed(seed)
 

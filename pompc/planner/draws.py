@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from pompc.planner.inputs import Inputs
+from pompc.system.compiling import compiled
 
 if TYPE_CHECKING:
     from pompc.planner.mppi import MPPI
@@ -24,8 +24,8 @@ class Draws:
 
     def __init__(self, planner: MPPI, *, traceable: bool) -> None:
         self._planner = planner
-        compiled = planner.config.compile and traceable and planner.limits.elementwise
-        self._graph = torch.compile(self._made, dynamic=False) if compiled else None
+        worth = planner.config.compile and traceable and planner.limits.elementwise
+        self._graph = compiled(self._made) if worth else None
 
     def __call__(
         self, given: Inputs, iteration: int, mean: Tensor, std: Tensor, proposals: Tensor | None

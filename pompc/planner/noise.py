@@ -200,8 +200,8 @@ class CommonNoise(NoiseOf):
         """See :class:`Noise`; the last three sizes are ``sample, horizon, action``, and the seed replaces ``generator``."""
         key = (device, dtype, shape[-3:])
         if key not in self._drawn:
-            own = torch.Generator(device).manual_seed(self._seed)
-            self._drawn[key] = self._noise(shape[-3:], device, dtype, own)
+            own, host = torch.Generator().manual_seed(self._seed), torch.device("cpu")  # the same draw on every device
+            self._drawn[key] = self._noise(shape[-3:], host, dtype, own).to(device)
         return self._drawn[key].expand(shape)
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pompc.errors import UserError
 from pompc.models.protocols import TerminalValue
 from pompc.planner.constraints import measure
+from pompc.system.compiling import compiled
 
 if TYPE_CHECKING:
     from pompc.planner.inputs import Inputs
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 OPERATIONS = 480
 """Operations of torch in a unit, at most. So many compile in some seconds."""
 MOST_STEPS = 12
+MOST_ENTRIES = 64
+"""Entries of a state that equations of motion compute one by one, at most; networks compute more at once."""
 GRAPHS = 64
 """Graphs of one function in a process, at most: one per planner, shape and length of a unit."""
 BLOCK = 1024
@@ -78,11 +81,10 @@ class Units:
         self._survey: _Survey | None = None
         # All planners of a process share the code of a unit, and a graph more for each would end at eight.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
-        # One graph per shape: with symbolic shapes the products of small networks are slower.
-        self._advance = torch.compile(self._steps, dynamic=False)
-        self._roll = torch.compile(self._states, dynamic=False)
-        self._whole = torch.compile(scorer.score_block, dynamic=False)
-        self._charge = torch.compile(scorer.charge, dynamic=False)
+        self._advance = compiled(self._steps)
+        self._roll = compiled(self._states)
+        self._whole = compiled(self._block)
+        self._charge = compiled(scorer.charge)
 
     def add_up(self, given: Inputs, actions: Tensor) -> bool:
         """Say whether :meth:`sums` can score without states: the horizon has several units, and a step its own charge."""
@@ -133,8 +135,7 @@ class Units:
         sums = _Sums(zero, zero.bool(), zero + torch.inf, zero)
         state, parameters = _first(given.state, actions), _per_sample(given.parameters)
         discounts = scorer.discounts_of(given.discount).movedim(-1, 0)
-        # A unit reads and writes a state entry by entry.
-        state = state.movedim(-1, 0).contiguous().movedim(0, -1)
+        state = _by_entry(state).movedim(0, -1)  # as every unit writes it
         for part, factors in zip(
             actions.split(survey.steps, dim=-2),  # pyright: ignore[reportArgumentType]
             discounts[:-1].split(survey.steps),
@@ -150,8 +151,22 @@ class Units:
         states = []
         for action in actions.unbind(-2):
             state = self._scorer.next(state, action)
-            states.append(state.movedim(-1, 0))
+            states.append(_by_entry(state))
         return torch.stack(states)
+
+    def _block(
+        self,
+        state: Tensor,
+        actions: Tensor,
+        parameters: Tensor | None,
+        terminal_value: TerminalValue | None,
+        discount: Tensor | None,
+        margins: bool,
+    ) -> tuple[Tensor, ...]:
+        """Roll a short horizon out and charge it; one compiled graph."""
+        now = _first(state, actions)
+        states = torch.cat([_by_entry(now).unsqueeze(0), self._states(now, actions)]).movedim((0, 1), (-2, -1))
+        return states, *self._scorer.charge(states, actions, parameters, terminal_value, discount, margins)
 
     def _steps(
         self,
@@ -187,7 +202,7 @@ class Units:
             cost = cost + (charge.masked_fill(ended, 0.0) if terminates else charge)
             ended = ended if over is None else ended | over
             state = then
-        return state.movedim(-1, 0).contiguous().movedim(0, -1), _Sums(cost, ended, margin, violation)
+        return _by_entry(state).movedim(0, -1), _Sums(cost, ended, margin, violation)
 
     def _step(
         self, state: Tensor, action: Tensor, then: Tensor, parameters: Tensor | None, margins: bool
@@ -230,6 +245,14 @@ class Units:
 def _first(state: Tensor, actions: Tensor) -> Tensor:
     """Repeat the first states ``[batch, state]`` for all sequences: ``[batch, candidate, sample, state]``."""
     return state.view(len(state), 1, 1, -1).expand(*actions.shape[:3], -1)
+
+
+def _by_entry(state: Tensor) -> Tensor:
+    """Return states ``[..., state]`` as ``[state, ...]``; small ones are stored entry by entry.
+
+    Their entries are named, so that a compiler need not store them side by side first.
+    """
+    return torch.stack(state.unbind(-1)) if state.shape[-1] <= MOST_ENTRIES else state.contiguous().movedim(-1, 0)
 
 
 def _per_sample(parameters: Tensor | None) -> Tensor | None:
