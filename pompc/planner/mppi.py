@@ -204,8 +204,7 @@ class MPPI:
             a control cost around zero), samples around the mean.
         """
         config = self.config
-        batch, candidates, horizon, action = mean.shape
-        shape = (batch, candidates, config.num_samples, horizon, action)
+        shape = (*mean.shape[:2], config.num_samples, *mean.shape[2:])
         noise = self.noise(shape, self.device, self.dtype, self.generator) if noise is None else noise
         num_proposals = 0 if proposals is None else proposals.shape[2]
         fixed = num_proposals + config.include_mean
