@@ -30,7 +30,7 @@ MOST_ENTRIES = 64
 """Entries of a state that equations of motion compute one by one, at most; networks compute more at once."""
 GRAPHS = 64
 """Graphs of one function in a process, at most: one per planner, shape and length of a unit."""
-BLOCK = 1024
+BLOCK = 4096
 """Sequences that a CPU scores at once, about: its second cache holds what a unit reads and writes for so many."""
 RTOL = 1e-3
 """Relative difference up to which charges of single steps count as those of the whole trajectory: rounding, no more."""
