@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from tensordict import TensorDictBase
@@ -45,6 +45,8 @@ class BoomConfig(OffPolicyConfig):
         simnorm: normalise latent states to simplices (SimNorm); null takes the released rule, not to for 24 to 48 action
             entries.
     """
+
+    simnorm_follows_action: ClassVar[bool] = True
 
     kl_weight: KLWeight = 1.0
     alignment: Literal["density", "likelihood"] = "density"

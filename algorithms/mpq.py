@@ -68,6 +68,8 @@ class MPQConfig(OffPolicyConfig):
         check_setting("blend", self.blend, highest=1.0)
         if self.target_steps is not None:
             raise UserError("algo.target_steps has no effect in mpq, whose targets are of one step: leave it out")
+        if self.dynamics_heads > 1:
+            raise UserError(f"mpq blends rollouts of one head: leave algo.dynamics_heads={self.dynamics_heads} out")
         least = max(self.planner.num_zero_mean + self.planner.include_mean, self.planner.num_elites)
         if self.target_samples < least:
             raise UserError(

@@ -3,7 +3,8 @@
     python results/record.py zoo [RUN ...] --jobs 2
 
 ``runs.yaml`` of the folder says what is run and what is compared with what. A run whose files are stored is not run again;
-a run that was stopped goes on from its checkpoint. In the end the command rewrites the tables.
+a run that was stopped goes on from its checkpoint. In the end the command rewrites the tables, and the figure of every row
+that has one: its runs, and published curves of files that the row names with their tasks.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from pompc.report.curves import Panel, plot_panels
+from pompc.report.learning_curves import read_curve
+from pompc.report.published import matching, read_published, task_key
 
 RESULTS = Path(__file__).parent
 KEPT = ("eval.csv", "eval_episodes.csv", "config.yaml", "run.json")
@@ -180,16 +185,41 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write table.csv, and the table between the marks of README.md."""
+    """Write table.csv, the figures, and the table between the marks of README.md."""
     lines = table(folder)
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, lines[0] if lines else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+    for row, about in read_plan(folder)["rows"].items():
+        if "figure" in about:
+            plot_panels(panels(folder, row), folder / about["figure"]["file"])
     page = folder / "README.md"
     before, _, rest = page.read_text(encoding="utf-8").partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- end -->")
     page.write_text(f"{before}<!-- table -->\n{markdown(lines)}\n<!-- end -->{after}", encoding="utf-8")
+
+
+def panels(folder: Path, row: str) -> list[Panel]:
+    """Make the panels of a row's figure: one per task of its runs, then one per further task with a published curve.
+
+    Args:
+        folder: with ``runs.yaml``, whose ``figure`` of the row has ``published``: tasks by the file with their curves.
+        row: one of its rows.
+    """
+    plan = read_plan(folder)
+    bands = {}
+    for name, tasks in plan["rows"][row]["figure"]["published"].items():
+        path = folder / name
+        bands |= {task_key(task): found for task, found in matching(tasks, read_published(path), path).items()}
+    curves: dict[str, dict[str, Any]] = {}
+    for name in plan["rows"][row]["runs"]:
+        own = curves.setdefault(task_key(plan["runs"][name]["env"].rpartition("/")[2]), {})
+        files = sorted((folder / name).glob("seed*/eval.csv"))
+        if files and (curve := read_curve(files)) is not None:
+            own[name.rpartition("/")[2]] = curve
+    tasks = dict.fromkeys((*curves, *bands))
+    return [Panel(title=task, curves=curves.get(task, {}), bands=bands.get(task, ())) for task in tasks]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Constrained, Judge, Model
+from pompc.models.world_model import WorldModel
 
 
 class Imagination:
@@ -87,6 +88,23 @@ class TaskImagination(Imagination):
     def terminal(self, state: Tensor, parameters: Tensor | None) -> Tensor:
         """Charge the last state as the task does ``[...]``."""
         return self.task.terminal(state, self.nominal if parameters is None else parameters)
+
+
+class HeadImagination(Imagination):
+    """Plan through one head of the dynamics of a learned model.
+
+    Args:
+        model: learned, with heads.
+        head: number of the head.
+    """
+
+    def __init__(self, model: WorldModel, head: int) -> None:
+        super().__init__(model)
+        self._heads, self._head = model, head
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """See :class:`~pompc.models.protocols.Dynamics`."""
+        return self._heads.next_by(self._head, state, self._masked(state, action))
 
 
 PLANNER_COSTS: dict[str, type[Imagination]] = {"reward": Imagination, "task": TaskImagination}

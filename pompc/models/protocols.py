@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pompc.models.world_model import TaskEmbedding
+    from pompc.models.tasks import TaskEmbedding
 
 
 @runtime_checkable

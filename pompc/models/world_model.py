@@ -9,43 +9,13 @@ from torch import Tensor, nn
 
 from pompc.errors import UserError
 from pompc.models.config import ModelSize
+from pompc.models.heads import mean_of
+from pompc.models.tasks import TaskEmbedding
 from pompc.networks.encoders import PixelEncoder, StateEncoder
 from pompc.networks.layers import initialise, mlp, simplices
 from pompc.networks.twohot import TwoHot
 
 IMAGE_SIZE = (64, 64)
-
-
-class TaskEmbedding(nn.Module):
-    """A learned vector, an action mask and a discount for each task of a multi-task model.
-
-    Args:
-        action_masks: 1 for the actions a task has ``[task, action]``.
-        discounts: discount of each task ``[task]``.
-        dim: size of the vector.
-    """
-
-    action_masks: Tensor
-    discounts: Tensor
-
-    def __init__(self, action_masks: Tensor, discounts: Tensor, dim: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(len(discounts), dim)
-        self.register_buffer("action_masks", action_masks, persistent=False)
-        self.register_buffer("discounts", discounts, persistent=False)
-
-    def forward(self, state: Tensor) -> Tensor:
-        """Replace the last entry, the task's index, by its vector: ``[..., latent + 1]`` -> ``[..., latent + dim]``."""
-        return torch.cat([state[..., :-1], self.table(self.index(state))], dim=-1)
-
-    @torch.no_grad()
-    def bound(self) -> None:
-        """Shorten vectors to length one at most, after a step of their optimizer (TD-MPC2's ``max_norm``)."""
-        self.table.weight.copy_(torch.renorm(self.table.weight, 2, 0, 1.0))
-
-    def index(self, state: Tensor) -> Tensor:
-        """Read the task of a state ``[..., latent + 1]``: integers ``[...]``."""
-        return state[..., -1].long()
 
 
 class WorldModel(nn.Module):
@@ -65,9 +35,11 @@ class WorldModel(nn.Module):
         tasks: the tasks; ``None`` for a single task.
         reward_layers: hidden layers of the reward head.
         reward_init: initialises the reward head's last weights.
+        dynamics_heads: heads of the dynamics: networks of one shape that start from other weights.
 
     Attributes:
         input_dim: size of the networks' view of a state.
+        dynamics_heads: heads of the dynamics.
 
     Raises:
         UserError: images are not 64 x 64 pixels.
@@ -85,6 +57,7 @@ class WorldModel(nn.Module):
         tasks: TaskEmbedding | None = None,
         reward_layers: int = 2,
         reward_init: Callable[[Tensor], Tensor] = nn.init.zeros_,
+        dynamics_heads: int = 1,
     ) -> None:
         super().__init__()
         self.two_hot = two_hot
@@ -101,9 +74,13 @@ class WorldModel(nn.Module):
             layers = (size.encoder_dim, size.encoder_layers, size.latent_dim, simnorm_group)
             self.encoder = StateEncoder(inputs, *layers)
         hidden = [size.mlp_dim] * 2
-        self.dynamics = mlp([self.input_dim + action_dim, *hidden, size.latent_dim], last=simplices(simnorm_group))
+        widths = [self.input_dim + action_dim, *hidden, size.latent_dim]
+        self.dynamics = mlp(widths, last=simplices(simnorm_group))
         self.reward_head = mlp([self.input_dim + action_dim, *[size.mlp_dim] * reward_layers, len(two_hot.bins)])
         self.termination_head = mlp([self.input_dim, *hidden, 1]) if episodic else None
+        self.dynamics_heads = dynamics_heads
+        others = (mlp(widths, last=simplices(simnorm_group)) for _ in range(dynamics_heads - 1))
+        self.more_dynamics = nn.ModuleList(others)
         initialise(self)
         reward_init(self.reward_head[-1].weight)  # pyright: ignore[reportArgumentType]
 
@@ -123,9 +100,21 @@ class WorldModel(nn.Module):
         return state if self.tasks is None else self.tasks(state)
 
     def next(self, state: Tensor, action: Tensor) -> Tensor:
-        """Take a latent step: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
-        latent = self.dynamics(torch.cat([self.inputs(state), action], dim=-1))
+        """Take a latent step, the mean of the heads: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
+        return mean_of([self.next_by(head, state, action) for head in range(self.dynamics_heads)])
+
+    def next_by(self, head: int, state: Tensor, action: Tensor) -> Tensor:
+        """Take a latent step by one head: ``[..., state]``, ``[..., action]`` -> ``[..., state]``."""
+        dynamics = self.more_dynamics[head - 1] if head else self.dynamics
+        latent = dynamics(torch.cat([self.inputs(state), action], dim=-1))
         return latent if self.tasks is None else torch.cat([latent, state[..., -1:]], dim=-1)
+
+    def roll_out(self, head: int, state: Tensor, actions: Tensor) -> Tensor:
+        """Roll a head out from ``state [..., state]`` by ``actions [time, ..., action]``: ``[time + 1, ..., state]``."""
+        states = [state]
+        for action in actions:
+            states.append(self.next_by(head, states[-1], action))
+        return torch.stack(states)
 
     def outcome(self, state: Tensor, action: Tensor, next_state: Tensor) -> tuple[Tensor, Tensor]:
         """Judge a step: expected reward ``[...]`` and whether it ended the episode, bool ``[...]``.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pompc.models.world_model import TaskEmbedding
+from pompc.models.tasks import TaskEmbedding
 from pompc.networks.layers import initialise, mlp
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 
 from pompc.data.holding import count_down
-from pompc.models.world_model import TaskEmbedding
+from pompc.models.tasks import TaskEmbedding
 from pompc.schedules import Dial
 from pompc.system.waiting import may_hold
 

@@ -75,7 +75,7 @@ class OffPolicyAgent(MPPIRL):
         self.imitation = ScaledDivergence(config.scale_rate, config.kl_scale_min)
         self.prior: Prior = StoredPlan()
         self.imagination = PLANNER_COSTS[config.planner_cost](self.model)
-        self.planner = parts.make_planner(config, problem, self.imagination, self.discount)
+        self.planner = parts.make_planner(config, problem, self.imagination, self.discount, self.optimism)
         self.horizon = self.planner.config.horizon
         self.replay = parts.make_replay(config, problem, self.replay_extras)
         self.budget = UpdateBudget.of(config, problem)

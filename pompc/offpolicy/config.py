@@ -192,10 +192,8 @@ class OffPolicyConfig(ArchitectureConfig, LookaheadConfig, LearnedPartsConfig):
             raise UserError("algo.batch_size must be at least 2 if a dial moves by the disagreement of value heads")
         if self.planner.discount != 1.0:
             raise UserError("planner.discount has no effect here: set algo.discount, which the planner takes")
-        if self.simnorm is not False and self.size.latent_dim % self.simnorm_group:
-            raise UserError(
-                f"algo.latent_dim={self.size.latent_dim} is no multiple of simnorm_group={self.simnorm_group}"
-            )
+        if self.simnorm or (self.simnorm is None and not self.simnorm_follows_action):
+            self.check_simplices(self.size.latent_dim)
         if self.num_proposals >= self.planner.num_samples:
             raise UserError(
                 f"algo.num_proposals={self.num_proposals} must lie in [0, {self.planner.num_samples}) "
@@ -203,7 +201,9 @@ class OffPolicyConfig(ArchitectureConfig, LookaheadConfig, LearnedPartsConfig):
             )
         if self.optimism and self.planner_cost == "task":
             raise UserError("algo.optimism has no effect with algo.planner_cost=task, which plans without values")
-        self.check_lookahead(heads=self.size.ensemble_size, sequence=self.sequence_steps, proposals=self.num_proposals)
+        self.check_dynamics(self.model)
+        heads = max(self.size.ensemble_size, self.dynamics_heads)
+        self.check_lookahead(heads=heads, sequence=self.sequence_steps, proposals=self.num_proposals)
 
     @property
     def dials(self) -> dict[str, Setting]:

@@ -15,7 +15,8 @@ class LookaheadConfig(AgentConfig):
 
     Attributes:
         optimism: kappa in the planner's value ``log(mean(exp(kappa * value))) / kappa`` over all heads, in units of the
-            return's running scale. 0 is the mean of two heads, ``.inf`` the largest value; a negative one is caution.
+            return's running scale. 0 is the mean of two heads, ``.inf`` the largest value; a negative one is caution. With
+            several ``dynamics_heads`` it weighs the returns through them in the same way.
         target_steps: stored steps whose rewards make up a value target, at most those of a training sequence. Null takes
             one step: a stored one for values of actions, one of the model for values of states.
         proposal_noise: factor on the policy's standard deviation in its proposals; 0 proposes the rollout of its mean.
@@ -31,12 +32,12 @@ class LookaheadConfig(AgentConfig):
         """Refuse options that would have no effect.
 
         Args:
-            heads: size of the value ensemble.
+            heads: heads of the values, or of the dynamics if these are more.
             sequence: transitions of a training sequence.
             proposals: policy rollouts per plan.
 
         Raises:
-            UserError: there is one value head to be optimistic about, sequences are shorter than the steps of a target, or
+            UserError: there is one head to be optimistic about, sequences are shorter than the steps of a target, or
                 all proposals would be the same.
         """
         if self.optimism:

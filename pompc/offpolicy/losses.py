@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pompc.metrics import term_metrics
+from pompc.models.heads import dealt, disagreement, mean_of
 from pompc.models.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -37,11 +38,9 @@ def world_model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tens
     action, state = batch["action"][:-1], model.encode(batch["observation"][0])
     target = encoded_target(agent, batch, state)
     agent.ranges.note(rewards=batch["reward"][:-1], values=target)
-    states = [state]
-    for now in action:
-        states.append(model.next(states[-1], now))
-    states = torch.stack(states)
-    error = (model.latent(states[1:]) - model.latent(batch["encoded"][1:])).square()
+    rolled = [model.roll_out(head, state, action) for head in range(model.dynamics_heads)]
+    states = dealt(rolled)  # what follows learns from the states of all heads, each sequence from one
+    error = mean_of([(model.latent(each[1:]) - model.latent(batch["encoded"][1:])).square() for each in rolled])
     reward = model.two_hot.cross_entropy(model.reward_logits(states[:-1], action), batch["reward"][:-1].squeeze(-1))
     losses = {"consistency_loss": agent.temporal_mean(error), "reward_loss": agent.temporal_mean(reward)}
     mixed = mixed_value_loss(agent, batch, states[:-1], target, losses)
@@ -55,6 +54,8 @@ def world_model_loss(agent: OffPolicyAgent, batch: TensorDictBase) -> tuple[Tens
         logits = model.termination_logits(states[1:])
         losses["termination_loss"] = functional.binary_cross_entropy_with_logits(logits, ended)
         total = total + config.termination_coef * losses["termination_loss"]
+    if len(rolled) > 1:
+        losses["dynamics_disagreement"] = disagreement([model.latent(each[1:]) for each in rolled])
     batch["state"] = states.detach()
     return total, {name: loss.detach() for name, loss in losses.items()}
 

@@ -1,4 +1,7 @@
-"""What the planner takes for the value of a state: the mean of two heads, or a log-mean-exp over all of them."""
+"""What the planner makes of heads that disagree, of values or of dynamics: their mean, or a log-mean-exp over all of them.
+
+Optimism and caution have one number, kappa, wherever a plan meets disagreement.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ class HeadMean:
 
     def __call__(self, critic: Critic, inputs: Tensor) -> Tensor:
         """Value ``inputs [..., input]``: ``[...]``."""
-        return critic.values(inputs, critic.draw()).mean(0)
+        return self.join(critic.values(inputs, critic.draw()))
+
+    def join(self, returns: Tensor) -> Tensor:
+        """Average returns through the heads of the dynamics ``[head, ...]``: ``[...]``."""
+        return returns.mean(0)
 
     def learn(self, target: Tensor) -> dict[str, Tensor]:
         """Learn nothing from value targets ``[time, batch]``; return no metrics."""
@@ -39,7 +46,11 @@ class OptimisticHeads(nn.Module):
 
     def forward(self, critic: Critic, inputs: Tensor) -> Tensor:
         """Value ``inputs [..., input]``: ``[...]``."""
-        return self.scale.value * log_mean_exp(self.scale(critic.values(inputs)), self.kappa)
+        return self.join(critic.values(inputs))
+
+    def join(self, returns: Tensor) -> Tensor:
+        """Average values, or returns through the heads of the dynamics, ``[head, ...]``: ``[...]``."""
+        return self.scale.value * log_mean_exp(self.scale(returns), self.kappa)
 
     @torch.no_grad()
     def learn(self, target: Tensor) -> dict[str, Tensor]:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from pompc.data.replay import SliceReplay
 from pompc.errors import UserError
 from pompc.model_learning.make import explicit_model
-from pompc.models.imagination import Imagination
+from pompc.models.imagination import HeadImagination, Imagination
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Model
-from pompc.models.world_model import TaskEmbedding, WorldModel
+from pompc.models.tasks import TaskEmbedding
+from pompc.models.world_model import WorldModel
 from pompc.networks.critics import Critic, make_critic
 from pompc.networks.layers import INITIALISERS, LAST_WEIGHTS, fuse_activations
 from pompc.networks.policies import POLICIES, LatentPolicy
@@ -28,6 +29,7 @@ from pompc.offpolicy.optimism import HeadMean, OptimisticHeads
 from pompc.offpolicy.proposals import PolicyRollouts
 from pompc.offpolicy.targets import OneStep, StoredReturn
 from pompc.planner import MPPI
+from pompc.planner.ensemble import EnsembleMPPI
 from pompc.problem import Problem
 from pompc.system.precision import warn_of_slow_products
 from pompc.system.process import require_compiler, require_memory
@@ -38,17 +40,25 @@ if TYPE_CHECKING:
 
 
 def make_world_model(config: OffPolicyConfig, problem: Problem) -> WorldModel:
-    """Build the world model that fits an environment."""
+    """Build the world model that fits an environment.
+
+    Raises:
+        UserError: latent states are to be normalised in groups that do not fit.
+    """
+    normalised = config.simnorm_for(problem.action_dim)
+    if normalised:
+        config.check_simplices(config.size.latent_dim)
     return WorldModel(
         problem.image_shape or (problem.observation_dim,),
         problem.action_dim,
         config.size,
-        simnorm_group=config.simnorm_group if config.simnorm_for(problem.action_dim) else None,
+        simnorm_group=config.simnorm_group if normalised else None,
         two_hot=_two_hot(config),
         episodic=config.episodic_for(problem.terminates),
         tasks=_task_embedding(config, problem),
         reward_layers=config.reward_layers,
         reward_init=LAST_WEIGHTS[config.reward_init],
+        dynamics_heads=config.dynamics_heads,
     )
 
 
@@ -144,13 +154,23 @@ def make_proposals(config: OffPolicyConfig) -> PolicyRollouts:
     return PolicyRollouts(config.num_proposals, config.proposal_noise, config.proposals_after)
 
 
-def make_planner(config: OffPolicyConfig, problem: Problem, imagination: Imagination, discount: float) -> MPPI:
-    """Make the planner over a model and a cost."""
+def make_planner(
+    config: OffPolicyConfig,
+    problem: Problem,
+    imagination: Imagination,
+    discount: float,
+    optimism: HeadMean | OptimisticHeads,
+) -> MPPI:
+    """Make the planner over a model and a cost; ``optimism`` joins the returns through several heads of the dynamics."""
     discount = discount if imagination.ends_in_value else config.cost_discount
     iterations = config.iterations_for(problem.action_dim)
     options = dataclasses.replace(config.planner, discount=discount, num_iterations=iterations)
     warn_of_slow_products(options.matmul_precision, problem.device)
-    return MPPI(options, imagination, imagination, problem.action_dim, device=problem.device)
+    given = (options, imagination, imagination, problem.action_dim)
+    if not isinstance(imagination.model, WorldModel) or imagination.model.dynamics_heads == 1:
+        return MPPI(*given, device=problem.device)
+    heads = [HeadImagination(imagination.model, head) for head in range(imagination.model.dynamics_heads)]
+    return EnsembleMPPI(*given, members=heads, join=optimism.join, device=problem.device)
 
 
 def fuse(agent: nn.Module, compiled: bool, device: torch.device) -> None:

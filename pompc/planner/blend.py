@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pompc.errors import UserError
 from pompc.models.protocols import TerminalValue
 from pompc.planner.charge import Charge
 from pompc.planner.constraints import Scored
@@ -78,9 +79,17 @@ class BlendedMPPI(MPPI):
         blend: today's b, in [0, 1]; asked in every plan.
         step_value: the learned value of a state and an action.
         options: those of :class:`MPPI`.
+
+    Raises:
+        UserError: as of :class:`MPPI`, or the config averages over depths.
     """
 
     def __init__(self, *arguments: Any, blend: Callable[[], float], step_value: StepValue, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if self.config.depth_decay:
+            raise UserError(
+                f"planner.depth_decay={self.config.depth_decay} and a blend both weigh the steps of a plan: leave "
+                "planner.depth_decay out"
+            )
         given = (self.config, self.dynamics, self.scorer.cost, self.device, self.dtype)
         self.charge = Charge(self.config, BlendedScorer(*given, blend=blend, step_value=step_value))

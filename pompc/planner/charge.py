@@ -22,6 +22,7 @@ class Charge:
     Args:
         config: options of the planner.
         scorer: rolls samples out and sums their costs.
+        members: rollouts of every sample in the scorer: the members of an ensemble of dynamics.
 
     Attributes:
         scorer: rolls samples out and sums their costs.
@@ -29,11 +30,11 @@ class Charge:
         steps: steps of the dynamics so far.
     """
 
-    def __init__(self, config: MPPIConfig, scorer: Scorer) -> None:
+    def __init__(self, config: MPPIConfig, scorer: Scorer, members: int = 1) -> None:
         self.scorer = scorer
         self._score = Rollouts(config, scorer) if config.num_rollouts > 1 else scorer
         self._change = ChangeCost(config) if config.change_cost else None
-        self._num_rollouts = config.num_rollouts
+        self._num_rollouts = config.num_rollouts * members
         self.hard = Hard(config) if config.hard else None
         self.steps = 0
 

@@ -32,6 +32,9 @@ class MPPIConfig(Options):
         effective_samples: hold this effective sample size instead: every plan finds its own temperature; 0 for the fixed
             one.
         discount: discount of cost per model step.
+        depth_decay: weight of a sample's cost to depth h, relative to that to h + 1, in its mean over the depths from 1 to
+            ``horizon``; each ends in the value of the state there. 0 is the whole horizon alone, 1 all depths alike
+            (:class:`~pompc.planner.depths.DepthScorer`).
         noise: correlation of the samples over time. ``integrated`` is white noise in the change of the action from step
             to step: its standard deviation grows as the root of the step.
         noise_exponent: spectral exponent of coloured noise (0 white, 1 pink, 2 Brownian).
@@ -80,6 +83,7 @@ class MPPIConfig(Options):
     temperature: PositiveFloat = 1.0
     effective_samples: NonNegativeFloat = 0.0
     discount: NonNegativeFloat = 1.0
+    depth_decay: Share = 0.0
     noise: Literal["white", "coloured", "spline", "integrated"] = "white"
     noise_exponent: NonNegativeFloat = 1.0
     noise_knots: PositiveInt = 5
@@ -113,6 +117,11 @@ class MPPIConfig(Options):
         if self.risk != "mean" and self.num_rollouts == 1:
             raise UserError(
                 f"planner.risk={self.risk} compares the rollouts of a sample, and there is one: raise planner.num_rollouts"
+            )
+        if self.depth_decay and self.horizon == 1:
+            raise UserError(
+                f"planner.depth_decay={self.depth_decay} weighs the depths of a rollout, and there is one: raise "
+                "planner.horizon"
             )
         if self.tighten and not self.constrained:
             raise UserError(

@@ -246,6 +246,8 @@ def _require_smooth(planner: MPPI) -> None:
     config, dynamics = planner.config, planner.dynamics
     if config.constrained:
         raise UserError("iLQR knows no constraints on states: leave planner.hard and planner.violation_cost out")
+    if config.depth_decay:
+        raise UserError("iLQR charges the whole horizon: leave planner.depth_decay out")
     if config.change_cost or config.control_cost or config.num_rollouts > 1 or isinstance(planner.limits, RateLimits):
         raise UserError(
             "iLQR knows bounds of the action and the model's cost alone: leave planner.change_cost, planner.control_cost, "

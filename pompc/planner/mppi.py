@@ -10,6 +10,7 @@ from pompc.planner import inputs
 from pompc.planner.charge import Charge, finished
 from pompc.planner.config import MPPIConfig
 from pompc.planner.covariance import make_noise
+from pompc.planner.depths import make_scorer
 from pompc.planner.draws import Draws
 from pompc.planner.importance import Importance
 from pompc.planner.limits import make_limits
@@ -70,7 +71,7 @@ class MPPI:
         self.rest = inputs.rest(self.low, self.high)
         self.limits = make_limits(self.low, self.high, self.rest, max_rate, max_acceleration)
         self._door = inputs.Door(config, action_dim, self.device, dtype)
-        self.charge = Charge(config, Scorer(config, dynamics, cost, self.device, dtype))
+        self.charge = Charge(config, make_scorer(config, dynamics, cost, self.device, dtype))
         self.noise, init_std, correlation = make_noise(config, action_dim, dtype)
         self.init_std = init_std.to(self.device)
         self.importance, self._second = None, self.rest
@@ -206,8 +207,7 @@ class MPPI:
         config = self.config
         shape = (*mean.shape[:2], config.num_samples, *mean.shape[2:])
         noise = self.noise(shape, self.device, self.dtype, self.generator) if noise is None else noise
-        num_proposals = 0 if proposals is None else proposals.shape[2]
-        fixed = num_proposals + config.include_mean
+        fixed = config.include_mean + (0 if proposals is None else proposals.shape[2])
         deviation = noise * std.unsqueeze(2)
         deviation[:, :, :fixed] = 0.0
         actions = deviation + mean.unsqueeze(2)
@@ -215,7 +215,7 @@ class MPPI:
             zero = slice(fixed, fixed + config.num_zero_mean)
             actions[:, :, zero] = deviation[:, :, zero] + self._second
         if proposals is not None:
-            actions[:, :, :num_proposals] = proposals
+            actions[:, :, : proposals.shape[2]] = proposals
         return actions
 
     def update(

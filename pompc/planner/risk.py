@@ -91,7 +91,8 @@ class Rollouts:
         many = replace(given, state=state, **repeated)
         scored = self._scorer(many, actions.repeat_interleave(number, 0), terminal_value, probe, margins, states)
         costs = self._risk(scored.costs.unflatten(0, (-1, number)), self._config)
-        self._require_sample(costs)
+        if self._config.drop_nonfinite:
+            require_sample(costs, "every sample has a rollout that fails")
         margin, violation = (
             None if value is None else value.unflatten(0, (-1, number)) for value in (scored.margin, scored.violation)
         )
@@ -103,13 +104,18 @@ class Rollouts:
             violation=None if violation is None else violation.mean(1),
         )
 
-    def _require_sample(self, costs: Tensor) -> None:
-        """Refuse ``costs [batch, candidate, sample]`` if all samples of a candidate are dropped."""
-        if not self._config.drop_nonfinite:
-            return
-        lacking = (~costs.isfinite().any(-1)).nonzero()
-        if len(lacking):
-            batch, candidate = lacking[0].tolist()
-            raise NonFiniteError(
-                "planner cost", f"environment {batch}, candidate {candidate}: every sample has a rollout that fails"
-            )
+
+def require_sample(costs: Tensor, otherwise: str) -> None:
+    """Require that no candidate has lost all its samples.
+
+    Args:
+        costs: infinite for a dropped sample ``[batch, candidate, sample]``.
+        otherwise: why samples are dropped, for the error.
+
+    Raises:
+        NonFiniteError: all samples of a candidate are dropped.
+    """
+    lacking = (~costs.isfinite().any(-1)).nonzero()
+    if len(lacking):
+        batch, candidate = lacking[0].tolist()
+        raise NonFiniteError("planner cost", f"environment {batch}, candidate {candidate}: {otherwise}")

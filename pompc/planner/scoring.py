@@ -38,8 +38,7 @@ class Scorer:
     Attributes:
         discounts: factor of every step and of the last state, from ``config.discount``: ``[horizon + 1]``.
         margins: the dynamics' margins; ``None`` if they have none.
-        adds_up: whether a trajectory costs the discounted sum of its steps and its end. A variant that charges it otherwise
-            says no, and is given whole trajectories.
+        adds_up: whether a trajectory costs the sum of its steps and its end; a variant that says no is given all states.
 
     Raises:
         UserError: ``config.compile`` is set and there is no C++ compiler, or ``config`` asks for constraints that the
@@ -222,26 +221,27 @@ class Scorer:
         """Charge trajectories as :meth:`evaluate`, then return the least margin and the sum of violations if asked to."""
         discounts = self.discounts_of(discount)
         states, parameters = states.movedim(-2, 0), None if parameters is None else parameters.unsqueeze(2)
-        now, then, last = states[:-1], states[1:], states[-1]
-        running, terminated = self.judge(now, actions.movedim(-2, 0), then, parameters)
-        final = self.final(last, actions[..., -1, :], parameters, terminal_value)
+        actions, now, then = actions.movedim(-2, 0), states[:-1], states[1:]
+        running, terminated = self.judge(now, actions, then, parameters)
+        final = self.ends(then, actions, parameters, terminal_value)
         measured = ()
         if self.margins is not None and margins:
-            margin, violation = measure(self.margins, self.config.tighten, now, actions.movedim(-2, 0), then)
+            margin, violation = measure(self.margins, self.config.tighten, now, actions, then)
             running = running + self.config.violation_cost * violation  # a margin that is no number spoils the cost
-            measured = (
-                until_end(margin, terminated, torch.inf).amin(0),
-                until_end(violation, terminated, 0.0).sum(0),
-            )
-        charges = self.charged(running, final, now, actions.movedim(-2, 0)).movedim(0, -1) * discounts
+            measured = until_end(margin, terminated, torch.inf).amin(0), until_end(violation, terminated, 0.0).sum(0)
+        charges = self.charged(running, final, now, actions).movedim(0, -1) * discounts
         return until_termination(charges, None if terminated is None else terminated.movedim(0, -1)), *measured
+
+    def ends(self, then: Tensor, actions: Tensor, parameters: Tensor | None, value: TerminalValue | None) -> Tensor:
+        """Charge the last of ``then [horizon, ..., state]`` as :meth:`final`; a variant may charge the others, too."""
+        return self.final(then[-1], actions[-1], parameters, value)
 
     def charged(self, running: Tensor, final: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Join what the steps and the last state are charged ``[horizon + 1, ...]``, before the discount.
 
         Args:
             running: cost of every step, violations included ``[horizon, ...]``.
-            final: cost of the last state ``[...]``.
+            final: what :meth:`ends` returned, here the cost of the last state ``[...]``.
             state: the states that the steps leave ``[horizon, ..., state]``; a variant may value them.
             action: ``[horizon, ..., action]``.
         """

@@ -211,6 +211,13 @@ _SETTINGS: dict[str, Entry] = {
         page="cacto",
         paper="Grandesso et al. 2023",
     ),
+    "efficient_tdmpc": _CLASSES["tdmpc2"].named(
+        "tdmpc2",
+        "TD-MPC2 whose planner averages returns over an ensemble of dynamics and over rollout depths",
+        {"algo.dynamics_heads": 3, "planner.depth_decay": 1.0},
+        page="efficient_tdmpc",
+        paper="Evers et al. 2026",
+    ),
     "tdmpc_square_late": _SQUARE.named(
         "tdmpc_square",
         "TD-M(PC)^2 whose pull to the plans begins later: threshold 10 instead of 2",

@@ -86,7 +86,7 @@ def plot_panels(
     (:func:`pompc.report.statistics.curve_band`). The mean is pale where not all runs are. An open dot ends the line of a
     run that goes on. If all runs of a method have ended before the longest curve, the last mean over all of them goes on,
     dashed, or dotted beside published curves, which are dashed. Published curves reach as far as the panel's own curves,
-    and at least to their first point after step 0.
+    and at least to their first point after step 0; alone in a panel they reach to their end.
 
     Args:
         panels: the panels in reading order.
@@ -137,7 +137,8 @@ def plot_panels(
 def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
     """Draw one panel: published bands behind, then the methods, continued with their last values."""
     end = max((curve.places[-1] for curve in panel.curves.values()), default=0.0)
-    limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][:1])])
+    shown_at_least = slice(1) if panel.curves else slice(None)
+    limit = max([end, *(step for band in panel.bands for step in band.steps[band.steps > 0][shown_at_least])])
     for band in panel.bands:
         shown, colour = band.until(limit), looks[band.label].colour
         axes.fill_between(shown.steps, shown.low, shown.high, alpha=0.15, color=colour, linewidth=0)

@@ -13,7 +13,7 @@ import numpy as np
 from pompc.errors import UserError
 
 COLUMNS = ("method", "task", "env_steps", "seed", "return")
-INTERVAL = ("mean", "ci_lo", "ci_hi")
+INTERVAL, DEVIATION = ("mean", "ci_lo", "ci_hi"), ("mean", "std")
 UNTAGGED_SOURCE = "TD-MPC2 repository"  # of a method without ``@source``
 SHORT_DOMAINS = {"ball-in-cup": "cup", "point-mass": "pointmass"}
 
@@ -94,8 +94,8 @@ def task_key(task: str) -> str:
 def read_published(path: Path) -> dict[str, list[Band]]:
     """Read the bands of every task from a CSV with the columns ``method,task,env_steps,seed,return``.
 
-    A method's seeds are either numbers (the band goes from the lowest to the highest) or ``mean``, ``ci_lo`` and
-    ``ci_hi``.
+    A method's seeds are numbers (the band goes from the lowest to the highest), ``mean``, ``ci_lo`` and ``ci_hi``, or
+    ``mean`` and ``std`` (the band is one standard deviation to either side).
 
     Returns:
         Bands by :func:`task_key`, in the file's order of methods.
@@ -175,10 +175,13 @@ def _band(path: Path, task: str, method: str, curve: dict[float, dict[str, float
     elif all(values.keys() == set(INTERVAL) for values in curve.values()):
         rows = [tuple(curve[step][name] for name in INTERVAL) for step in steps]
         extent = "mean, interval"
+    elif all(values.keys() == set(DEVIATION) for values in curve.values()):
+        rows = [(at["mean"], at["mean"] - at["std"], at["mean"] + at["std"]) for at in (curve[step] for step in steps)]
+        extent = "mean, standard deviation"
     else:
         raise UserError(
             f"{path}: the seeds of {method} on {task} are {', '.join(sorted(seeds))}, but they must be whole numbers, or "
-            f"{', '.join(INTERVAL)} at every step"
+            f"{', '.join(INTERVAL)} at every step, or {', '.join(DEVIATION)}"
         )
     mean, low, high = np.array(rows, dtype=float).T
     return Band(method=method, extent=extent, steps=np.array(steps), mean=mean, low=low, high=high)

@@ -124,6 +124,7 @@ _MODEL = {
     "model_loss": (LOSS, "loss of the world model and the values"),
     "model_grad_norm": ("gradient", "norm of its gradient before clipping"),
     "consistency_loss": (LOSS, "error of predicted latent states"),
+    "dynamics_disagreement": ("latent", "root mean square distance of the dynamics' heads from their mean", "min"),
     "reward_loss": (LOSS, "error of predicted rewards"),
     "termination_loss": (LOSS, "error of predicted terminations"),
     "model_error": ("observation", "mean absolute error of the model in one step"),

@@ -33,10 +33,11 @@ RELATIVES = {
     "awac": "multitask",
     "bc": "linear_system",
     "bc_sac": "gym/Pendulum-v1",
+    "efficient_tdmpc": "acrobot",
     "tdmpc_square_late": "linear_system",
     "tdmpc_square_arc75": "gym/Pendulum-v1",
 }
-"""Off-policy algorithms and settings that differ from one above in a loss alone, each with one environment."""
+"""Off-policy algorithms and settings that differ from one above in a loss or a mean, each with one environment."""
 ON_POLICY = tuple(
     name for name in ALGORITHMS if name not in (*OFF_POLICY, *RELATIVES, *KNOWN_MODEL, *LEARNS_FROM_AN_EXPERT)
 )

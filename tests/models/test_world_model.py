@@ -6,7 +6,8 @@ import torch
 from pompc.models import Judge, Model
 from pompc.models.config import SIZES, ModelSize
 from pompc.models.imagination import Imagination
-from pompc.models.world_model import TaskEmbedding, WorldModel
+from pompc.models.tasks import TaskEmbedding
+from pompc.models.world_model import WorldModel
 from pompc.networks.critics import Critic
 from pompc.networks.policies import SquashedGaussian
 from pompc.networks.twohot import TwoHot

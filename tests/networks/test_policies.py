@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
-from pompc.models.world_model import TaskEmbedding
+from pompc.models.tasks import TaskEmbedding
 from pompc.networks.policies import POLICIES, PolicySample, gaussian_kl
 
 NAMES = list(POLICIES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import tiny
@@ -14,6 +15,7 @@ from pompc.errors import UserError
 from pompc.networks.ensembles import log_mean_exp
 from pompc.networks.scale import RunningScale
 from pompc.planner import MPPIConfig
+from pompc.registry import ALGORITHMS
 
 HEADS = torch.tensor([[3.0, -1.0], [1.0, 5.0], [8.0, 5.0]])
 
@@ -41,6 +43,30 @@ def test_without_optimism_the_planner_sees_the_mean_of_two_drawn_heads(cls):
     agent.critic.draw = lambda: torch.tensor([2, 0])
     assert torch.equal(agent.terminal_value()(agent.encode(torch.randn(2, 3))), HEADS[[2, 0]].mean(0))
     assert not [name for name in agent.state_dict() if name.startswith("optimism")]
+
+
+@pytest.mark.parametrize("cls", [TDMPC2, BMPC])
+def test_one_number_goes_from_caution_through_the_mean_to_optimism(cls):
+    state, scale = torch.randn(2, 3), [-math.inf, -2.0, 2.0, math.inf]
+    agents = [agent_of(cls, optimism=kappa) for kappa in scale]
+    least, cautious, bold, most = (agent.terminal_value()(agent.encode(state)) for agent in agents)
+    assert torch.equal(least, HEADS.amin(0))
+    assert torch.equal(most, HEADS.amax(0))
+    assert ((least < cautious) & (cautious < HEADS.mean(0)) & (HEADS.mean(0) < bold) & (bold < most)).all()
+    for agent, sign in zip(agents, (-1, -1, 1, 1), strict=True):  # returns through heads of the dynamics, too
+        assert ((agent.optimism.join(HEADS) - HEADS.mean(0)).sign() == sign).all()
+    assert torch.equal(agent_of(cls).optimism.join(HEADS), HEADS.mean(0))
+
+
+def test_no_algorithm_has_another_key_for_disagreement_in_a_plan():
+    words = re.compile("optimis|pessimis|cauti|penalt|bonus|disagree|uncertain")
+    keys = set()
+    for name in ALGORITHMS.builtin:
+        config = ALGORITHMS.resolve(name).Config
+        keys |= {field.name for field in dataclasses.fields(config)}
+    assert {key for key in keys | {field.name for field in dataclasses.fields(MPPIConfig)} if words.search(key)} == {
+        "optimism"
+    }
 
 
 @pytest.mark.parametrize("cls", [TDMPC2, BMPC])

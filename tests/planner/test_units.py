@@ -10,6 +10,7 @@ from pompc.models import FunctionModel
 from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.blend import BlendedMPPI
 from pompc.planner.counted import CountedNoise
+from pompc.planner.ensemble import EnsembleMPPI
 from pompc.planner.noise import WhiteNoise
 from pompc.planner.units import MOST_STEPS, _lengths
 
@@ -104,6 +105,23 @@ def test_every_environment_has_its_discount_and_every_candidate_its_parameters()
 @pytest.mark.parametrize("options", [{"violation_cost": 2.0}, {"hard": True, "tighten": 0.05}])
 def test_units_measure_the_same_margins(options):
     compare(Line(1.5), {"margins": True}, **options)
+
+
+@pytest.mark.parametrize("end", [torch.inf, 1.2])
+def test_costs_averaged_over_depths_are_those_of_the_eager_plan(end):
+    compare(Braked(end), {"terminal_value": lambda state: -state[..., 0].abs()}, discount=0.9, depth_decay=0.5)
+
+
+def test_an_ensemble_is_a_unit_per_member():
+    members = [Line(1.2), Braked(), Line()]
+    state, noise = torch.randn(3, 1), torch.randn(1, 3, 1, SAMPLES, HORIZON, 1)
+    found = []
+    for compiled in (False, True):
+        config = MPPIConfig(horizon=HORIZON, num_samples=SAMPLES, temperature=0.3, compile=compiled)
+        mppi = EnsembleMPPI(config, members[0], members[0], 1, members=members, join=lambda returns: returns.mean(0))
+        found.append(mppi.plan(state, noise=noise, states=not compiled))
+    torch.testing.assert_close(found[1].costs, found[0].costs, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[1].mean, found[0].mean, rtol=1e-4, atol=1e-5)
 
 
 def test_the_last_action_is_charged():

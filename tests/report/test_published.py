@@ -75,6 +75,13 @@ def test_a_band_ends_at_the_limit_or_at_its_own_end():
         np.testing.assert_array_equal(band().until(limit).steps, [0, 100, 200])
 
 
+def test_published_curves_alone_reach_to_their_end(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.append(figure))
+    plot_panels([Panel(title="t", curves={}, bands=[band()])], tmp_path / "out.png")
+    assert figures[0].axes[0].dataLim.intervalx == pytest.approx((0, 200))
+
+
 @pytest.mark.parametrize(("reach", "shown"), [(40, 100), (150, 150), (900, 900)])
 def test_the_axis_goes_as_far_as_our_runs_and_to_the_first_published_point(tmp_path, monkeypatch, reach, shown):
     (tmp_path / "eval.csv").write_text(f"step,reward,seed\n0,1,0\n{reach},2,0\n")

@@ -7,6 +7,7 @@ import pytest
 
 from pompc.config.spec import configure
 from pompc.registry import ALGORITHMS
+from pompc.report.published import read_published
 
 RESULTS = Path(__file__).parents[2] / "results"
 FOLDERS = sorted(path.parent for path in RESULTS.glob("*/runs.yaml"))
@@ -66,3 +67,39 @@ def test_an_evaluation_on_another_plant_is_a_line_of_its_own(script, tmp_path):
     assert (heavy["cost"], heavy["seeds"]) == ("1", 2)
     (job, *_) = script["jobs"](tmp_path)
     assert job.shifted == {"heavy": {"env.mass": 1.2}}
+
+
+def test_a_figure_has_the_runs_over_their_task_and_the_other_published_tasks_alone(script, tmp_path):
+    head = "method,task,env_steps,seed,return\n"
+    (tmp_path / "runs.yaml").write_text(
+        "runs:\n  family/a: {algo: tdmpc2, env: dmc/walker-walk}\n  family/b: {algo: boom, env: dmc/walker-walk}\n"
+        "rows: {first: {runs: [family/a, family/b], figure: {file: f.png, published: {p.csv: [walker-walk, dog-run]}}}}\n"
+    )
+    points = [
+        f"boom@repo,{task},{step},mean,{step}\nboom@repo,{task},{step},std,2\n"
+        for task in ("walker-walk", "dog-run", "fish-swim")
+        for step in (0, 100, 200)
+    ]
+    (tmp_path / "p.csv").write_text(head + "".join(points))
+    stored = tmp_path / "family" / "a" / "seed0"
+    stored.mkdir(parents=True)
+    (stored / "eval.csv").write_text("step,reward,seed\n0,1,0\n50,2,0\n")
+    ours, alone = script["panels"](tmp_path, "first")
+    assert (ours.title, list(ours.curves), [band.label for band in ours.bands]) == (
+        "walker-walk",
+        ["a"],
+        ["boom (repo: mean, standard deviation)"],
+    )
+    assert (alone.title, dict(alone.curves)) == ("dog-run", {})
+    assert alone.bands[0].low.tolist() == [-2, 98, 198]
+    assert alone.bands[0].high.tolist() == [2, 102, 202]
+
+
+def test_the_published_curves_of_boom_are_whole():
+    bands = read_published(RESULTS / "boom" / "published.csv")
+    assert len(bands) == 14
+    for task, found in bands.items():
+        assert {band.method.partition("@")[0] for band in found} == {"tdmpc2", "bmpc", "boom"}, task
+        assert {len(band.steps) for band in found} == {20 if task.startswith("h1hand") else 21}
+    ends = {band.method.partition("@")[0]: band.mean[-1] for band in bands["humanoid-run"]}
+    assert ends["boom"] > ends["tdmpc2"]

@@ -55,6 +55,7 @@ ALGORITHMS = {
     "awac": _LATENT,
     "bc": _LATENT,
     "bc_sac": _LATENT,
+    "efficient_tdmpc": _LATENT,
     "tdmpc_square_late": _LATENT,
     "tdmpc_square_arc75": (*_LATENT, "algo.num_proposals=12"),
     "polo": (*_LATENT, "algo.num_proposals=0", *_SHORT, "algo.target_steps=3"),

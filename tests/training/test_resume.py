@@ -36,6 +36,7 @@ RUNS = [
     pytest.param("boom", "gym/Pendulum-v1", ("algo.alignment=likelihood",), id="boom-gym-likelihood"),
     pytest.param("gem_mpc", "gym/Pendulum-v1", ("kl_weight={schedule: balance, every: 3}",), id="gem_mpc-balance"),
     pytest.param("awac", "gym/Pendulum-v1", (), id="awac-gym"),
+    pytest.param("efficient_tdmpc", "gym/Pendulum-v1", ("algo.optimism=-1.0",), id="efficient_tdmpc-cautious"),
     pytest.param("bmpc", "gym/Pendulum-v1", (), id="bmpc-gym"),
     pytest.param("pompc", "acrobot", ("algo.prior=reverse", "algo.soft_target=true"), id="pompc-reverse-soft"),
     pytest.param("pompc", "acrobot", ("algo.prior=plan", "algo.soft_target=true"), id="pompc-plan-soft"),
