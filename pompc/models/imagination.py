@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from pompc.errors import UserError
 from pompc.models.known import KnownModel
 from pompc.models.protocols import Constrained, Judge, Model
+from pompc.models.unrolling import Beginning, Unrolled, begin, unroll, unrolls
 from pompc.models.world_model import WorldModel
 
 
@@ -20,6 +23,7 @@ class Imagination:
     Attributes:
         ends_in_value: whether the cost has the units of values, so that an agent may add one at the end of the horizon.
         margins: the model's, if it is :class:`~pompc.models.protocols.Constrained`; then this object is. Otherwise None.
+        begin: prepares a plan in a world model: this object is :class:`~pompc.models.protocols.Unrolling`. Otherwise None.
     """
 
     ends_in_value = True
@@ -27,6 +31,7 @@ class Imagination:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.margins = model.margins if isinstance(model, Constrained) else None
+        self.begin = partial(begin, model) if unrolls(model) else None
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         """See :class:`~pompc.models.protocols.Dynamics`."""
@@ -38,6 +43,11 @@ class Imagination:
         """See :class:`~pompc.models.protocols.Judge`; the terminations are ``None`` if the model predicts none."""
         reward, ended = self.model.outcome(state, self._masked(state, action), next_state)
         return -reward, ended if self.model.terminates else None
+
+    def unroll(self, beginning: Beginning, actions: Tensor) -> Unrolled:
+        """See :class:`~pompc.models.protocols.Unrolling`."""
+        assert unrolls(self.model)
+        return unroll(self.model, beginning, self._masked(beginning.state[:, None, None, None], actions))
 
     def running(self, state: Tensor, action: Tensor, next_state: Tensor, parameters: Tensor | None) -> Tensor:
         """See :class:`~pompc.models.protocols.Cost`."""

@@ -6,12 +6,13 @@ compiles, and it runs inside one rollout batch ``[batch, candidate, sample]``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 if TYPE_CHECKING:
     from pompc.models.tasks import TaskEmbedding
+    from pompc.models.unrolling import Unrolled
 
 
 @runtime_checkable
@@ -107,6 +108,19 @@ class Judge(Protocol):
 
         ``None`` instead of the terminations means that no step ends an episode.
         """
+        ...
+
+
+@runtime_checkable
+class Unrolling(Protocol):
+    """A model that rolls out and judges whole sequences together, and prepares itself for a plan."""
+
+    def begin(self, state: Tensor) -> Any:
+        """Compute what all samples of a plan from ``state [batch, state]`` share: a tuple of tensors."""
+        ...
+
+    def unroll(self, beginning: Any, actions: Tensor) -> Unrolled:
+        """Roll out and judge ``actions [batch, candidate, sample, horizon, action]`` from what :meth:`begin` returned."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from itertools import pairwise, zip_longest
+from itertools import islice, pairwise, zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,17 @@ def centred(x: Tensor, layers: Iterable[tuple[Tensor, Tensor, Finish]]) -> Tenso
     return x
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute ``W x + b`` for ``x [..., sample, in]``, as :func:`centred` does if the context asks for it.
+
+    Args:
+        x: samples.
+        weight: ``[out, in]``.
+        bias: ``[out]``.
+    """
+    return centred(x, [(weight, bias, nn.Identity())]) if products_are_centred() else functional.linear(x, weight, bias)
+
+
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """Compute ``x W'``; for an ensemble ``[member, group, sample, in]`` by ``[member, out, in]``."""
     if weight.ndim == 2:
@@ -115,13 +126,31 @@ class MLP(nn.Sequential):
         """Map ``[..., in]`` to ``[..., out]``."""
         return centred(input, self._layers()) if products_are_centred() else super().forward(input)
 
+    @property
+    def first(self) -> nn.Linear:
+        """The first linear layer."""
+        return self._linear(self[0])
+
+    def after_first(self, first: Tensor) -> Tensor:
+        """Evaluate what follows the product of the first layer: ``[..., hidden]`` to ``[..., out]``."""
+        x = self[0].finish(first) if isinstance(self[0], NormedLinear) else first
+        rest = islice(self._layers(), 1, None)
+        if products_are_centred():
+            return centred(x, rest)
+        for weight, bias, finish in rest:
+            x = finish(functional.linear(x, weight, bias))
+        return x
+
     def _layers(self) -> Iterator[tuple[Tensor, Tensor, Finish]]:
         for part in self:
-            if isinstance(part, NormedLinear):
-                yield part.linear.weight, part.linear.bias, part.finish
-            else:
-                assert isinstance(part, nn.Linear)
-                yield part.weight, part.bias, nn.Identity()
+            linear = self._linear(part)
+            yield linear.weight, linear.bias, part.finish if isinstance(part, NormedLinear) else nn.Identity()
+
+    @staticmethod
+    def _linear(part: nn.Module) -> nn.Linear:
+        linear = part.linear if isinstance(part, NormedLinear) else part
+        assert isinstance(linear, nn.Linear)
+        return linear
 
 
 def mlp(sizes: list[int], last: Finish | None = None) -> MLP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pompc.errors import NonFiniteError, UserError
 from pompc.planner.config import MPPIConfig
+from pompc.planner.once import Once
 
 Pattern = tuple[str | int, ...]
 Kind = tuple[torch.Size, torch.dtype, torch.device]
@@ -49,6 +50,7 @@ class Inputs:
         first: ``[batch, action]``.
         noise: ``[iteration, batch, candidate, num_samples, horizon, action]``.
         candidates: number of candidates.
+        once: what the iterations of this plan share.
     """
 
     state: Tensor
@@ -61,6 +63,12 @@ class Inputs:
     first: Tensor | None
     noise: Tensor | None
     candidates: int
+    once: Once = field(default_factory=Once)
+
+    @property
+    def num_proposals(self) -> int:
+        """Number of proposals."""
+        return 0 if self.proposals is None else self.proposals.shape[2]
 
     def noise_of(self, iteration: int) -> Tensor | None:
         """Return the noise of an iteration ``[batch, candidate, num_samples, horizon, action]``; ``None`` to draw it."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from itertools import repeat
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from pompc.models.protocols import Constrained, Cost, Dynamics, Judge, LastAction, Simulator, TerminalValue, Terminating
+from pompc.models.protocols import (
+    Constrained,
+    Cost,
+    Dynamics,
+    Judge,
+    LastAction,
+    Simulator,
+    TerminalValue,
+    Terminating,
+    Unrolling,
+)
 from pompc.models.simulators import refuse_to_compile, simulated
+from pompc.planner.blocks import blocks
 from pompc.planner.config import MPPIConfig
 from pompc.planner.constraints import Scored, measure, until_end, without_margins
 from pompc.planner.finiteness import finite_costs
 from pompc.planner.inputs import Inputs, Probe
+from pompc.planner.once import Begun
 from pompc.planner.trajectories import require_returned, stack_time
 from pompc.planner.units import Units
 from pompc.planner.weights import until_termination
 from pompc.system.precision import matmul_precision
 from pompc.system.process import require_compiler
-
-BLOCK_ON_CPU = 2**18
-"""Number of state entries that a CPU scores at once. Its caches hold the outputs of a layer for so many."""
 
 
 class Scorer:
@@ -55,15 +63,13 @@ class Scorer:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.config = config
-        self.dynamics = dynamics
-        self.cost = cost
-        self.device = device
+        self.config, self.dynamics, self.cost, self.device = config, dynamics, cost, device
         self.discounts = config.discount ** torch.arange(config.horizon + 1, device=device, dtype=dtype)
         self._terminated = dynamics.terminated if isinstance(dynamics, Terminating) else None
         self.margins = dynamics.margins if isinstance(dynamics, Constrained) else None
         if config.constrained:
             self._require_margins("planner.hard" if config.hard else "planner.violation_cost")
+        self._unrolling = dynamics if cost is dynamics and isinstance(dynamics, Unrolling) else None
         self._judge = cost.judge if cost is dynamics and isinstance(cost, Judge) else self._judge_separately
         self._units, self._score = None, self.score_block
         if config.compile:
@@ -217,12 +223,13 @@ class Scorer:
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
         margins: bool,
+        judged: Sequence[Any] = (),
     ) -> tuple[Tensor, ...]:
-        """Charge trajectories as :meth:`evaluate`, then return the least margin and the sum of violations if asked to."""
+        """Charge trajectories as :meth:`evaluate`, then measure margins if asked; ``judged`` is of :meth:`judge`."""
         discounts = self.discounts_of(discount)
         states, parameters = states.movedim(-2, 0), None if parameters is None else parameters.unsqueeze(2)
         actions, now, then = actions.movedim(-2, 0), states[:-1], states[1:]
-        running, terminated = self.judge(now, actions, then, parameters)
+        running, terminated = judged or self.judge(now, actions, then, parameters)
         final = self.ends(then, actions, parameters, terminal_value)
         measured = ()
         if self.margins is not None and margins:
@@ -270,20 +277,11 @@ class Scorer:
         self, given: Inputs, actions: Tensor, terminal_value: TerminalValue | None, margins: bool
     ) -> tuple[Tensor, ...]:
         """Score all environments at once, or on a CPU as many at a time as its caches hold."""
-        batch = len(given.state)
-        entries = actions[..., 0, 0].numel() * given.state.shape[-1]
-        blocks = min(math.ceil(entries / BLOCK_ON_CPU), batch) if self.device.type == "cpu" else 1
-        if blocks <= 1:
-            return self._score(given.state, actions, given.parameters, terminal_value, given.discount, margins)
-        size = math.ceil(batch / blocks)
-        optional = [repeat(None) if x is None else x.split(size) for x in (given.parameters, given.discount)]
-        scored = [
-            self._score(state, acted, parameters, terminal_value, discount, margins)
-            for state, acted, parameters, discount in zip(
-                given.state.split(size), actions.split(size), *optional, strict=False
-            )
-        ]
-        return tuple(torch.cat(blocks) for blocks in zip(*scored, strict=True))
+        scored = []
+        for index, (state, acted, parameters, discount) in enumerate(blocks(given, actions)):
+            begun = given.once.begun(index, self._unrolling, state, acted, given.num_proposals)
+            scored.append(self._score(state, acted, parameters, terminal_value, discount, margins, begun))
+        return scored[0] if len(scored) == 1 else tuple(torch.cat(parts) for parts in zip(*scored, strict=True))
 
     def score_block(
         self,
@@ -293,7 +291,8 @@ class Scorer:
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
         margins: bool,
+        begun: Begun | None,
     ) -> tuple[Tensor, ...]:
-        """Roll one block out and charge it."""
-        states = self.rollout(state, actions)
-        return states, *self.charge(states, actions, parameters, terminal_value, discount, margins)
+        """Roll one block out and charge it; a model that unrolls has ``begun``."""
+        states, *judged = (self.rollout(state, actions),) if begun is None else begun.judged(self._unrolling, actions)
+        return states, *self.charge(states, actions, parameters, terminal_value, discount, margins, judged)

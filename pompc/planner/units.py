@@ -21,6 +21,7 @@ from pompc.system.compiling import compiled
 
 if TYPE_CHECKING:
     from pompc.planner.inputs import Inputs
+    from pompc.planner.once import Begun
     from pompc.planner.scoring import Scorer
 
 OPERATIONS = 480
@@ -101,11 +102,12 @@ class Units:
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
         margins: bool,
+        begun: Begun | None,
     ) -> tuple[Tensor, ...]:
         """Roll one block out and charge it, as :meth:`Scorer.score_block`."""
         steps = self._surveyed(state, actions, parameters).steps
         if len(steps) == 1:
-            return self._whole(state, actions, parameters, terminal_value, discount, margins)
+            return self._whole(state, actions, parameters, terminal_value, discount, margins, begun)
         now = _first(state, actions)
         rolled = [now.movedim(-1, 0).unsqueeze(0)]
         for part in actions.split(steps, dim=-2):  # pyright: ignore[reportArgumentType]
@@ -162,8 +164,11 @@ class Units:
         terminal_value: TerminalValue | None,
         discount: Tensor | None,
         margins: bool,
+        begun: Begun | None,
     ) -> tuple[Tensor, ...]:
         """Roll a short horizon out and charge it; one compiled graph."""
+        if begun is not None:
+            return self._scorer.score_block(state, actions, parameters, terminal_value, discount, margins, begun)
         now = _first(state, actions)
         states = torch.cat([_by_entry(now).unsqueeze(0), self._states(now, actions)]).movedim((0, 1), (-2, -1))
         return states, *self._scorer.charge(states, actions, parameters, terminal_value, discount, margins)

@@ -77,6 +77,7 @@ def latent_agent(
         num_envs=1,
         task_model=_refuse,
         device=torch.device(settings.device),
+        terminates=False,
     )
     torch.manual_seed(0)
     agent = cls(cls.Config(**options, planner=planner, matmul_precision=precision), problem).to(settings.device)

@@ -273,7 +273,7 @@ def test_blocks_of_environments_score_as_all_at_once(options, monkeypatch):
     given = {"noise": noise, "parameters": torch.randn(7, 2, 1)}
     mppi = planner(horizon=4, num_samples=16, num_iterations=2, **options)
     whole = mppi.plan(state, **given)
-    monkeypatch.setattr("pompc.planner.scoring.BLOCK_ON_CPU", 2 * 2 * 16)
+    monkeypatch.setattr("pompc.planner.blocks.BLOCK_ON_CPU", 2 * 2 * 16)
     blocks = mppi.plan(state, **given)
     for name in FIELDS:
         torch.testing.assert_close(getattr(blocks, name), getattr(whole, name))

@@ -101,7 +101,7 @@ def test_blocks_of_environments_score_as_all_at_once(discount, candidates, monke
     }
     state, plans = torch.randn(batch, 1), []
     for environments in (batch, 2, 0.5):
-        monkeypatch.setattr("pompc.planner.scoring.BLOCK_ON_CPU", environments * (candidates or 1) * 16)
+        monkeypatch.setattr("pompc.planner.blocks.BLOCK_ON_CPU", environments * (candidates or 1) * 16)
         plans.append(mppi.plan(state, **options))
     assert sizes == [5] * 2 + [2, 2, 1] * 2 + [1] * 10
     for plan in plans[1:]:
