@@ -133,7 +133,8 @@ class MLP(nn.Sequential):
 
     def after_first(self, first: Tensor) -> Tensor:
         """Evaluate what follows the product of the first layer: ``[..., hidden]`` to ``[..., out]``."""
-        x = self[0].finish(first) if isinstance(self[0], NormedLinear) else first
+        part = self[0]
+        x = part.finish(first) if isinstance(part, NormedLinear) else first
         rest = islice(self._layers(), 1, None)
         if products_are_centred():
             return centred(x, rest)

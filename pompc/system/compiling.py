@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
-Function = TypeVar("Function", bound=Callable)
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
 
+Node = Any
+"""An ``fx.Node``, whose arguments are annotated as everything that a graph can hold; here they are nodes and numbers."""
 aten = torch.ops.aten
 MOST_SUMMED = 8
 """Entries that a sum over a stack adds one by one, at most."""
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
     """Compile a function of tensors whose last dimension holds entries, one graph per shape.
 
     With symbolic shapes the products of small networks are slower.
@@ -57,9 +60,9 @@ class _Entries:
 
     def __init__(self, graph: fx.Graph) -> None:
         self._graph = graph
-        self._known: dict[tuple[fx.Node, int], fx.Node | None] = {}
+        self._known: dict[tuple[Node, int], Node | None] = {}
 
-    def read(self, node: fx.Node) -> fx.Node | None:
+    def read(self, node: Node) -> Node | None:
         """Return what ``node`` reads from a stack, without the stack; ``None`` if it reads none."""
         reader = READERS.get(node.target) if node.op == "call_function" else None
         if reader is None or not isinstance(node.args[0], fx.Node):
@@ -67,12 +70,12 @@ class _Entries:
         with self._graph.inserting_before(node):
             return reader(self, node)
 
-    def selected(self, node: fx.Node) -> fx.Node | None:
+    def selected(self, node: Node) -> Node | None:
         """Read ``stack.select(-1, index)``."""
         stack, dim, index = node.args
         return self.entry(stack, index) if _is_last(dim, stack) else None
 
-    def unbound(self, node: fx.Node) -> fx.Node | None:
+    def unbound(self, node: Node) -> Node | None:
         """Read ``stack.unbind(-1)[index]``."""
         unbind, index = node.args
         if not isinstance(unbind, fx.Node) or unbind.target is not aten.unbind.int:
@@ -80,7 +83,7 @@ class _Entries:
         stack, dim = unbind.args[0], unbind.args[1] if len(unbind.args) > 1 else 0
         return self.entry(stack, index) if _is_last(dim, stack) else None
 
-    def summed(self, node: fx.Node) -> fx.Node | None:
+    def summed(self, node: Node) -> Node | None:
         """Read ``stack.sum(-1)``."""
         stack, dims = node.args[0], node.args[1] if len(node.args) > 1 else None
         kept = len(node.args) > 2 and node.args[2]
@@ -96,7 +99,7 @@ class _Entries:
             total = self._call(aten.add.Tensor, total, part)
         return total
 
-    def entry(self, node: fx.Node, index: int) -> fx.Node | None:
+    def entry(self, node: Node, index: int) -> Node | None:
         """Return ``node[..., index]`` if that can be had without the stack ``node [..., entry]``, else ``None``."""
         size = node.meta["val"].shape[-1]
         key = node, index % size
@@ -104,7 +107,7 @@ class _Entries:
             self._known[key] = self._found(node, index % size)
         return self._known[key]
 
-    def _found(self, node: fx.Node, index: int) -> fx.Node | None:
+    def _found(self, node: Node, index: int) -> Node | None:
         if node.op != "call_function":
             return None
         if node.target is aten.cat.default:
@@ -118,14 +121,15 @@ class _Entries:
             return self._pointwise(node, index)
         return self._moved(node, index)
 
-    def _moved(self, node: fx.Node, index: int) -> fx.Node | None:
+    def _moved(self, node: Node, index: int) -> Node | None:
         """Return an entry of a view that leaves the last dimension where it is."""
         change = MOVES.get(node.target)
-        rest = change(node) if change is not None else None
-        part = self.entry(node.args[0], index) if rest is not None else None
+        if change is None or (rest := change(node)) is None:
+            return None
+        part = self.entry(node.args[0], index)
         return None if part is None else self._call(node.target, part, *rest)
 
-    def _piece(self, cat: fx.Node, index: int) -> fx.Node | None:
+    def _piece(self, cat: Node, index: int) -> Node | None:
         """Return an entry of joined pieces."""
         pieces, dim = cat.args[0], cat.args[1] if len(cat.args) > 1 else 0
         if not _is_last(dim, cat):
@@ -141,7 +145,7 @@ class _Entries:
             index -= size
         return None
 
-    def _pointwise(self, node: fx.Node, index: int) -> fx.Node | None:
+    def _pointwise(self, node: Node, index: int) -> Node | None:
         """Compute an entry of a pointwise operation from the entries of its arguments, if one of them is a stack."""
         size = node.meta["val"].shape[-1]
         tensors = [one for one in node.all_input_nodes if one.meta["val"].dim()]
@@ -157,7 +161,7 @@ class _Entries:
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda one: entries.get(one, one))
         return self._call(node.target, *args, **kwargs)
 
-    def _call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+    def _call(self, target: Any, *args: Any, **kwargs: Any) -> Node:
         """Add a node, with the properties of its result."""
         node = self._graph.call_function(target, args, kwargs)
         values, named = fx.map_arg((args, kwargs), lambda one: one.meta["val"])
@@ -165,29 +169,29 @@ class _Entries:
         return node
 
 
-def _unsqueezed(node: fx.Node) -> tuple[Any, ...] | None:
+def _unsqueezed(node: Node) -> tuple[Any, ...] | None:
     dim = node.args[1] % node.meta["val"].dim()
     return None if dim == node.meta["val"].dim() - 1 else (dim,)
 
 
-def _permuted(node: fx.Node) -> tuple[Any, ...] | None:
+def _permuted(node: Node) -> tuple[Any, ...] | None:
     *dims, last = node.args[1]
     return (dims,) if _is_last(last, node) else None
 
 
-def _expanded(node: fx.Node) -> tuple[Any, ...] | None:
+def _expanded(node: Node) -> tuple[Any, ...] | None:
     stack, sizes = node.args[0].meta["val"], node.meta["val"].shape
     return (list(sizes[:-1]),) if stack.shape[-1] == sizes[-1] else None
 
 
-MOVES: dict[Any, Callable[[fx.Node], tuple[Any, ...] | None]] = {
+MOVES: dict[Any, Callable[[Node], tuple[Any, ...] | None]] = {
     aten.unsqueeze.default: _unsqueezed,
     aten.permute.default: _permuted,
     aten.expand.default: _expanded,
 }
 """Views, and what they take after the tensor when they are made of one entry; ``None`` if they move the last dimension."""
 
-READERS: dict[Any, Callable[[_Entries, fx.Node], fx.Node | None]] = {
+READERS: dict[Any, Callable[[_Entries, Node], Node | None]] = {
     aten.select.int: _Entries.selected,
     operator.getitem: _Entries.unbound,
     aten.sum.dim_IntList: _Entries.summed,
@@ -195,7 +199,7 @@ READERS: dict[Any, Callable[[_Entries, fx.Node], fx.Node | None]] = {
 """Operations that read single entries of a stack."""
 
 
-def _is_last(dim: int, node: fx.Node) -> bool:
+def _is_last(dim: int, node: Node) -> bool:
     """Say whether ``dim`` is the last dimension of a node."""
     value = node.meta["val"]
     return isinstance(value, Tensor) and value.dim() > 0 and dim % value.dim() == value.dim() - 1
