@@ -19,6 +19,7 @@ from torch import Tensor
 from torchrl.modules import IndependentNormal
 
 from pompc.config.options import PositiveFloat, PositiveInt, Top
+from pompc.data import warm_start
 from pompc.errors import UserError
 from pompc.model_learning.config import ExplicitModelConfig
 from pompc.model_learning.make import explicit_model
@@ -29,6 +30,7 @@ from pompc.onpolicy.virtual_agent import VirtualDataAgent
 from pompc.onpolicy.virtual_config import VirtualDataConfig
 from pompc.planner import MPPI, MPPIConfig, Plan
 from pompc.planner.layer import warn_of_few
+from pompc.planner.noise import CommonNoise
 from pompc.planner.solvers import SOLVERS
 from pompc.problem import Problem
 
@@ -83,9 +85,12 @@ class ACMPC(VirtualDataAgent):
         task = explicit_model(config, config.model, problem)
         costs = COST_MAPS[config.cost](task, config.planner.horizon, config.cost_stages, config.cost_scale)
         planner = MPPI(config.planner, costs.dynamics, costs.cost, task.action_dim, device=problem.device)
+        planner.noise = CommonNoise(planner.noise, problem.seed)
         planner, layer = self.make_solver(config, planner)
         sizes = (problem.observation_dim, task.action_dim, config.hidden_sizes)
-        actor = PlanningActor(layer, costs, *sizes, initial_std=config.initial_std)
+        actor = PlanningActor(
+            layer, costs, *sizes, initial_std=config.initial_std, remembers=warm_start.reads_applied(planner)
+        )
         super().__init__(config, problem, task, task.action_dim, actor=actor)
         self.planner, self.planning = planner, actor
 

@@ -25,9 +25,8 @@ from pompc.parametric.blocks import BLOCKS
 from pompc.parametric.steps import STEPS, Transitions
 from pompc.parametric.task import ParametricTask, Phi
 from pompc.parametric.values import PlannedValues
-from pompc.planner import MPPI, MPPIConfig
+from pompc.planner import MPPIConfig
 from pompc.planner.layer import require_derivative, warn_of_few
-from pompc.planner.noise import CommonNoise, MirroredNoise
 from pompc.problem import Problem
 
 
@@ -96,9 +95,9 @@ class MPCCritic(MPPIRL):
         task = self.learned_parts.adopt(explicit_model(config, config.model, problem))
         blocks = tuple(BLOCKS[name](task, config.hidden_sizes) for name in config.phi)
         self.phi, self.task = Phi(blocks), ParametricTask(task, blocks)
-        self.planner = MPPI(config.planner, self.task, self.task, task.action_dim, device=problem.device)
-        self.planner.noise = CommonNoise(MirroredNoise(self.planner.noise))
-        self.values = PlannedValues(self.planner, self.task, self.phi, implicit=config.implicit)
+        drawn = {"implicit": config.implicit, "seed": problem.seed, "device": problem.device}
+        self.values = PlannedValues.of(config.planner, self.task, self.phi, **drawn)
+        self.planner = self.values.planner
         self.step = STEPS[config.step](config.ridge)
         if self.step.explores and config.exploration_std == 0:
             raise UserError(f"algo.step={config.step} learns from exploration: set algo.exploration_std above 0")

@@ -96,16 +96,16 @@ class MPQ(OffPolicyAgent):
 
     def __init__(self, config: MPQConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.planner = self._blended(config.planner.num_samples, self.value)
+        assert self.planner is not None
+        self.planner = self._blended(self.planner.config, self.value)
         self.targets = VALUE_TARGETS[config.value_target](self)
 
-    def _blended(self, samples: int, step_value: StepValue) -> BlendedMPPI:
-        """Make the agent's planner with other samples, and blended."""
-        assert self.planner is not None
+    def _blended(self, options: MPPIConfig, step_value: StepValue) -> BlendedMPPI:
+        """Make a blended planner on the agent's model."""
         dial = self.dials.find("blend")
         assert dial is not None
         return BlendedMPPI(
-            replace(self.planner.config, num_samples=samples),
+            options,
             self.imagination,
             self.imagination,
             self.problem.action_dim,
@@ -131,8 +131,10 @@ class MPQ(OffPolicyAgent):
         return self.optimism(self.critic, self.values.inputs(state, action))
 
     def planned_targets(self) -> SoftPlans:
-        """Make targets from plans over the slow values."""
-        return SoftPlans(self._blended(self.config.target_samples, self.values.slow))
+        """Make targets from plans over the slow values, of the task's cost alone: rewards know no other."""
+        assert self.planner is not None
+        options = replace(self.planner.config.of_task(), num_samples=self.config.target_samples)
+        return SoftPlans(self._blended(options, self.values.slow))
 
     def one_step_targets(self) -> OneStep:
         """Make targets from the policy's slow value."""

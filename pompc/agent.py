@@ -10,10 +10,10 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
-from torchrl.data import TensorSpec, Unbounded
+from torchrl.data import TensorSpec
 from torchrl.envs.utils import ExplorationType, exploration_type
 
-from pompc.data import carried
+from pompc.data import carried, warm_start
 from pompc.dials import AgentConfig, Dials
 from pompc.filter import make_filter
 from pompc.model_learning.parts import LearnedParts
@@ -32,7 +32,8 @@ class MPPIRL(TensorDictModuleBase, ABC):
     The two dials, :attr:`kl_weight` and :attr:`virtual_ratio`, may move (:class:`pompc.dials.Dials`). An algorithm is a
     subclass that sets them, the planner and the hooks; :meth:`forward` makes it a policy for TorchRL collectors.
 
-    The TensorDict carries the planner's warm start as ``planner_mean``, and ``is_init`` resets it. So the same agent serves
+    The TensorDict carries the planner's warm start as ``planner_mean``, and the actions applied last as ``applied`` for a
+    planner that charges or limits their change; ``is_init`` resets them. So the same agent serves
     any number of environments, and evaluation does not disturb training.
 
     Args:
@@ -94,6 +95,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
         tensordict = self._act_alone(tensordict) if alone else self.act(tensordict, explore)
         if self.filter is not None:
             tensordict = self.filter(tensordict, explore)
+        tensordict = warm_start.remember(self.planner, tensordict)
         if explore not in self._checked:
             carried.require_written(tensordict, self.primers(), type(self).__name__)
             self._checked.add(explore)
@@ -116,12 +118,11 @@ class MPPIRL(TensorDictModuleBase, ABC):
         plan = self.planner.plan(
             state,
             parameters=None if candidates is None else candidates["parameters"],
-            mean=tensordict["planner_mean"],
-            is_init=tensordict["is_init"],
             proposals=self.proposals(state),
             terminal_value=self.terminal_value(),
             discount=self.discounts(state),
             states=self.reads_states(explore),
+            **warm_start.beginning(self.planner, tensordict),
         )
         chosen = self.select(tensordict, plan, candidates, explore)
         envs = torch.arange(len(chosen), device=chosen.device)
@@ -165,10 +166,7 @@ class MPPIRL(TensorDictModuleBase, ABC):
     def primers(self) -> dict[str, TensorSpec]:
         """Return the specs of what planner and filter carry in the TensorDict, without the batch dimension."""
         specs = {} if self.filter is None else self.filter.primers()
-        if self.planner is None:
-            return specs
-        shape = (self.planner.config.horizon, self.planner.action_dim)
-        return {"planner_mean": Unbounded(shape, device=self.problem.device), **specs}
+        return specs if self.planner is None else {**warm_start.primers(self.planner), **specs}
 
     def overlay(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor] | None:
         """Return the plan behind the last action of environment 0, for a video; ``None`` without a planner.

@@ -27,6 +27,7 @@ class Problem:
         action_repeat: environment steps per action.
         terminates: whether an episode can end before its time limit; ``None`` if that is not known.
         info_keys: scalars that every step reports (:attr:`~pompc.environment.EnvironmentFamily.info_keys`).
+        seed: of the run, for draws that are made once and kept, such as common random numbers.
     """
 
     observation_dim: int
@@ -40,3 +41,4 @@ class Problem:
     action_repeat: int = 1
     terminates: bool | None = None
     info_keys: tuple[str, ...] = ()
+    seed: int = 0

@@ -20,6 +20,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from pompc.agent import MPPIRL
 from pompc.convert.draws import Draws
+from pompc.data import warm_start
 from pompc.data.collector import with_agent_state
 from pompc.errors import UserError
 from pompc.system.process import prepare
@@ -121,7 +122,11 @@ def _decisions(opened: Opened, say: Callable[[str], object]) -> Iterator[Decisio
     else:
         say(f"policy: not exported, {name} has no policy over actions")
     if agent.planner is not None:
-        yield Decision("planner", lambda tensordict: agent.act(tensordict, explore=False), tuple(agent.primers()))
+
+        def plan(tensordict: TensorDictBase) -> TensorDictBase:
+            return warm_start.remember(agent.planner, agent.act(tensordict, explore=False))
+
+        yield Decision("planner", plan, tuple(agent.primers()))
     else:
         say(f"planner: not exported, {name} has none")
 

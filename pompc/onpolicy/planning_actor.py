@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pompc.data.warm_start import APPLIED
 from pompc.models.protocols import PlannerLayer
 from pompc.networks.actor_critic import Actor, tanh_mlp
 from pompc.onpolicy.cost_maps import CostMap
@@ -26,6 +27,7 @@ class PlanningActor(Actor):
         action_dim: size of an action.
         hidden_sizes: widths of the hidden layers.
         initial_std: standard deviation at the start.
+        remembers: whether plans depend on the actions applied before them, which :meth:`forward` then takes too.
     """
 
     in_keys = ("observation", "state", "planner_mean", "is_init")
@@ -39,8 +41,11 @@ class PlanningActor(Actor):
         hidden_sizes: Sequence[int],
         *,
         initial_std: float,
+        remembers: bool = False,
     ) -> None:
         super().__init__()
+        if remembers:
+            self.in_keys = (*self.in_keys, APPLIED)
         self.layer, self.costs = layer, costs
         self.net = tanh_mlp([observation_dim, *hidden_sizes, costs.dim], last_gain=OUTPUT_GAIN)
         self.log_std = nn.Parameter(torch.full((action_dim,), math.log(initial_std)))
@@ -52,7 +57,12 @@ class PlanningActor(Actor):
         return self.costs.parameters(self.net(observation))
 
     def forward(
-        self, observation: Tensor, state: Tensor, planner_mean: Tensor, is_init: Tensor
+        self,
+        observation: Tensor,
+        state: Tensor,
+        planner_mean: Tensor,
+        is_init: Tensor,
+        applied: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Plan again as in acting.
 
@@ -61,11 +71,13 @@ class PlanningActor(Actor):
             state: model states ``[batch, state]``.
             planner_mean: warm starts that the plans had ``[batch, horizon, action]``.
             is_init: where they were dropped, bool ``[batch, 1]``.
+            applied: actions applied before them ``[batch, past, action]``, if plans depend on these.
 
         Returns:
             Mean, the first action of the plan, and standard deviation ``[batch, action]``.
         """
         parameters = self.cost_parameters(observation).unsqueeze(1)
-        plan, _ = self.layer(state, parameters, mean=planner_mean, is_init=is_init)
+        given = {"mean": planner_mean, "is_init": is_init} | ({} if applied is None else {"previous": applied})
+        plan, _ = self.layer(state, parameters, **given)
         mean = plan[:, 0, 0]
         return mean, self.log_std.exp().expand_as(mean)

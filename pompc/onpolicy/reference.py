@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.data import TensorSpec, Unbounded
 
+from pompc.data import warm_start
 from pompc.data.holding import count_down
 from pompc.models import KnownModel
 from pompc.planner import MPPI
@@ -93,9 +94,8 @@ class Reference:
         plan = self.planner.plan(
             state,
             parameters=task.parameters(task.nominal).expand(len(state), 1, -1),
-            mean=tensordict["planner_mean"],
-            is_init=tensordict["is_init"],
             states=False,
+            **warm_start.beginning(self.planner, tensordict),
         )
         controls = plan.mean[:, 0]
         self.planner.model_steps += controls[..., 0].numel()

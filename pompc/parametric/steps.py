@@ -13,6 +13,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from pompc.data.warm_start import APPLIED
 from pompc.parametric.values import PlannedValues
 
 
@@ -29,6 +30,7 @@ class Transitions(NamedTuple):
         next_state: ``[batch, state]``.
         mean: the planner's warm start ``[batch, horizon, action]``.
         next_mean: that of the next state ``[batch, horizon, action]``.
+        previous: the actions applied before ``[batch, past, action]``; ``None`` if plans do not depend on them.
     """
 
     observation: Tensor
@@ -40,6 +42,7 @@ class Transitions(NamedTuple):
     next_state: Tensor
     mean: Tensor
     next_mean: Tensor
+    previous: Tensor | None = None
 
     @classmethod
     def read(cls, data: TensorDictBase, state: Callable[[Tensor], Tensor]) -> Transitions:
@@ -55,6 +58,7 @@ class Transitions(NamedTuple):
             next_state=state(after["observation"]),
             mean=data["planner_mean"],
             next_mean=after["planner_mean"],
+            previous=data.get(APPLIED, None),
         )
 
 
@@ -162,7 +166,7 @@ class CompatibleDPG(Step):
 
     def __call__(self, values: PlannedValues, batch: Transitions) -> Moved:
         """Find the direction."""
-        policy = values.policy(batch.state, batch.mean)
+        policy = values.policy(batch.state, batch.mean, batch.previous)
         slope = policy.slope.double()
         advantage = self._advantages(values.discount, batch)
         features = torch.einsum("bap,ba->bp", slope, (batch.action - policy.action).double())

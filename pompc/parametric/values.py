@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pompc.parametric.task import ParametricTask, Phi
-from pompc.planner import MPPI
+from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.fixed_point import FixedPoint
 from pompc.planner.layer import Layered, layer
+from pompc.planner.noise import CommonNoise, MirroredNoise
 
 BLOCK = 2**18
 """Steps of samples that are differentiated at once; it bounds the memory of the cost's graph."""
@@ -49,19 +50,54 @@ class PlannedValues:
     first action of the plan.
 
     Args:
-        planner: plans on a :class:`ParametricTask`, with common random numbers.
+        planner: acts, on a :class:`ParametricTask`, with common random numbers; it counts the model steps of both.
         task: its model and cost.
         phi: the learned vector.
         implicit: differentiate the policy as a fixed point of the planner's iteration.
+        valuer: values, the same planner without what is charged beside the task (:meth:`MPPIConfig.of_task`); ``None`` for
+            ``planner``.
 
     Raises:
         UserError: the planner's options have no fixed point to differentiate.
     """
 
-    def __init__(self, planner: MPPI, task: ParametricTask, phi: Phi, *, implicit: bool) -> None:
+    def __init__(
+        self, planner: MPPI, task: ParametricTask, phi: Phi, *, implicit: bool, valuer: MPPI | None = None
+    ) -> None:
         self.planner, self.task, self.phi, self.implicit = planner, task, phi, implicit
+        self.valuer = valuer or planner
         if implicit:
             FixedPoint(planner, pinned=False)  # says now what it refuses
+
+    @classmethod
+    def of(
+        cls,
+        options: MPPIConfig,
+        task: ParametricTask,
+        phi: Phi,
+        *,
+        implicit: bool,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> PlannedValues:
+        """Make the planners.
+
+        Args:
+            options: of the one that acts.
+            task: model and cost of both.
+            phi: the learned vector.
+            implicit: see :class:`PlannedValues`.
+            seed: of the random numbers that all plans have in common; samples come in opposite pairs.
+            device: of the plans.
+        """
+
+        def make(options: MPPIConfig) -> MPPI:
+            planner = MPPI(options, task, task, task.task.action_dim, device=device)
+            planner.noise = CommonNoise(MirroredNoise(planner.noise), seed)
+            return planner
+
+        valuer = None if options.of_task() == options else make(options.of_task())
+        return cls(make(options), task, phi, implicit=implicit, valuer=valuer)
 
     @property
     def discount(self) -> float:
@@ -83,7 +119,7 @@ class PlannedValues:
         """
         costs, slopes, samples = [], [], []
         for now, start, action in self._blocks(state, mean, first):
-            layered, values = self._solve(now, start, action, implicit=False)
+            layered, values = self._solve(self.valuer, now, start, first=action)
             costs.append(layered.soft_value.detach().squeeze(1))
             slopes.append(torch.autograd.grad(layered.soft_value.sum(), values)[0])
             samples.append(layered.effective_samples.squeeze(1))
@@ -91,38 +127,44 @@ class PlannedValues:
         slope = torch.cat([slope, torch.ones_like(slope[:, :1])], -1)
         return Value(torch.cat(costs) + self.phi.offset, slope, torch.cat(samples))
 
-    def policy(self, state: Tensor, mean: Tensor | None) -> Policy:
-        """Act in ``state [batch, state]``; the planner started from ``mean [batch, horizon, action]``."""
+    def policy(self, state: Tensor, mean: Tensor | None, previous: Tensor | None = None) -> Policy:
+        """Act.
+
+        Args:
+            state: ``[batch, state]``.
+            mean: warm start ``[batch, horizon, action]``.
+            previous: the actions applied last ``[batch, past, action]``, see :meth:`MPPI.plan`.
+        """
         actions, slopes = [], []
-        for now, start, _ in self._blocks(state, mean, None):
-            layered, values = self._solve(now, start, None, implicit=self.implicit)
+        for now, start, before in self._blocks(state, mean, previous):
+            layered, values = self._solve(self.planner, now, start, previous=before, implicit=self.implicit)
             first = layered.mean[:, 0, 0]
             rows = [torch.autograd.grad(entry.sum(), values, retain_graph=True)[0] for entry in first.unbind(-1)]
             actions.append(first.detach())
             slopes.append(torch.stack(rows, 1))
         return Policy(torch.cat(actions), torch.cat(slopes))
 
-    def _blocks(self, state: Tensor, mean: Tensor | None, first: Tensor | None) -> list[tuple]:
+    def _blocks(self, *given: Tensor | None) -> list[tuple]:
         """Split a batch into parts whose graphs fit into memory."""
         config = self.planner.config
         size = max(BLOCK // (config.num_samples * config.horizon), 1)
-        count = -(-len(state) // size)
-        parts = [[None] * count if x is None else x.split(size) for x in (state, mean, first)]
+        count = max(-(-len(x) // size) for x in given if x is not None)
+        parts = [[None] * count if x is None else x.split(size) for x in given]
         return list(zip(*parts, strict=True))
 
-    def _solve(
-        self, state: Tensor, mean: Tensor | None, first: Tensor | None, *, implicit: bool
-    ) -> tuple[Layered, Tensor]:
+    def _solve(self, planner: MPPI, state: Tensor, mean: Tensor | None, **options: Any) -> tuple[Layered, Tensor]:
         """Plan; return the layer's result and the copies of phi ``[batch, size]`` that it depends on."""
+        before = planner.model_steps
         values = self.phi.values.expand(len(state), -1).clone().requires_grad_()
         cost, _ = self.task.split(values)
         layered = layer(
-            self.planner,
+            planner,
             self.augmented(state, values),
             None if cost is None else cost.unsqueeze(1),
             mean,
-            first=first,
-            implicit=implicit,
             through_dynamics=self.task.learns_model,
+            **options,
         )
+        if planner is not self.planner:
+            self.planner.model_steps += planner.model_steps - before
         return layered, values

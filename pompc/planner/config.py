@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pompc.config.options import (
@@ -53,7 +53,8 @@ class MPPIConfig(Options):
         control_cost: weight of the importance term ``temperature * mean' Sigma^-1 noise`` (Williams et al. 2017). Plans are
             pulled towards no control, ``1 - control_cost`` times the mean (:class:`~pompc.planner.importance.Importance`).
         change_cost: cost of changing the action by 1 in a step; it grows with the square of the change. The first change of
-            a plan is free unless ``plan(previous=)`` tells the last action, which agents do not.
+            a plan is that from the action applied last, at the start of an episode from rest; it is free where
+            ``plan(previous=)`` does not tell that action, as in plans that a replay renews.
         num_rollouts: rollouts of every sample, for stochastic dynamics or an uncertain state.
         risk: how the costs of a sample's rollouts become one: their mean, the mean and ``risk_weight`` times the variance,
             the worst, or the mean of the worst ``risk_share`` (CVaR).
@@ -137,6 +138,14 @@ class MPPIConfig(Options):
     def constrained(self) -> bool:
         """Whether the planner heeds the margins of its model."""
         return self.hard or self.violation_cost > 0
+
+    def of_task(self) -> MPPIConfig:
+        """Return the options of a planner that charges the task's cost alone: its free energy is a value of the task.
+
+        What other options charge, drop or weigh beside it is left out: changes, violations, risk, the importance term.
+        """
+        alone = {"change_cost": 0.0, "violation_cost": 0.0, "tighten": 0.0, "hard": False}
+        return replace(self, **alone, risk="mean", control_cost=0.0)
 
     def _check_std(self) -> None:
         largest = max(self.init_std, default=0.0) if isinstance(self.init_std, (tuple, list)) else self.init_std

@@ -46,7 +46,7 @@ class ILQR:
     Args:
         planner: makes the first plan; gives model, cost, bounds, horizon and discount, and counts model steps.
         iterations: most steps of Newton's kind.
-        ridge: least eigenvalue of H, relative to the largest.
+        ridge: least eigenvalue of H in the free controls, relative to the largest.
 
     Raises:
         UserError: an option of the planner changes the cost in a way that is not differentiated, or the model is a
@@ -80,8 +80,8 @@ class ILQR:
         used = fixed if pinned is None else torch.cat([pinned.expand_as(fixed[:, :, :1]), fixed[:, :, 1:]], 2)
         value = self._cost(state, used, parameters)
         (slope,) = torch.autograd.grad(value.sum(), fixed, create_graph=True)
-        curvature = self._curvature(state, parameters, found.actions.squeeze(2))
         free = is_free(fixed.detach(), slope.detach(), low, high).flatten(2)
+        curvature = self._curvature(state, parameters, found.actions.squeeze(2), free)
         change = (slope - slope.detach()).flatten(2).unsqueeze(-1)
         moved = -solve_free(curvature, change, free).view_as(fixed)
         kept = used if pinned is None else torch.cat([used[:, :, :1], fixed[:, :, 1:].detach()], 2)
@@ -211,15 +211,19 @@ class ILQR:
         )
         return found, gained
 
-    def _curvature(self, state: Tensor, parameters: Tensor | None, actions: Tensor) -> Tensor:
-        """Compute the Hessian of the whole plan's cost ``[batch, candidate, n, n]``, raised to be positive definite."""
+    def _curvature(self, state: Tensor, parameters: Tensor | None, actions: Tensor, free: Tensor) -> Tensor:
+        """Compute the Hessian of the whole plan's cost in the free controls ``[batch, candidate, n, n]``, others zero.
+
+        It is raised to be positive definite. In controls that a bound holds it need not be so at a minimum.
+        """
         shape = actions.shape
 
         def slope(flat: Tensor) -> Tensor:
             return torch.func.grad(lambda u: self._cost(state, u.view(shape), parameters).sum())(flat)
 
         with torch.no_grad():
-            hessian = jacobian(slope, actions.detach().flatten(2))
+            kept = free.to(actions.dtype)
+            hessian = jacobian(slope, actions.detach().flatten(2)) * kept.unsqueeze(-1) * kept.unsqueeze(-2)
             largest = torch.linalg.matrix_norm(hessian, 2).unsqueeze(-1)
             value, vector = raised(hessian, self.ridge * largest)
             return (vector * value.unsqueeze(-2)) @ vector.mT

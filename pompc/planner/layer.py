@@ -47,6 +47,7 @@ def layer(
     noise: Tensor | None = None,
     *,
     first: Tensor | None = None,
+    previous: Tensor | None = None,
     implicit: bool = False,
     through_dynamics: bool = False,
     is_init: Tensor | None = None,
@@ -68,6 +69,7 @@ def layer(
         noise: standard noise ``[iteration, batch, candidate, num_samples, horizon, action]``; ``None`` takes the planner's.
             The same noise in acting and learning makes the same plan.
         first: first action of every sample ``[batch, action]``: the soft value is then a Q value, in units of cost.
+        previous: the actions applied last ``[batch, past, action]``, see :meth:`MPPI.plan`.
         implicit: differentiate the plan as a fixed point of its iteration at a fixed standard deviation, which an optimum
             is, instead of one iteration (:class:`~pompc.planner.fixed_point.FixedPoint`).
         through_dynamics: roll the samples out again with gradients.
@@ -85,10 +87,10 @@ def layer(
         _require_dynamics(planner, first)
     fixed_point = FixedPoint(planner, pinned=first is not None, ridge=ridge) if implicit else None
     given = {"is_init": is_init, "terminal_value": terminal_value, "discount": discount, "first": first}
-    plan = planner.plan(state, parameters=parameters, mean=mean, noise=noise, **given)
+    plan = planner.plan(state, parameters=parameters, mean=mean, noise=noise, previous=previous, **given)
     states, actions = plan.trajectories(), plan.actions
     if through_dynamics:
-        states, actions = _rolled_out_again(planner, state, plan, first)
+        states, actions = _rolled_out_again(planner, state, plan, first, previous)
     parameters = None if parameters is None else parameters.to(planner.dtype)
     discount = None if discount is None else discount.flatten().to(planner.dtype)
     cost = planner.scorer.evaluate(states, actions, parameters, terminal_value, discount).sum(-1)
@@ -127,9 +129,11 @@ class SampledLayer:
         *,
         mean: Tensor | None = None,
         is_init: Tensor | None = None,
+        previous: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See :class:`~pompc.models.protocols.PlannerLayer`; the value is the soft value."""
-        solved = layer(self.planner, state, parameters, mean, first=first, is_init=is_init, implicit=self.implicit)
+        given = {"first": first, "is_init": is_init, "previous": previous, "implicit": self.implicit}
+        solved = layer(self.planner, state, parameters, mean, **given)
         return solved.mean, solved.soft_value
 
 
@@ -167,12 +171,15 @@ def warn_of_few(effective_samples: float) -> None:
         )
 
 
-def _rolled_out_again(planner: MPPI, state: Tensor, plan: Plan, first: Tensor | None) -> tuple[Tensor, Tensor]:
+def _rolled_out_again(
+    planner: MPPI, state: Tensor, plan: Plan, first: Tensor | None, previous: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Roll the samples of a plan out with gradients; return states and actions."""
     actions = plan.actions
     if first is not None:
         pinned = first.to(planner.dtype)[:, None, None, None].expand_as(actions[..., :1, :])
-        actions = planner.limits(torch.cat([pinned, actions[..., 1:, :]], dim=-2))
+        before = None if previous is None else previous.to(planner.dtype)
+        actions = planner.limits(torch.cat([pinned, actions[..., 1:, :]], dim=-2), before)
     planner.model_steps += actions[..., 0].numel()
     return planner.rollout(state.to(planner.dtype), actions), actions
 

@@ -178,7 +178,7 @@ class CommonNoise(NoiseOf):
     """Repeat one draw of another noise in every plan: common random numbers.
 
     A plan is then a smooth function of its arguments, and the same one in acting and learning. All environments and
-    candidates, and all iterations of a plan, have the same draw.
+    candidates, and all iterations of a plan, have the same draw. A noise that is common already keeps its draw.
 
     Args:
         noise: what is drawn.

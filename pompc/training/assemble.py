@@ -103,6 +103,7 @@ def assemble(spec: RunSpec, *, playing: bool = False) -> Assembly:
         action_repeat=family.action_repeat,
         terminates=family.terminates,
         info_keys=tuple(family.info_keys),
+        seed=options.seed,
     )
     _require_fitting(spec.algorithm, problem)
     agent = algorithm(spec.algorithm_config, problem).to(device)

@@ -1,5 +1,7 @@
 """ac_mpc: PPO's ratio, the gradient through the plan, and its limit cases."""
 
+import dataclasses
+
 import pytest
 import torch
 from hierarchy import PLANNER, SMALL, collect, first_step, hierarchical, problem
@@ -27,7 +29,13 @@ class Ignorant(LineModel):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"cost": "quadratic"}, {"solver": "ilqr", "cost": "quadratic", "batch_size": 32}]
+    "options",
+    [
+        {},
+        {"cost": "quadratic"},
+        {"planner": dataclasses.replace(PLANNER, change_cost=0.5)},
+        {"solver": "ilqr", "cost": "quadratic", "batch_size": 32},
+    ],
 )
 def test_ppos_ratio_is_one_on_the_first_minibatch(options):
     learner = agent(**options)
@@ -83,6 +91,23 @@ def test_the_network_gets_a_gradient_and_an_update_moves_it():
     assert metrics["effective_samples"] > 1
     # Both epochs plan once per transition.
     assert metrics["model_steps"] - acted == 2 * 64 * 5 * 8
+
+
+@pytest.mark.parametrize("solver", ["sampled", "ilqr"])
+def test_the_random_numbers_of_plans_are_those_of_the_runs_seed(solver):
+    config, plans = ACMPCConfig(planner=PLANNER, solver=solver, cost="quadratic", **SMALL), []
+    for seed in (3, 3, 4):
+        torch.manual_seed(0)
+        learner = ACMPC(config, dataclasses.replace(problem(), seed=seed))
+        start = {"mean": torch.zeros(2, 5, 1), "is_init": torch.ones(2, 1, dtype=torch.bool)}
+        sampled = learner.planning.layer.planner.plan(torch.tensor([[0.5], [-1.0]]), parameters=_flat(learner), **start)
+        plans.append(sampled.actions)
+    assert torch.equal(plans[0], plans[1])
+    assert not torch.allclose(plans[0], plans[2])
+
+
+def _flat(learner):
+    return learner.planning.costs.parameters(learner.planning.costs.start).expand(2, 1, -1)
 
 
 def test_it_sets_the_same_cost_parameters_as_a_hierarchy_that_draws_them():

@@ -20,7 +20,7 @@ PLANNER = {
 }
 
 
-def made(num_envs=8, mismatch=1.0, planner=None, **options):
+def made(num_envs=8, mismatch=1.0, planner=None, seed=0, **options):
     """An agent and a collector of whole episodes on the linear system with the wrong model."""
     torch.manual_seed(0)
     family = Linear(LinearConfig(mismatch=mismatch, time_limit=40))
@@ -32,6 +32,7 @@ def made(num_envs=8, mismatch=1.0, planner=None, **options):
         device=torch.device("cpu"),
         episode_length=40,
         terminates=False,
+        seed=seed,
     )
     config = MPCCriticConfig(planner=MPPIConfig(**{**PLANNER, **(planner or {})}), batch_size=40 * num_envs, **options)
     agent = MPCCritic(config, problem)
@@ -95,6 +96,45 @@ def acted(agent, data):
         agent.encode(data["observation"]), parameters=parameters(agent, len(data)), mean=data["planner_mean"]
     )
     return plan.mean[:, 0, 0].tolist()
+
+
+def test_a_value_is_of_the_task_whatever_else_the_planner_charges():
+    """Costs of changes and of violations steer the action alone; the model steps of both planners are counted."""
+    charged = {"change_cost": 2.0, "violation_cost": 3.0}
+    plain, other = (made(num_envs=4, step="dpg", planner={"num_samples": 16, **more})[0] for more in ({}, charged))
+    state, first = torch.tensor([[0.1, 0.2], [1.2, -0.3], [0.5, 0.5]]), torch.tensor([[0.9], [-0.9], [0.3]])
+    mean = torch.zeros(3, 8, 1)
+    for given in (None, first):
+        values = [agent.values.value(state, mean, first=given) for agent in (plain, other)]
+        assert torch.equal(values[0].cost, values[1].cost)
+        assert torch.equal(values[0].slope, values[1].slope)
+    assert other.model_steps == plain.model_steps > 0
+    previous = torch.full((3, 2, 1), 0.9)
+    policies = [plain.values.policy(state, mean).action, other.values.policy(state, mean, previous).action]
+    assert not torch.allclose(*policies, atol=0.01)
+
+
+def test_plans_of_a_smooth_planner_are_found_again_in_learning():
+    agent, collector = made(num_envs=4, exploration_std=0.0, planner={"change_cost": 2.0})
+    data = collector.rollout().flatten(0, 1)
+    collector.shutdown()
+    start = agent.task.task.state(data["observation"]), data["planner_mean"]
+    found, at_rest = (
+        agent.values.policy(*start, applied).action for applied in (data["applied"], torch.zeros_like(data["applied"]))
+    )
+    torch.testing.assert_close(found.clamp(-1, 1), data["action"], atol=1e-5, rtol=0)
+    assert (at_rest - found).abs().max() > 0.05
+
+
+def test_the_random_numbers_of_plans_are_those_of_the_runs_seed():
+    def plan(seed):
+        agent, collector = made(num_envs=4, seed=seed)
+        collector.shutdown()
+        state = torch.tensor([[0.1, 0.2]])
+        return agent.planner.plan(agent.values.augmented(state), parameters=parameters(agent, 1)).actions
+
+    assert torch.equal(plan(3), plan(3))
+    assert not torch.allclose(plan(3), plan(4))
 
 
 @pytest.mark.parametrize(

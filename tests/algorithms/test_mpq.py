@@ -53,9 +53,13 @@ def test_at_blend_zero_the_action_is_the_best_of_the_value_among_the_samples():
     torch.testing.assert_close(td["action"], 0.1 * td["observation"], atol=0.05, rtol=0)
 
 
-def test_the_target_is_the_reward_and_the_free_energy_of_a_plan_at_the_next_state():
-    """With one iteration and no noise all samples are the warm start, whose value is known."""
-    planner = {"init_std": 0.0, "num_iterations": 1, "horizon": 3, "num_elites": 0}
+@pytest.mark.parametrize("beside", [{}, {"change_cost": 5.0}, {"control_cost": 0.5}], ids=str)
+def test_the_target_is_the_reward_and_the_free_energy_of_a_plan_at_the_next_state(beside):
+    """With one iteration and no noise all samples are the warm start, whose value is known.
+
+    What the planner charges beside the task is no part of it.
+    """
+    planner = {"init_std": 0.0, "num_iterations": 1, "horizon": 3, "num_elites": 0, "adapt_std": False, **beside}
     agent = agent_of(blend=0.25, planner=planner, target_samples=8)
     agent.critic.target_values = lambda inputs, chosen=None: (2 * inputs[..., 0] + inputs[..., 1]).unsqueeze(0)
     agent.policy.sample = lambda state: type("Sample", (), {"action": torch.zeros_like(state)})

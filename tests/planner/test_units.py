@@ -11,8 +11,9 @@ from pompc.planner import MPPI, MPPIConfig
 from pompc.planner.blend import BlendedMPPI
 from pompc.planner.counted import CountedNoise
 from pompc.planner.ensemble import EnsembleMPPI
+from pompc.planner.layer import SampledLayer
 from pompc.planner.noise import WhiteNoise
-from pompc.planner.units import MOST_STEPS, _lengths
+from pompc.planner.units import MOST_STEPS, Units, _lengths
 
 HORIZON, SAMPLES = 13, 16
 
@@ -256,3 +257,21 @@ def test_a_plan_without_states_says_how_to_keep_them():
     plan = planner(Line()).plan(torch.zeros(1, 1), states=False)
     with pytest.raises(UserError, match="leave states=False out"):
         plan.trajectories()
+
+
+@pytest.mark.parametrize("end", [torch.inf, 1.2])
+def test_a_layer_plans_in_units_and_its_gradients_stay_to_rounding(end, monkeypatch):
+    rolled, found = [], []
+    monkeypatch.setattr(Units, "score", lambda self, *given, score=Units.score: rolled.append(1) or score(self, *given))
+    torch.manual_seed(0)
+    state, mean = torch.randn(3, 1), 0.3 * torch.randn(3, HORIZON, 1)
+    for compile in (False, True):
+        parameters = torch.linspace(-1.0, 1.0, 6).view(3, 2, 1).requires_grad_()
+        layer = SampledLayer(planner(Line(end), compile=compile, discount=0.9, noise="spline"))
+        plan, value = layer(state, parameters, mean=mean)
+        (slope,) = torch.autograd.grad((plan * torch.arange(HORIZON).view(-1, 1)).sum() + value.sum(), parameters)
+        found.append((plan.detach(), value.detach(), slope))
+    assert len(rolled) == 1, "the compiled plan alone"
+    assert found[0][2].abs().min() > 1e-3
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-5)

@@ -19,6 +19,7 @@ CASES = {
     "tdmpc2": ("linear_system",),
     "ppo": ("acrobot",),
     "adaptive_hrl": ("acrobot", "algo.decision_steps=3", "algo.execute_steps=2"),
+    "ac_mpc": ("acrobot", "seed=3", "planner.change_cost=0.1"),
 }
 
 
