@@ -9,9 +9,21 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.collectors import Collector
 from torchrl.data import Composite
-from torchrl.envs import EnvBase, InitTracker, RewardSum, StepCounter, TensorDictPrimer, Transform, TransformedEnv
+from torchrl.envs import (
+    Compose,
+    EnvBase,
+    InitTracker,
+    RewardSum,
+    StepCounter,
+    TensorDictPrimer,
+    Transform,
+    TransformedEnv,
+)
 
 from pompc.errors import NonFiniteError
+
+RESET = "_reset"
+"""TorchRL's name of the environments to reset; a transform that is not told it derives the specs of all before it."""
 
 
 class NonFiniteStepError(NonFiniteError):
@@ -89,14 +101,11 @@ def with_agent_state(env: EnvBase, agent: Any) -> TransformedEnv:
         NonFiniteStepError: an action, observation or reward is not finite.
         ActionBoundsError: the action lies outside [-1, 1].
     """
-    transformed = TransformedEnv(env, InitTracker(), auto_unwrap=False)
-    transformed.append_transform(StepGuard())
-    transformed.append_transform(RewardSum())
-    transformed.append_transform(StepCounter())
+    transforms = [InitTracker(), StepGuard(), RewardSum(in_keys=["reward"], reset_keys=[RESET]), StepCounter()]
     if primers := agent.primers():
         specs = Composite({name: spec.to(env.device) for name, spec in primers.items()}, device=env.device)
-        transformed.append_transform(TensorDictPrimer(specs, default_value=0.0, expand_specs=True))
-    return transformed
+        transforms.append(TensorDictPrimer(specs, default_value=0.0, expand_specs=True, reset_key=RESET))
+    return TransformedEnv(env, Compose(*transforms), auto_unwrap=False)
 
 
 class ResumableCollector(Collector):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -146,6 +145,8 @@ class SplineNoise(LinearNoise):
     """
 
     def __init__(self, horizon: int, knots: int) -> None:
+        from scipy.interpolate import make_interp_spline  # here, because it takes longer to load than the whole planner
+
         knots = min(knots, horizon)
         support = np.linspace(0, max(horizon - 1, 1), knots) if knots > 1 else np.zeros(1)
         if knots == 1:

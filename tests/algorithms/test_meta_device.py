@@ -59,17 +59,16 @@ def sequences(agent):
     return TensorDict(entries, batch_size=shape, device=META)
 
 
-@pytest.mark.parametrize("explore", [True, False])
 @pytest.mark.parametrize("algo", [algo for algo in ALGORITHMS if algo not in STARTED])
-def test_an_agent_acts_without_waiting(algo, explore, monkeypatch):
+def test_an_agent_acts_and_explores_without_waiting(algo, monkeypatch):
     agent = agent_on_meta(algo)
-    kind = ExplorationType.RANDOM if explore else ExplorationType.DETERMINISTIC
     if hasattr(agent, "budget"):
         monkeypatch.setattr(type(agent.budget), "begun", True)  # past the seed phase, whose actions are random
-    with set_exploration_type(kind):
-        acted = agent(start(agent))
-    assert acted["action"].device == META
-    assert acted["action"].shape == (2, agent.problem.action_dim)
+    for kind in (ExplorationType.RANDOM, ExplorationType.DETERMINISTIC):
+        with set_exploration_type(kind):
+            acted = agent(start(agent))
+        assert acted["action"].device == META
+        assert acted["action"].shape == (2, agent.problem.action_dim)
 
 
 OFF_POLICY = [algo for algo in ALGORITHMS if "algo.seed_steps=26" in ALGORITHMS[algo]]

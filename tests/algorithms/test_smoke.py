@@ -1,7 +1,8 @@
 """Every algorithm runs, on every kind of environment, or explains in one line why it cannot.
 
 What an environment can break is what all algorithms of a base class ask of it: its shapes, its tasks, its ends, its
-repeated actions, its model. So one algorithm of each base class meets every environment, and every other one meets two.
+repeated actions, its model. So one algorithm of each base class meets every environment, and every other one meets one
+here and, if it has a class of its own, another one in tests/training/test_resume.py.
 """
 
 import csv
@@ -44,11 +45,15 @@ ON_POLICY = tuple(
 WITH_MODEL = tuple(name for name in ENVIRONMENTS if name not in WITHOUT_MODEL)
 
 
+SHORT = ("eval.at_start=false", "eval.episodes=1", "eval.every=1000")
+"""One evaluation, after the last step."""
+
+
 def cover(algorithms, environments, everywhere=()):
-    """Pair the algorithms with the environments: those that are named with all, the others with two in turn."""
+    """Pair the algorithms with the environments: those that are named with all, the others with one in turn."""
     turn, environments, pairs = count(), tuple(environments), []
     for algo in algorithms:
-        met = environments if algo in everywhere else [environments[next(turn) % len(environments)] for _ in range(2)]
+        met = environments if algo in everywhere else [environments[next(turn) % len(environments)]]
         pairs += [(algo, env) for env in met]
     return pairs
 
@@ -85,7 +90,7 @@ def test_the_registry_says_who_has_and_who_needs_an_explicit_model():
     ],
 )
 def test_a_few_steps(algo, env, tmp_path):
-    complete(config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, "steps=48", "algo.batch_size=16", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [16, 32, 48]  # repeated actions count
@@ -108,14 +113,14 @@ def test_an_algorithm_that_plans_on_a_model_is_refused_where_there_is_none(algo,
 def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
     """A run makes random steps, then the burst of updates, then planned steps with an update each."""
     repeat = 2 if env.startswith("dmc/") else 1
-    complete(config(tmp_path, algo, env, f"steps={48 * repeat}", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, f"steps={48 * repeat}", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [step * repeat for step in (16, 28, 32, 48)]
+    assert [int(row["step"]) for row in rows] == [step * repeat for step in (8, 16, 24, 28, 32, 40, 48)]
     assert rows[0]["model_loss"] == ""
     for name in ("consistency_loss", "reward_loss", "value_loss", "policy_loss"):
         assert math.isfinite(float(rows[-1][name])), name
-    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 10 + 10
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_a_few_steps_of_the_off_policy_agents(algo, env, tmp_path):
 def test_a_few_steps_of_an_off_policy_agent_on_the_explicit_model(algo, env, tmp_path):
     """A finite lambda: the policy also learns from the return, for state values through the model's equations."""
     overrides = ("algo.model=known", "kl_weight=1.0", "virtual_ratio=0.5")
-    complete(config(tmp_path, algo, env, *overrides, "steps=48", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, *overrides, "steps=48", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     for name in ("value_loss", "virtual_loss", "policy_loss", "policy_grad_norm"):
@@ -142,18 +147,18 @@ def test_a_setting_on_the_explicit_model_is_refused_where_there_is_none(algo, en
 
 @pytest.mark.parametrize(("algo", "env"), cover(KNOWN_MODEL, WITH_MODEL))
 def test_a_few_steps_of_the_settings_on_the_explicit_model(algo, env, tmp_path):
-    complete(config(tmp_path, algo, env, "steps=48", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, "steps=48", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert math.isfinite(float(last["blend" if algo == "mpq" else "virtual_loss"]))
-    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 20 + 10
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["training"]["updates"] == 10 + 10
 
 
 @pytest.mark.parametrize(
     ("algo", "env"), [*(("mppi", env) for env in WITH_MODEL), *((algo, "linear_system") for algo in ADOPTING)]
 )
 def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_path):
-    complete(config(tmp_path, algo, env, *LEARNED_PARTS, "steps=64", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, *LEARNED_PARTS, "steps=64", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     for name in ("residual_loss", "margin_loss", "margin_refused"):
@@ -162,7 +167,7 @@ def test_a_few_steps_with_learned_parts_of_the_explicit_model(algo, env, tmp_pat
 
 @pytest.mark.parametrize(("algo", "env"), cover(LEARNS_FROM_AN_EXPERT, WITH_MODEL, ["imitate"]))
 def test_a_few_steps_of_an_algorithm_that_learns_from_an_expert(algo, env, tmp_path):
-    complete(config(tmp_path, algo, env, "steps=64", "eval.episodes=1", "eval.every=1000"))
+    complete(config(tmp_path, algo, env, "steps=64", *SHORT))
     with open(tmp_path / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert int(last["step"]) == 64
@@ -182,11 +187,11 @@ def _rendering():
 
 @pytest.mark.usefixtures("_rendering")
 def test_off_policy_agents_learn_from_pixels(tmp_path):
-    overrides = ("env.pixels=true", "env.action_repeat=2", "algo.buffer_size=200", "algo.seed_steps=26", "steps=96")
-    complete(config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *overrides, "eval.episodes=1", "eval.every=1000"))
+    overrides = ("env.pixels=true", "env.action_repeat=2", "algo.buffer_size=200", "algo.seed_steps=26", "steps=72")
+    complete(config(tmp_path, "tdmpc2", "dmc/cartpole-swingup", *overrides, *SHORT))
     state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert state["training"]["replay"]["slots"]["observation"].dtype == torch.uint8
-    assert state["training"]["updates"] > 20
+    assert state["training"]["updates"] > 10
     assert all(torch.isfinite(value).all() for value in state["agent"].values())
 
 

@@ -29,14 +29,15 @@ COMPARED = ("metrics.csv", "eval.csv", "eval_episodes.csv")
 _RUN = ("steps=128", "num_envs=2", "eval.every=64", "eval.episodes=2", "eval.video=false", "wandb.mode=disabled")
 _PLANNER = ("planner.horizon=3", "planner.num_samples=8")
 _LEARNING = ("algo.minibatch_size=16", "algo.epochs=1", "algo.hidden_sizes=[16]")
+BURST = "algo.pretrain_updates=10"  # more than ``log_every``, so that a run can be stopped within it
 _LATENT = (
     *("algo.encoder_dim=16", "algo.mlp_dim=16", "algo.latent_dim=16", "algo.ensemble_size=3", "algo.num_proposals=4"),
     *("planner.num_samples=16", "planner.num_elites=4", "planner.num_iterations=2"),
     *(
         "algo.seed_steps=26",
-        "algo.pretrain_updates=20",
+        BURST,
         "algo.update_to_data=0.5",
-        "algo.log_every=16",
+        "algo.log_every=8",
         "algo.batch_size=16",
     ),
 )
@@ -79,16 +80,17 @@ LEARNED_PARTS = (
     *("algo.model_learning.hidden_sizes=[8]", "algo.model_learning.batch_size=8"),
     *("algo.model_learning.update_to_data=0.25", "algo.model_learning.buffer_size=200"),
 )
-# Episodes end inside batches, so resets too lie before and after every stop.
+EPISODE = 9
+"""Steps of an episode. They end inside batches, so resets too lie before and after every stop."""
 ENVIRONMENTS = {
-    "acrobot": ("env.time_limit=12",),
-    "carla_racing": ("env.time_limit=0.6", "env.num_opponents=1"),
-    "lunar_lander": ("env.time_limit=12", "env.action_repeat=1"),
-    "linear_system": ("env.time_limit=12",),
-    "heating": ("env.time_limit=12",),
-    "dmc/cartpole-swingup": ("env.episode_frames=24",),
-    "multitask": ("env.episode_frames=12", "env.action_repeat=1"),
-    "gym/Pendulum-v1": ("env.kwargs={max_episode_steps: 12}",),
+    "acrobot": (f"env.time_limit={EPISODE}",),
+    "carla_racing": (f"env.time_limit={0.05 * EPISODE:.2f}", "env.num_opponents=1"),
+    "lunar_lander": (f"env.time_limit={EPISODE}", "env.action_repeat=1"),
+    "linear_system": (f"env.time_limit={EPISODE}",),
+    "heating": (f"env.time_limit={EPISODE}",),
+    "dmc/cartpole-swingup": (f"env.episode_frames={2 * EPISODE}",),
+    "multitask": (f"env.episode_frames={EPISODE}", "env.action_repeat=1"),
+    "gym/Pendulum-v1": (f"env.kwargs={{max_episode_steps: {EPISODE}}}",),
 }
 
 

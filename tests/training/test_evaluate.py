@@ -9,7 +9,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
-from small import complete, config, differences
+from small import EPISODE, complete, config, differences
 from toy import LIMIT, PointEnv, Toy, toy_config
 
 from pompc import cli
@@ -171,12 +171,12 @@ def test_nothing_is_made_to_read_how_long_an_episode_is(monkeypatch):
     made, make = [], Acrobot.make
     monkeypatch.setattr(Acrobot, "make", lambda family, **options: made.append(options) or make(family, **options))
     assembled = assemble(config(Path("unused"), "ppo", "acrobot", "num_envs=3"))
-    assert assembled.agent.problem.episode_length == 12
+    assert assembled.agent.problem.episode_length == EPISODE
     assert made == [{}] * 3  # and none with a renderer
-    assert assembled.family.episode_length == 12
+    assert assembled.family.episode_length == EPISODE
     assemble(config(Path("unused"), "ppo", "acrobot", "num_envs=3"), playing=True)
     assert len(made) == 4
-    assert type(assembled.family)(assembled.family.config).episode_length == 12  # alone it makes one, once
+    assert type(assembled.family)(assembled.family.config).episode_length == EPISODE  # alone it makes one, once
     assert len(made) == 5
 
 
@@ -275,7 +275,7 @@ def test_a_video_of_a_checkpoint_can_be_read(finished, tmp_path, capsys):
     assert cli.main(["eval", str(finished), "--episodes", "1", "--video", str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"video: {path}"
     seen = frames(path)
-    assert len(seen) == 13  # 12 steps and the end
+    assert len(seen) == EPISODE + 1  # and the end
     assert {frame.shape for frame in seen} == {(320, 320, 3)}
     assert np.ptp(seen[0]) > 100
     assert any(not np.array_equal(seen[0], frame) for frame in seen)

@@ -67,7 +67,7 @@ def test_pompc_demo_films_an_episode(run, tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"return \S+  success 0  .*", lines[-2])
     assert lines[-1] == f"video: {film}"
     with imageio.get_reader(film) as reader:
-        assert len(list(reader.iter_data())) == 13  # 12 steps and the end
+        assert len(list(reader.iter_data())) == small.EPISODE + 1  # and the end
 
 
 @pytest.mark.parametrize("name", DEMOS.builtin)

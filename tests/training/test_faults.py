@@ -236,7 +236,7 @@ def test_what_was_learned_before_the_environment_was_lost_counts(tmp_path, monke
 
     def unlucky(self):
         calls.append(0)
-        if len(calls) == 30:  # of 8 a row
+        if len(calls) == 30:  # of 4 a row
             raise Unavailable("the simulator is gone")
         return collect(self)
 
