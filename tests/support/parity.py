@@ -242,8 +242,11 @@ def check_norms(found, metrics):
 
 
 @torch.no_grad()
-def check_planner(case):
-    """Compare mean and std of the first action over as many plans as the file has, in evaluation mode."""
+def check_planner(case, fixed=(0.08, 0.1)):
+    """Compare mean and std of the first action over as many plans as the file has, in evaluation mode.
+
+    ``fixed`` are the largest differences; over many entries of a wide distribution only the resolution says what is large.
+    """
     agent, expected = case.agent, case.data["planner"]
     torch.manual_seed(0)
     runs = int(expected["runs"])
@@ -254,10 +257,8 @@ def check_planner(case):
         actions.append(agent.planner.select(plan)[:, 0])
     actions = torch.cat(actions)[:runs]
     mean, std = (actions.mean(0) - expected["action_mean"]).abs(), (actions.std(0) - expected["action_std"]).abs()
-    # What so many plans can tell: a wide distribution of many entries differs by more than a fixed number.
-    told_mean, told_std = (expected["action_std"] * share / math.sqrt(runs) for share in (4 * math.sqrt(2), 4))
-    assert (mean <= told_mean.clamp_min(0.08)).all()
-    assert (std <= told_std.clamp_min(0.1)).all()
-    if case.strict:
-        assert (mean <= told_mean).all()
-        assert (std <= told_std).all()
+    assert mean.max() <= fixed[0]
+    assert std.max() <= fixed[1]
+    if case.strict:  # the resolution of so many plans
+        assert (mean <= expected["action_std"] * 4 * math.sqrt(2 / runs)).all()
+        assert (std <= expected["action_std"] * 4 / math.sqrt(runs)).all()
