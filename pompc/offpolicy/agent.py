@@ -64,11 +64,11 @@ class OffPolicyAgent(MPPIRL):
 
     def __init__(self, config: OffPolicyConfig, problem: Problem) -> None:
         super().__init__(config, problem)
-        self.greedy = config.greedy_evaluation
-        self.discount = config.discount_for(problem.episode_length)
+        self.greedy, self.discount = config.greedy_evaluation, config.discount_for(problem.episode_length)
         self.model_kind = parts.MODELS[config.model]
         self.model: Model = self.learned_parts.adopt(self.model_kind.make(config, problem))
         self.make_networks(config, problem)
+        self.optimism = parts.make_optimism(config)
         self.proposer = parts.make_proposals(config)
         self.terminations = TerminationWatch(self.model.terminates)
         self.return_scale = RunningScale(config.scale_rate)
@@ -87,7 +87,7 @@ class OffPolicyAgent(MPPIRL):
         self.policy = parts.make_policy(config, problem, self.model)
         self.values = self.values_of(self)
         self.critic = parts.make_critic_of(config, self.values.input_dim(self.model, problem))
-        self.optimism, self.targets = parts.make_optimism(config), parts.make_targets(config)
+        self.targets = parts.make_targets(config)
         self.ranges = RangeWatch(self.critic.two_hot)
         self.optimizers["model"] = parts.model_optimizer(config, self.model, self.critic)
         self.optimizers["policy"] = parts.policy_optimizer(config, self.policy)
