@@ -149,7 +149,8 @@ class Toy(MPPIRL):
 
     def __init__(self, config: ToyConfig, problem: Any) -> None:
         super().__init__(config, problem)
-        self.planner = SimpleNamespace(model_steps=0)  # type: ignore[assignment]
+        free = {"config": SimpleNamespace(change_cost=0.0), "limits": SimpleNamespace(elementwise=True)}
+        self.planner = SimpleNamespace(model_steps=0, **free)  # type: ignore[assignment]
         self.mean = nn.Linear(problem.observation_dim + 3, problem.action_dim)
         self.register_buffer("scale", torch.ones(()))
         self.optimizers = {"adam": torch.optim.Adam(self.parameters(), lr=1e-2)}

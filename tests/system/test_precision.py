@@ -115,10 +115,10 @@ def test_an_update_learns_in_its_precision_and_acts_in_the_planners(precision, m
     torch.set_float32_matmul_precision("highest")
     agent, seen = tiny.agent(matmul_precision=precision), SimpleNamespace(update=[], plan=[])
     agent.budget.transitions, agent.budget.burst = 21, 0  # beyond the seed phase
-    loss, rollout = agent.model_loss, agent.planner.scorer.rollout
+    loss, charge = agent.model_loss, agent.planner.scorer.charge
     note = torch.get_float32_matmul_precision
     monkeypatch.setattr(agent, "model_loss", lambda batch: seen.update.append(note()) or loss(batch))
-    monkeypatch.setattr(agent.planner.scorer, "rollout", lambda *a: seen.plan.append(note()) or rollout(*a))
+    monkeypatch.setattr(agent.planner.scorer, "charge", lambda *a: seen.plan.append(note()) or charge(*a))
     agent.update(tiny.batch(agent))
     tiny.World(agent).step()
     assert seen.update == [precision]

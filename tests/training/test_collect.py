@@ -45,7 +45,7 @@ def test_the_episodes_are_those_of_an_evaluation(algo, runs, tmp_path, capsys):
     assert [float(episode.rewards.sum()) for episode in episodes] == pytest.approx([e["reward"] for e in expected])
     assert [len(episode) for episode in episodes] == [e["length"] for e in expected]
     said = capsys.readouterr().out
-    assert "3 episodes, 36 steps, mean return" in said
+    assert f"3 episodes, {3 * small.EPISODE} steps, mean return" in said
     assert f"{expected[1]['reward']:.6g}" in said
 
 
@@ -81,7 +81,7 @@ def test_the_plans_are_stored_and_exploring_adds_what_only_learning_needs(runs, 
     run = runs("adaptive_pompc", "linear_system", "virtual_ratio=0.5", "steps=64")
     plain, explored = collected(run, tmp_path / "a"), collected(run, tmp_path / "b", "--explore")
     assert "planned" not in plain[0].infos
-    assert explored[0].infos["planned"].shape[:2] == (13, 2)
+    assert explored[0].infos["planned"].shape[:2] == (small.EPISODE + 1, 2)
     for episode in (*plain, *explored):
         assert (episode.infos["plan_std"][:-1] > 0).all()
         assert (episode.infos["plan_std"][-1] == 0).all(), "no plan was made at the final observation"

@@ -290,7 +290,7 @@ def test_a_racing_video_shows_the_planners_fan(tmp_path, monkeypatch):
         evaluate_checkpoint(run, episodes=1, video=tmp_path / "plain.mp4")
     fan, plain = (np.stack(frames(tmp_path / name)).astype(int) for name in ("fan.mp4", "plain.mp4"))
     assert fan.shape == plain.shape
-    assert len(fan) == 13
+    assert len(fan) == EPISODE + 1
     changed = (np.abs(fan - plain).max(axis=-1) > 60).mean(axis=(1, 2))
     assert changed[:-1].min() > 2e-4, changed  # at least 60 pixels; the last frame comes after the last plan
     assert changed.max() < 0.1, changed

@@ -23,6 +23,10 @@ CASES = {
 }
 
 
+ALONE = ["algo.num_proposals=0", "planner.init_std=0.1"]
+"""Else proposals and bounds hide the warm start."""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     made = {}
@@ -63,7 +67,7 @@ def test_an_episode_played_by_hand_is_that_of_an_evaluation(algo, runs):
 
 def test_the_warm_start_is_kept_until_a_reset(runs):
     observation = np.full(pompc.load(runs("tdmpc2")).observation_shape, 0.1, np.float32)
-    kept, forgetful = (pompc.load(runs("tdmpc2")) for _ in range(2))
+    kept, forgetful = (pompc.load(runs("tdmpc2"), overrides=ALONE) for _ in range(2))
     assert np.array_equal(kept.act(observation), forgetful.act(observation)), "the same seed, the same action"
     forgetful.reset()
     actions = [[agent.act(observation) for _ in range(6)] for agent in (kept, forgetful)]
@@ -71,8 +75,7 @@ def test_the_warm_start_is_kept_until_a_reset(runs):
 
 
 def test_a_reset_of_some_environments_leaves_the_others_their_warm_start(runs):
-    alone = ["algo.num_proposals=0", "planner.init_std=0.1"]  # else proposals and bounds hide the warm start
-    one, other = (pompc.load(runs("tdmpc2"), overrides=alone) for _ in range(2))
+    one, other = (pompc.load(runs("tdmpc2"), overrides=ALONE) for _ in range(2))
     batch = np.full((2, *one.observation_shape), 0.1, np.float32)
     one.act(batch), other.act(batch)
     one.reset(np.array([False, True]))

@@ -135,10 +135,10 @@ def test_a_bad_number_while_catching_up_leaves_its_evidence(tmp_path, monkeypatc
     assert (tmp_path / "crash" / "step_32.pt").exists()
 
 
-@pytest.mark.parametrize(("envs", "expected"), [(2, [16, 28, 32, 48, 64]), (3, [18, 27, 33, 48, 66])])
+@pytest.mark.parametrize(("envs", "expected"), [(2, [8, 16, 24, 28, 32, 40, 48]), (3, [9, 18, 24, 27, 33, 42, 48])])
 def test_rows_of_off_policy_agents_end_at_multiples_of_log_every(envs, expected, tmp_path):
-    """The burst of 20 updates begins with the first step beyond 26 transitions and is made 16 at a time."""
-    options = (f"num_envs={envs}", "steps=64", "eval.every=1000", "eval.episodes=1")
+    """The burst of 10 updates begins with the first step beyond 26 transitions and is made 8 at a time."""
+    options = (f"num_envs={envs}", "steps=48", "eval.every=1000", "eval.episodes=1")
     cfg = small.config(
         tmp_path, "tdmpc2", "dmc/cartpole-swingup", *options, "env.action_repeat=1", "env.episode_frames=8"
     )
@@ -147,9 +147,9 @@ def test_rows_of_off_policy_agents_end_at_multiples_of_log_every(envs, expected,
     assert [row["step"] for row in table] == expected
     assert "model_loss" not in table[0]
     assert math.isfinite(table[-1]["model_loss"])
-    assert [record.step for record in seen if record.step and not record.metrics] == [expected[1]]
+    assert [record.step for record in seen if record.step and not record.metrics] == [expected[3]]
     began = {2: 28, 3: 27}[envs]  # afterwards one update per two transitions
-    assert small.final_state(tmp_path)["training"]["updates"] == 20 + (expected[-1] - began) // 2
+    assert small.final_state(tmp_path)["training"]["updates"] == 10 + (expected[-1] - began) // 2
 
 
 def test_the_evaluation_before_training_can_be_spared(tmp_path):
