@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pompc.planner.noise import WhiteNoise
+from pompc.system.compiling import compiled
 
 # The mixing function of Chris Wellons' search for hashes of low bias (public domain): (shift, multiplier), last shift.
 ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32))
@@ -26,7 +27,7 @@ class CountedNoise(WhiteNoise):
     """
 
     def __init__(self) -> None:
-        self._normal = torch.compile(normal, dynamic=False)
+        self._normal = compiled(normal)
 
     def __call__(
         self,

@@ -26,7 +26,7 @@ from pompc.planner.constraints import Scored, measure, until_end, without_margin
 from pompc.planner.finiteness import finite_costs
 from pompc.planner.inputs import Inputs, Probe
 from pompc.planner.once import Begun
-from pompc.planner.trajectories import require_returned, stack_time
+from pompc.planner.trajectories import first_states, require_returned, stack_time
 from pompc.planner.units import Units
 from pompc.planner.weights import until_termination
 from pompc.system.precision import matmul_precision
@@ -147,8 +147,7 @@ class Scorer:
         """
         if isinstance(self.dynamics, Simulator):
             return simulated(self.dynamics, state, actions)
-        state = state.view(state.shape[0], 1, 1, -1).expand(*actions.shape[:3], state.shape[-1])
-        states = [state]
+        states = [first_states(state, actions)]
         for action in actions.unbind(-2):
             states.append(self.next(states[-1], action))
         return stack_time(states)

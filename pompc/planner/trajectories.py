@@ -8,6 +8,11 @@ from torch import Tensor
 from pompc.errors import UserError
 
 
+def first_states(state: Tensor, actions: Tensor) -> Tensor:
+    """Repeat the first states ``[batch, state]`` for all sequences: ``[batch, candidate, sample, state]``."""
+    return state.view(len(state), 1, 1, -1).expand(*actions.shape[:3], -1)
+
+
 def stack_time(states: list[Tensor]) -> Tensor:
     """Stack states ``[..., state]`` along a new dimension before the last, in the memory order of the last state.
 

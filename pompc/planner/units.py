@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pompc.errors import UserError
 from pompc.models.protocols import TerminalValue
 from pompc.planner.constraints import measure
+from pompc.planner.trajectories import first_states
 from pompc.system.compiling import compiled
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Units:
         steps = self._surveyed(state, actions, parameters).steps
         if len(steps) == 1:
             return self._whole(state, actions, parameters, terminal_value, discount, margins, begun)
-        now = _first(state, actions)
+        now = first_states(state, actions)
         rolled = [now.movedim(-1, 0).unsqueeze(0)]
         for part in actions.split(steps, dim=-2):  # pyright: ignore[reportArgumentType]
             rolled.append(self._roll(now, part))
@@ -135,7 +136,7 @@ class Units:
         scorer, survey = self._scorer, self._surveyed(given.state, actions, given.parameters)
         zero = actions.new_zeros(actions.shape[:3])
         sums = _Sums(zero, zero.bool(), zero + torch.inf, zero)
-        state, parameters = _first(given.state, actions), _per_sample(given.parameters)
+        state, parameters = first_states(given.state, actions), _per_sample(given.parameters)
         discounts = scorer.discounts_of(given.discount).movedim(-1, 0)
         state = _by_entry(state).movedim(0, -1)  # as every unit writes it
         for part, factors in zip(
@@ -169,7 +170,7 @@ class Units:
         """Roll a short horizon out and charge it; one compiled graph."""
         if begun is not None:
             return self._scorer.score_block(state, actions, parameters, terminal_value, discount, margins, begun)
-        now = _first(state, actions)
+        now = first_states(state, actions)
         states = torch.cat([_by_entry(now).unsqueeze(0), self._states(now, actions)]).movedim((0, 1), (-2, -1))
         return states, *self._scorer.charge(states, actions, parameters, terminal_value, discount, margins)
 
@@ -245,11 +246,6 @@ class Units:
         for step in range(len(steps)):
             part = slice(step, step + 1)
             yield self._scorer.judge(states[part], steps[part], states[step + 1 : step + 2], parameters)[0]
-
-
-def _first(state: Tensor, actions: Tensor) -> Tensor:
-    """Repeat the first states ``[batch, state]`` for all sequences: ``[batch, candidate, sample, state]``."""
-    return state.view(len(state), 1, 1, -1).expand(*actions.shape[:3], -1)
 
 
 def _by_entry(state: Tensor) -> Tensor:
